@@ -1,0 +1,1 @@
+"""Lowest layer: registry, configuration, logging, checkpoints, schedules, errors."""

@@ -1,0 +1,128 @@
+"""The typed schema of a run: every key that a YAML may hold, with its default.
+
+Names and meanings are MiniGPT-4's and SkinGPT-4's; keys of ours are marked so.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class ModelConfig:
+    """Section ``model``: which parts, from which files, and what is frozen.
+
+    Attributes:
+        arch: Registered model name.
+        model_type: Selects the defaults file.
+        vit_model: Row of the vision tower's shape.
+        vit_weights: EVA file; ``random`` builds it untrained (ours).
+        qformer: Row of the Q-Former's shape (ours).
+        q_former_model: LAVIS file; ``random`` builds it untrained.
+        vit_precision: Arithmetic of the vision tower on a GPU: ``fp16``, ``bf16`` or ``fp32``.
+        llm_model: Folder or id of a Hugging Face causal LM; upstream's ``llama_model`` is read too.
+        freeze_llm: Keep the LLM as it is (ours; upstream always does).
+        ckpt: Checkpoint laid over the parts, with ``llama_proj`` at least.
+        prompt_style: Row of the conversation's written form (ours).
+        prompt_path: File of training prompts.
+        max_txt_len: Longest answer in tokens, end symbol included.
+        notice: Sentence shown wherever the model speaks (ours).
+    """
+
+    arch: str = "skin_gpt4"
+    model_type: str = ""
+    image_size: int = 224
+    drop_path_rate: float = 0.0
+    use_grad_checkpoint: bool = False
+    vit_precision: str = "fp16"
+    vit_model: str = "eva_clip_g"
+    vit_weights: str = ""
+    freeze_vit: bool = True
+    has_qformer: bool = True
+    qformer: str = "blip2"
+    q_former_model: str = ""
+    freeze_qformer: bool = True
+    num_query_token: int = 32
+    llm_model: str = ""
+    freeze_llm: bool = True
+    low_resource: bool = False
+    ckpt: str = ""
+    prompt: str = ""
+    prompt_style: str = "skingpt4"
+    prompt_path: str = ""
+    prompt_template: str = ""
+    max_txt_len: int = 160
+    end_sym: str = ""
+    notice: str = ""
+
+
+@dataclass
+class PreprocessConfig:
+    """Section ``preprocess``: processors by split, ``{train: {name: …}, eval: {…}}``."""
+
+    vis_processor: dict[str, Any] = field(default_factory=dict)
+    text_processor: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class BuildInfo:
+    """Where a data set lies: a folder, or a brace-expanded string of shards."""
+
+    storage: str = ""
+
+
+@dataclass
+class DatasetConfig:
+    """One entry of section ``datasets``."""
+
+    data_type: str = "images"
+    build_info: BuildInfo = field(default_factory=BuildInfo)
+    vis_processor: dict[str, Any] = field(default_factory=dict)
+    text_processor: dict[str, Any] = field(default_factory=dict)
+    sample_ratio: float | None = None
+    batch_size: int | None = None
+
+
+@dataclass
+class RunConfig:
+    """Section ``run``: the training loop.
+
+    Attributes:
+        iters_per_epoch: Optimiser steps an epoch; ``null`` means one pass over the data.
+        accum_grad_iters: Micro-batches an optimiser step.
+        max_grad_norm: Gradient clipping; ``null`` for none (ours).
+        upstream_warmup: Warm up anew in each epoch, as upstream does (ours).
+        log_freq: Steps between two lines of ``log.txt``.
+        device: Where to run; accelerate uses what is there, ``cpu`` forces the CPU.
+    """
+
+    task: str = "image_text_pretrain"
+    runner: str = "runner_base"
+    lr_sched: str = "linear_warmup_cosine_lr"
+    init_lr: float = 1e-4
+    min_lr: float = 1e-5
+    warmup_lr: float = 1e-6
+    warmup_steps: int = 0
+    upstream_warmup: bool = False
+    lr_decay_rate: float = 0.9
+    weight_decay: float = 0.05
+    beta2: float = 0.999
+    max_grad_norm: float | None = None
+    max_epoch: int = 1
+    iters_per_epoch: int | None = None
+    batch_size_train: int = 2
+    batch_size_eval: int = 2
+    accum_grad_iters: int = 1
+    num_workers: int = 4
+    log_freq: int = 50
+    seed: int = 42
+    output_dir: str = "output"
+    amp: bool = False
+    resume_ckpt_path: str | None = None
+    evaluate: bool = False
+    train_splits: list[str] = field(default_factory=lambda: ["train"])
+    device: str = "cuda"
+    world_size: int = 1
+    dist_url: str = "env://"
+    distributed: bool = False
+    wandb_log: bool = False
+    job_name: str = ""

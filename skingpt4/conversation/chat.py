@@ -1,0 +1,322 @@
+"""Conversing about photos: upload, ask, answer; upstream's call surface."""
+
+import logging
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import StoppingCriteriaList
+
+from skingpt4.common.config import Config
+from skingpt4.common.errors import ChatError, PhotoError
+from skingpt4.common.registry import registry
+from skingpt4.conversation.conversation import MARKERS, Conversation, plain_text
+from skingpt4.conversation.engines import Decoding, Engine, PromptSegment, TransformersEngine
+from skingpt4.models import SkinGPT4
+from skingpt4.processors import build_processor
+from skingpt4.processors.photo import open_photo
+from skingpt4.prompts import IMAGE_PLACEHOLDER
+
+logger = logging.getLogger(__name__)
+
+MAX_QUESTION_CHARS = 4000
+RECEIVED = "Received."
+# Random crops belong to training; a chat shows the model the whole photo.
+TRAINING_PROCESSOR = "blip2_image_train"
+CHAT_PROCESSOR = "blip2_image_eval"
+
+Photo = Image.Image | str | Path | bytes | np.ndarray | Tensor
+Answer = tuple[str, np.ndarray]
+VisProcessor = Callable[[Image.Image], Tensor]
+
+
+class Chat:
+    """Answers questions about photos; one object serves any number of conversations at once.
+
+    A turn is atomic: when a question cannot be answered it is taken back, its photos stay, and the
+    error is raised.
+
+    Args:
+        model: The model, in evaluation mode and in its place.
+        vis_processor: Turns an RGB photo into a tensor ``[3, H, W]``.
+        device: Where photos are encoded; by default where the model is.
+        stopping_criteria: Further criteria that end every answer.
+    """
+
+    def __init__(
+        self,
+        model: SkinGPT4,
+        vis_processor: VisProcessor,
+        device: str | torch.device | None = None,
+        stopping_criteria: StoppingCriteriaList | None = None,
+    ) -> None:
+        self.model = model
+        self.vis_processor = vis_processor
+        self.device = torch.device(device or model.device)
+        self.engine: Engine = TransformersEngine(model, stopping_criteria)
+        self._markers = {*MARKERS, model.end_sym, *_special_tokens(model)}
+
+    def new_conversation(self) -> Conversation:
+        """Return an empty conversation in the form that the model was trained on."""
+        return Conversation.from_style(self.model.prompt_style)
+
+    @torch.no_grad()
+    def upload_img(self, image: Photo, conv: Conversation, img_list: list[Tensor]) -> str:
+        """Encode a photo once and add it to the conversation.
+
+        Args:
+            image: Anything that ``open_photo`` opens, or a processed tensor ``[3, H, W]`` or
+                ``[1, 3, H, W]``.
+            conv: Gets the photo's slot.
+            img_list: Gets the photo's embeddings ``[1, 32, D]``.
+
+        Returns:
+            ``"Received."``, as upstream.
+
+        Raises:
+            PhotoError: If the photo cannot be opened; nothing is added then.
+        """
+        embeddings = self.model.encode_img(self._pixels(image).to(self.device))
+        conv.add_photo()
+        img_list.append(embeddings)
+        return RECEIVED
+
+    def ask(self, text: str, conv: Conversation) -> None:
+        """Add a question; placeholders and separators in it are plain text.
+
+        Raises:
+            ChatError: If it is empty or longer than ``MAX_QUESTION_CHARS``; nothing is added then.
+        """
+        question = text.encode("utf-8", errors="replace").decode("utf-8").strip()
+        if not question:
+            raise ChatError("The question is empty; write one and send it again.")
+        if len(question) > MAX_QUESTION_CHARS:
+            raise ChatError(
+                f"The question has {len(question):,} characters, more than the limit of "
+                f"{MAX_QUESTION_CHARS:,}; shorten it."
+            )
+        conv.add_question(self._plain(question, conv))
+
+    def answer(
+        self,
+        conv: Conversation,
+        img_list: Sequence[Tensor],
+        max_new_tokens: int = 300,
+        num_beams: int = 1,
+        min_length: int = 1,
+        top_p: float = 0.9,
+        repetition_penalty: float = 1.0,
+        length_penalty: float = 1.0,
+        temperature: float = 0.0,
+        max_length: int | None = None,
+        top_k: int = 0,
+        seed: int | None = None,
+    ) -> Answer:
+        """Answer the question and add the answer to the conversation.
+
+        Args:
+            conv: The conversation; its last messages are the question.
+            img_list: Embeddings of its photos, in order.
+            max_new_tokens: Longest answer.
+            num_beams: Beams kept.
+            min_length: Tokens before the end token may come.
+            top_p: Sampling keeps the likeliest tokens that sum to this.
+            repetition_penalty: Above 1 discourages repetition.
+            length_penalty: Above 0 favours longer beams.
+            temperature: 0 is greedy.
+            max_length: Most tokens of prompt and answer together; by default the model's context.
+            top_k: Sampling keeps this many tokens; 0 keeps all.
+            seed: Makes sampling repeatable.
+
+        Returns:
+            The answer without stop string and special tokens, and all new token ids ``[n]``.
+
+        Raises:
+            ChatError: If there is no question, a setting is out of range, or the question does not
+                fit the model's context.
+        """
+        decoding = Decoding(
+            max_new_tokens=max_new_tokens,
+            num_beams=num_beams,
+            min_length=min_length,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            length_penalty=length_penalty,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+        )
+        turn = self._turn(conv, img_list, decoding, max_length, None)
+        while True:
+            try:
+                next(turn)
+            except StopIteration as end:
+                return cast(Answer, end.value)
+
+    def stream_answer(
+        self,
+        conv: Conversation,
+        img_list: Sequence[Tensor],
+        *,
+        cancel: threading.Event | None = None,
+        max_length: int | None = None,
+        **decoding: Any,
+    ) -> Iterator[str]:
+        """Answer the question piece by piece.
+
+        Setting ``cancel``, or closing the iterator, ends generation within one token; the
+        conversation then holds the answer so far, or takes the question back if there is none yet.
+        With several beams the whole answer comes as one piece.
+
+        Args:
+            conv: The conversation; its last messages are the question.
+            img_list: Embeddings of its photos, in order.
+            cancel: Stops the answer when set, from any thread.
+            max_length: Most tokens of prompt and answer together; by default the model's context.
+            decoding: Fields of :class:`Decoding`.
+
+        Raises:
+            ChatError: As :meth:`answer`, when reading starts.
+        """
+        yield from self._turn(conv, img_list, Decoding(**decoding), max_length, cancel)
+
+    def _turn(
+        self,
+        conv: Conversation,
+        img_list: Sequence[Tensor],
+        decoding: Decoding,
+        max_length: int | None,
+        cancel: threading.Event | None,
+    ) -> Generator[str, None, Answer]:
+        """Generate one answer and close the turn, however it ends."""
+        if not conv.has_question():
+            raise ChatError("There is no question to answer; ask one first.")
+        pieces: list[str] = []
+        stopped = True
+        try:
+            segments = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
+            stream = self.engine.stream(segments, decoding, self._stops(conv), cancel)
+            token_ids = yield from _collect(stream, pieces)
+            stopped = cancel is not None and cancel.is_set()
+        except Exception:
+            pieces.clear()
+            raise
+        finally:
+            if pieces or not stopped:
+                conv.append_message(conv.roles[1], self._plain("".join(pieces), conv))
+            else:
+                conv.drop_question()
+        return "".join(pieces), token_ids
+
+    def _fit(
+        self,
+        conv: Conversation,
+        img_list: Sequence[Tensor],
+        max_new_tokens: int,
+        max_length: int | None,
+    ) -> list[PromptSegment]:
+        """Return the prompt, without as many of the oldest turns as the context cannot hold.
+
+        The beginning-of-text token, the system line and every photo stay.
+        """
+        limit = min(max_length or self.model.context_length, self.model.context_length)
+        history = conv.copy()
+        history.append_message(conv.roles[1], None)
+        dropped = 0
+        segments = _segments(history, img_list)
+        while (length := self.engine.count_tokens(segments)) + max_new_tokens > limit:
+            if not history.drop_oldest_turn():
+                raise ChatError(
+                    f"The question with its photos takes {length} tokens and the answer may take "
+                    f"{max_new_tokens}, but the limit is {limit}; shorten the question or lower "
+                    f"max_new_tokens."
+                )
+            dropped += 1
+            segments = _segments(history, img_list)
+        if dropped:
+            logger.info("Left the %d oldest turns out to fit %d tokens", dropped, limit)
+        return segments
+
+    def _stops(self, conv: Conversation) -> list[str]:
+        return sorted({conv.sep, self.model.end_sym} - {""})
+
+    def _plain(self, text: str, conv: Conversation) -> str:
+        return plain_text(text, {*self._markers, conv.sep})
+
+    def _pixels(self, image: Photo) -> Tensor:
+        """Return the processed photo ``[1, 3, H, W]``."""
+        if not isinstance(image, Tensor):
+            return self.vis_processor(open_photo(image)).unsqueeze(0)
+        batch = image.unsqueeze(0) if image.ndim == 3 else image
+        if batch.ndim != 4 or batch.shape[:2] != (1, 3):
+            raise PhotoError(
+                f"The photo's tensor has shape {list(image.shape)}; pass [3, H, W] or [1, 3, H, W]."
+            )
+        return batch
+
+
+def load_chat(
+    cfg_path: str | Path, options: Sequence[str] = (), device: str | torch.device | None = None
+) -> Chat:
+    """Build the model that a configuration describes, ready to chat.
+
+    Args:
+        cfg_path: YAML file, ours or upstream's.
+        options: ``a.b=c`` overrides.
+        device: Where the model runs; by default the first GPU, else the CPU.
+
+    Raises:
+        UserError: If the configuration or a weight file is not usable.
+    """
+    config = Config.load(cfg_path, options)
+    place = torch.device(device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
+    model = registry.get_model_class(config.model.arch).from_config(config.model)
+    return Chat(model.to(place).eval(), _vis_processor(config), place)
+
+
+def _vis_processor(config: Config) -> VisProcessor:
+    """Build the processor that a data set names (upstream's place) or section ``preprocess``."""
+    named = [dataset.vis_processor.get("train") for dataset in config.datasets.values()]
+    usable = [cfg for cfg in named if cfg and cfg.get("name") != TRAINING_PROCESSOR]
+    chosen = usable[0] if usable else config.preprocess.vis_processor.get("eval")
+    defaults = {"name": CHAT_PROCESSOR, "image_size": config.model.image_size}
+    return build_processor({**defaults, **(chosen or {})})  # type: ignore[return-value]
+
+
+def _segments(conv: Conversation, img_list: Sequence[Tensor]) -> list[PromptSegment]:
+    """Cut the prompt at its slots and put the photos' embeddings there."""
+    first, *rest = conv.get_prompt().split(IMAGE_PLACEHOLDER)
+    if len(rest) != len(img_list):
+        raise ChatError(
+            f"The conversation has {len(rest)} photo slots but {len(img_list)} photos; "
+            f"upload each photo with upload_img, or start the conversation again."
+        )
+    segments: list[PromptSegment] = [first]
+    for photo, text in zip(img_list, rest, strict=True):
+        segments += [photo, text]
+    return segments
+
+
+def _special_tokens(model: SkinGPT4) -> set[str]:
+    tokenizer = model.llm_tokenizer
+    return {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+
+
+def _collect(
+    stream: Generator[str, None, np.ndarray], pieces: list[str]
+) -> Generator[str, None, np.ndarray]:
+    """Pass a stream on, keeping its pieces; closing this closes the stream."""
+    with closing(stream):
+        while True:
+            try:
+                piece = next(stream)
+            except StopIteration as end:
+                return cast(np.ndarray, end.value)
+            pieces.append(piece)
+            yield piece

@@ -1,0 +1,104 @@
+"""Data sets by upstream's names: each is a row of data, not a class of its own."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from skingpt4.common.errors import ConfigError
+from skingpt4.common.registry import registry
+from skingpt4.common.schema import DatasetConfig
+from skingpt4.datasets.image_text import ImageTextDataset, Sample, TextDialogueDataset
+from skingpt4.datasets.shards import ShardDataset
+from skingpt4.processors import build_processor
+
+SPLIT = "train"
+"""The one split there is, as upstream."""
+
+DEFAULT_VIS = {"name": "blip2_image_train"}
+DEFAULT_TEXT = {"name": "blip_caption"}
+
+
+@dataclass(frozen=True)
+class Builder:
+    """How a registered name becomes a data set.
+
+    Attributes:
+        reader: Called with ``storage`` and the processors below, gives the data set.
+        data_type: What the configuration must say it holds.
+        cleans_text: Whether captions go through the text processor. Upstream's folder sets keep
+            them raw: they build the processor and never call it.
+        seeded: Whether the data set draws an order of its own.
+    """
+
+    reader: Callable[..., Dataset[Sample]]
+    data_type: str = "images"
+    cleans_text: bool = False
+    seeded: bool = False
+
+
+FOLDER = Builder(ImageTextDataset)
+SHARDS = Builder(ShardDataset, cleans_text=True, seeded=True)
+TEXT = Builder(TextDialogueDataset, data_type="text")
+
+BUILDERS = {
+    "skin_concept": FOLDER,
+    "skin_align": FOLDER,
+    "cc_sbu_align": FOLDER,
+    "cc_sbu": SHARDS,
+    "laion": SHARDS,
+    "text_dialogue": TEXT,
+}
+for _name, _builder in BUILDERS.items():
+    registry.register_builder(_name)(_builder)
+
+
+def build_dataset(name: str, cfg: DatasetConfig, seed: int = 42) -> dict[str, Dataset[Sample]]:
+    """Build the data set of one entry under ``datasets``, by split.
+
+    Args:
+        name: Registered name.
+        cfg: Its settings; a processor that is not named is upstream's usual one.
+        seed: Order of sets that shuffle by themselves (shards).
+
+    Returns:
+        ``{"train": data set}``.
+
+    Raises:
+        ConfigError: If the name, the data type or a processor is unknown.
+        DatasetError: If the files are missing or malformed.
+    """
+    builder = _get_builder(name)
+    if cfg.data_type != builder.data_type:
+        raise ConfigError(
+            f"datasets.{name}.data_type is '{cfg.data_type}', but it must be '{builder.data_type}'."
+        )
+    parts: dict[str, Any] = {"storage": cfg.build_info.storage}
+    if builder.data_type == "images":
+        parts["vis_processor"] = _build_processor(name, "vis_processor", cfg, DEFAULT_VIS)
+    if builder.cleans_text:
+        parts["text_processor"] = _build_processor(name, "text_processor", cfg, DEFAULT_TEXT)
+    if builder.seeded:
+        parts["seed"] = seed
+    return {SPLIT: builder.reader(**parts)}
+
+
+def _get_builder(name: str) -> Builder:
+    try:
+        builder: Builder = registry.get_builder_class(name)
+    except KeyError as error:
+        raise ConfigError(f"datasets.{name}: {error.args[0]}") from error
+    return builder
+
+
+def _build_processor(name: str, key: str, cfg: DatasetConfig, default: Mapping[str, Any]) -> Any:
+    """Build the training processor under ``key``; an error says which entry it belongs to."""
+    given = getattr(cfg, key).get(SPLIT) or {}
+    place = f"datasets.{name}.{key}.{SPLIT}"
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{place} is {given!r}, but it must be a mapping with a 'name'.")
+    try:
+        return build_processor({**default, **given})
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error

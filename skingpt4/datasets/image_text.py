@@ -1,0 +1,237 @@
+"""Folder data sets: ``filter_cap.json`` beside a folder of images, and its text-only sibling.
+
+Upstream's form is ``{"annotations": [{"image_id": "1", "caption": "..."}]}`` and ``image/1.jpg``.
+Two optional keys are ours: ``question``, and ``dialogue``, a list of ``{"question", "answer"}`` that
+takes the caption's place. Everything is checked when the data set is built, so that a bad row
+stops a run before it starts.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from skingpt4.common.errors import DatasetError, PhotoError
+from skingpt4.processors.photo import open_photo
+
+ANNOTATION_FILE = "filter_cap.json"
+IMAGE_FOLDER = "image"
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
+"""Tried in this order; upstream knows ``.jpg`` only."""
+
+MISSING_SHOWN = 3
+
+ImageProcessor = Callable[[Image.Image], Tensor]
+TextProcessor = Callable[[str], str]
+Turn = tuple[str | None, str]
+"""A question and its answer; without a question, the model draws one of its training prompts."""
+
+Sample = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One checked row: what is shown (None in text-only sets) and what is said about it."""
+
+    image_id: str | None
+    turns: tuple[Turn, ...]
+
+
+class ImageTextDataset(Dataset[Sample]):
+    """Photos with captions or dialogues, by row number.
+
+    A sample is ``{"image": float32 [3, H, W], "text_input": str, "image_id": int, "dialogue":
+    [(question or None, answer), ...]}``. ``text_input`` is the first answer; ``image_id`` is the
+    rank of the id's first occurrence, as upstream gives it, not the id itself.
+    """
+
+    def __init__(
+        self,
+        storage: str | Path,
+        vis_processor: ImageProcessor,
+        text_processor: TextProcessor | None = None,
+    ) -> None:
+        """Read and check the annotations and the list of image files; no image is opened.
+
+        Args:
+            storage: Folder that holds ``filter_cap.json`` and ``image/``.
+            vis_processor: Turns an RGB photo into a tensor ``[3, H, W]``.
+            text_processor: Applied to each answer; None keeps captions raw, as upstream does.
+
+        Raises:
+            DatasetError: If the folder, the file, a row or an image is missing or malformed.
+        """
+        self.storage = Path(storage)
+        self.vis_processor = vis_processor
+        self.text_processor = text_processor
+        self.annotations = read_annotations(self.storage, with_images=True)
+        ids = dict.fromkeys(str(row.image_id) for row in self.annotations)
+        self.ranks = {image_id: rank for rank, image_id in enumerate(ids)}
+        self.paths = _find_images(self.storage / IMAGE_FOLDER, list(ids))
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Open one photo and return its sample.
+
+        Raises:
+            DatasetError: If the photo cannot be decoded.
+        """
+        row = self.annotations[index]
+        image_id = str(row.image_id)
+        try:
+            photo = open_photo(self.paths[image_id])
+        except PhotoError as error:
+            raise DatasetError(f"Image id '{image_id}' in '{self.storage}': {error}") from error
+        return {"image": self.vis_processor(photo), "image_id": self.ranks[image_id]} | text_sample(
+            row.turns, self.text_processor
+        )
+
+
+class TextDialogueDataset(Dataset[Sample]):
+    """Questions and answers without a photo, by row number, for teaching the LLM to converse.
+
+    A sample is ``{"text_input": str, "image_id": int, "dialogue": [(question, answer), ...]}`` with
+    the row number as ``image_id``; every question is given, since training prompts need a photo.
+    """
+
+    def __init__(self, storage: str | Path, text_processor: TextProcessor | None = None) -> None:
+        """Read and check the annotations.
+
+        Args:
+            storage: Folder that holds ``filter_cap.json``.
+            text_processor: Applied to each answer; None keeps them raw.
+
+        Raises:
+            DatasetError: If the folder, the file or a row is missing or malformed.
+        """
+        self.storage = Path(storage)
+        self.text_processor = text_processor
+        self.annotations = read_annotations(self.storage, with_images=False)
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return one dialogue."""
+        row = self.annotations[index]
+        return {"image_id": index % len(self)} | text_sample(row.turns, self.text_processor)
+
+
+def text_sample(turns: tuple[Turn, ...], text_processor: TextProcessor | None) -> Sample:
+    """Return the text half of a sample: ``text_input`` (the first answer) and ``dialogue``."""
+    dialogue = list(turns)
+    if text_processor is not None:
+        dialogue = [(question, text_processor(answer)) for question, answer in turns]
+    return {"text_input": dialogue[0][1], "dialogue": dialogue}
+
+
+def read_annotations(storage: Path, with_images: bool) -> list[Annotation]:
+    """Read and check ``filter_cap.json``.
+
+    Args:
+        storage: Folder that holds the file.
+        with_images: Whether rows must have an ``image_id``; if not, they must not.
+
+    Raises:
+        DatasetError: If the folder or file is missing, the JSON is malformed, there is no
+            annotation, or a row is not usable; the sentence names the row, counted from 0.
+    """
+    path = storage / ANNOTATION_FILE
+    rows = _load_rows(path)
+    return [
+        _parse_row(row, f"Annotation {number} of '{path}'", with_images)
+        for number, row in enumerate(rows)
+    ]
+
+
+def _load_rows(path: Path) -> list[Any]:
+    if not path.parent.is_dir():
+        raise DatasetError(
+            f"The data set folder '{path.parent}' does not exist; set build_info.storage."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise DatasetError(f"The data set folder '{path.parent}' has no {path.name}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetError(f"'{path}' is not a readable UTF-8 JSON file: {error}.") from error
+    rows = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not rows:
+        raise DatasetError(f"'{path}' must hold a non-empty list under the key 'annotations'.")
+    return rows
+
+
+def _parse_row(row: Any, place: str, with_images: bool) -> Annotation:
+    if not isinstance(row, Mapping):
+        raise DatasetError(f"{place} is not a mapping of keys such as 'caption'.")
+    annotation = Annotation(_parse_image_id(row, place, with_images), _parse_turns(row, place))
+    if not with_images and annotation.turns[0][0] is None:
+        raise DatasetError(f"{place} has no 'question', which a text-only data set needs.")
+    return annotation
+
+
+def _parse_image_id(row: Mapping[str, Any], place: str, with_images: bool) -> str | None:
+    image_id = row.get("image_id")
+    if not with_images:
+        if image_id is not None:
+            raise DatasetError(f"{place} has an 'image_id', but the data set is text-only.")
+        return None
+    if isinstance(image_id, bool) or not isinstance(image_id, str | int) or image_id == "":
+        raise DatasetError(f"{place} has no usable 'image_id': {image_id!r} is no text or number.")
+    return str(image_id)
+
+
+def _parse_turns(row: Mapping[str, Any], place: str) -> tuple[Turn, ...]:
+    """Return the row's dialogue if it has one, else its caption under its own question."""
+    if "dialogue" not in row:
+        question = require_text(row, "question", place) if "question" in row else None
+        return ((question, require_text(row, "caption", place)),)
+    if "question" in row:
+        raise DatasetError(f"{place} has both 'question' and 'dialogue'; keep one.")
+    turns = row["dialogue"]
+    if not isinstance(turns, list) or not turns or not all(isinstance(t, Mapping) for t in turns):
+        raise DatasetError(f"{place} has a 'dialogue' that is no list of questions and answers.")
+    return tuple(
+        (require_text(turn, "question", place), require_text(turn, "answer", place))
+        for turn in turns
+    )
+
+
+def require_text(mapping: Mapping[str, Any], key: str, place: str) -> str:
+    """Return the text under a key.
+
+    Raises:
+        DatasetError: If the key is missing, or holds no text or only blanks; the sentence names
+            ``place``.
+    """
+    value = mapping.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise DatasetError(f"{place} has no text under '{key}'.")
+    return value
+
+
+def _find_images(folder: Path, image_ids: list[str]) -> dict[str, Path]:
+    """Match each id with a file, by one listing of the folder."""
+    if not folder.is_dir():
+        raise DatasetError(f"The data set folder '{folder.parent}' has no folder '{folder.name}'.")
+    present = {path.name for path in folder.iterdir()}
+    found = {}
+    for image_id in image_ids:
+        names = (image_id + extension for extension in EXTENSIONS)
+        name = next((name for name in names if name in present), None)
+        if name is not None:
+            found[image_id] = folder / name
+    missing = [image_id for image_id in image_ids if image_id not in found]
+    if missing:
+        shown = ", ".join(f"{image_id}{EXTENSIONS[0]}" for image_id in missing[:MISSING_SHOWN])
+        raise DatasetError(
+            f"'{folder}' lacks {len(missing)} of {len(image_ids)} images, the first being {shown}."
+        )
+    return found

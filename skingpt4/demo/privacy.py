@@ -1,0 +1,82 @@
+"""What keeps photos and text on this machine, and off its disk: switches, a private folder, short-lived files."""
+
+import ipaddress
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from skingpt4.common.errors import ConfigError, PhotoError
+
+SWITCHES = {
+    "DO_NOT_TRACK": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_RUN_HISTORY": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+"""Environment of a process that reports to nobody; not the user's to override."""
+
+HEARTBEAT_SECONDS = "2"
+"""How soon a closed tab is noticed; Gradio's own pace is 15 seconds."""
+
+
+def set_switches() -> None:
+    """Turn off telemetry and browser history for this process; call before Gradio is imported."""
+    os.environ.update(SWITCHES)
+    os.environ.setdefault("GRADIO_HEARTBEAT_INTERVAL", HEARTBEAT_SECONDS)
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Give Gradio a folder for uploads that only this user can read, and delete it at the end.
+
+    The page must be built inside, because its parts remember the folder they were made with.
+    """
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    folder = Path(tempfile.mkdtemp(prefix="skingpt4-"))
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.environ.pop("GRADIO_TEMP_DIR")
+        if before is not None:
+            os.environ["GRADIO_TEMP_DIR"] = before
+
+
+def take_upload(path: Path) -> bytes:
+    """Read an uploaded file and delete it from the disk, with the folder that was made for it.
+
+    Raises:
+        PhotoError: If the file is gone, as when somebody else sent the same file at that moment.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PhotoError("The upload did not arrive whole; please send the photo again.") from error
+    finally:
+        with suppress(OSError):
+            path.unlink()
+            path.parent.rmdir()
+
+
+def check_host(host: str, has_login: bool) -> None:
+    """Refuse to show the page to other machines without a login.
+
+    Raises:
+        ConfigError: If `host` is not a loopback address and there is no login.
+    """
+    if not has_login and not _is_loopback(host):
+        raise ConfigError(
+            f"--host {host} would show people's photos to other machines without a login; "
+            "add --auth user:password or leave --host out."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

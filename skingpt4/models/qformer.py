@@ -1,0 +1,43 @@
+"""The Q-Former: transformers' BLIP-2 query transformer and its learned query tokens."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Blip2QFormerConfig, Blip2QFormerModel
+
+from skingpt4.common.errors import ConfigError
+
+# Shapes by ``model.qformer``. blip2: BERT-base with cross-attention in every second layer (paper);
+# these are the library's defaults.
+QFORMER_SHAPES: dict[str, dict[str, Any]] = {
+    "blip2": {},
+    "tiny": {
+        "hidden_size": 160,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 640,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    },
+}
+
+
+def build_qformer(name: str, vision_width: int) -> Blip2QFormerModel:
+    """Build a randomly initialised Q-Former that attends to features ``[B, N, vision_width]``.
+
+    Raises:
+        ConfigError: If the shape is unknown.
+    """
+    if name not in QFORMER_SHAPES:
+        known = ", ".join(QFORMER_SHAPES)
+        raise ConfigError(f"model.qformer '{name}' is unknown; known: {known}.")
+    config = Blip2QFormerConfig(encoder_hidden_size=vision_width, **QFORMER_SHAPES[name])
+    return Blip2QFormerModel(config)
+
+
+def build_query_tokens(number: int, qformer: Blip2QFormerModel) -> nn.Parameter:
+    """Build the learned queries ``[1, number, width]``, drawn as BERT draws its weights."""
+    tokens = nn.Parameter(torch.zeros(1, number, qformer.config.hidden_size))
+    nn.init.normal_(tokens, std=qformer.config.initializer_range)
+    return tokens

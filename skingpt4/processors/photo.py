@@ -1,0 +1,163 @@
+"""Opens any user's photo safely, in one place: format allow-list, pixel cap, upright, plain RGB.
+
+Whatever comes in (a file, bytes, an array, a Pillow image of any mode), what goes out is an 8-bit
+RGB image without metadata, or one `PhotoError` sentence that never shows more of a path than its
+last part.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from skingpt4.common.errors import PhotoError
+
+PhotoSource = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+"""Pillow's names of the readers allowed; its JPEG reader opens MPO, the two-lens form, too."""
+
+FORMATS_TEXT = "JPEG, PNG, WebP, TIFF, BMP or GIF"
+MAX_PIXELS = 120_000_000
+"""A 12,000 x 9,000 photo (108 megapixels) passes; Pillow refuses 179 megapixels by itself."""
+
+WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+WIDE_PEAKS = (1.0, 255.0, 65535.0)
+"""What white may be in a 32-bit or float image: the first of these not below its maximum."""
+
+# Pillow warns from 89 megapixels on; here MAX_PIXELS decides, and a bigger photo is an error.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def open_photo(
+    source: PhotoSource, max_pixels: int = MAX_PIXELS, max_side: int | None = None
+) -> Image.Image:
+    """Open a photo as a plain upright RGB image.
+
+    EXIF rotation is applied, then all metadata is dropped. Transparency is laid over white, 16-bit
+    and float images are scaled to 8 bits, CMYK and palettes are converted, and an animation gives
+    its first frame. Nothing is decoded before the header's size is known to be within the cap.
+
+    Args:
+        source: Path, bytes, binary file (left open), Pillow image (left as it is) or an array
+            ``[H, W]``, ``[H, W, 3]`` or ``[H, W, 4]`` of uint8.
+        max_pixels: Largest width x height to decode.
+        max_side: If given, scale down so that no side is longer, in pixels. A JPEG is then decoded
+            at a reduced size, which is several times faster for a very large one.
+
+    Returns:
+        A new RGB image that shares nothing with `source`.
+
+    Raises:
+        PhotoError: If there is no photo, or it cannot be found, read, recognised or decoded, or it
+            is too large.
+    """
+    name = _display_name(source)
+    try:
+        if isinstance(source, np.ndarray):
+            source = Image.fromarray(source)
+        if isinstance(source, Image.Image):
+            _check_size(source, max_pixels, name)
+            return _plain_rgb(source.copy(), max_side)
+        with _stream(source, name) as stream, Image.open(stream, formats=FORMATS) as image:
+            _check_size(image, max_pixels, name)
+            return _plain_rgb(image, max_side)
+    except PhotoError:
+        raise
+    except UnidentifiedImageError as error:
+        raise PhotoError(
+            f"{name} is not a {FORMATS_TEXT} image; save it in one of these formats and try again."
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PhotoError(
+            f"{name} has more pixels than the limit of {_mega(max_pixels)} megapixels; "
+            "scale it down and try again."
+        ) from error
+    except Exception as error:  # decoders raise every kind of exception on hostile bytes
+        raise PhotoError(
+            f"{name} cannot be decoded: it is damaged, incomplete or of an unusual kind; "
+            "send the original file again, or save it as JPEG or PNG."
+        ) from error
+
+
+def _display_name(source: object) -> str:
+    """Name the photo for an error message, without its folder."""
+    name = re.split(r"[\\/]", str(source))[-1] if isinstance(source, str | Path) else ""
+    return f"The photo '{name}'" if name else "The photo"
+
+
+def _mega(pixels: int) -> str:
+    return f"{pixels / 1e6:.3g}"
+
+
+@contextmanager
+def _stream(source: object, name: str) -> Iterator[BinaryIO]:
+    """Give a non-empty binary stream, closed afterwards only if it was opened here."""
+    with ExitStack() as opened:
+        if isinstance(source, bytes | bytearray | memoryview):
+            stream: BinaryIO = BytesIO(source)
+        elif isinstance(source, str | Path):
+            if not Path(source).is_file():  # also keeps devices and pipes from blocking
+                raise PhotoError(f"{name} cannot be found; check the path and choose a file.")
+            stream = opened.enter_context(Path(source).open("rb"))
+        elif hasattr(source, "read"):
+            stream = cast(BinaryIO, source)
+        else:
+            raise PhotoError(f"No photo was given; choose a {FORMATS_TEXT} file.")
+        stream.seek(0)
+        if not stream.read(1):
+            raise PhotoError(f"{name} is empty; choose another file.")
+        yield stream
+
+
+def _check_size(image: Image.Image, max_pixels: int, name: str) -> None:
+    width, height = image.size
+    if not width * height:
+        raise PhotoError(f"{name} is {width} x {height} and has no pixels; choose another file.")
+    if width * height > max_pixels:
+        raise PhotoError(
+            f"{name} has {_mega(width * height)} megapixels ({width} x {height}), more than the "
+            f"limit of {_mega(max_pixels)}; scale it down and try again."
+        )
+
+
+def _plain_rgb(image: Image.Image, max_side: int | None) -> Image.Image:
+    """Decode, then reduce to upright 8-bit RGB without metadata; `image` is only read from."""
+    if max_side is not None:
+        image.draft(None, (max_side, max_side))
+    image.load()
+    image = _upright(image)
+    if image.mode in WIDE_MODES:
+        image = _eight_bit(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    if max_side is not None:
+        image.thumbnail((max_side, max_side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    image.info = {}
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return a copy turned as its EXIF orientation says, or as stored if that cannot be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # broken metadata raises anything, and the pixels are fine
+        return image.copy()
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale a 16-bit, 32-bit or float image to 8-bit grey."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32))
+    high = float(values.max())
+    lowest = {"F": 1.0, "I": 255.0}.get(image.mode, 65535.0)
+    peak = next((peak for peak in WIDE_PEAKS if lowest <= peak and high <= peak), high)
+    return Image.fromarray((values.clip(0, peak) * (255 / peak)).round().astype(np.uint8))

@@ -1,0 +1,1 @@
+"""The drawn skin world: case -> photograph, captions, dialogues, data sets."""

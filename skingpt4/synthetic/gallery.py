@@ -1,0 +1,76 @@
+"""Pictures for people: the labelled contact sheet and a few larger example photographs."""
+
+from itertools import count
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from skingpt4.dermatology import CLASSES, FITZPATRICK_TYPES
+from skingpt4.synthetic.render import render
+from skingpt4.synthetic.world import Case, Stream, sample_case
+
+EXAMPLE_DISEASES = (
+    "psoriasis", "melanoma", "acne", "tinea ringworm", "herpes zoster", "vitiligo"
+)
+"""One photograph each, on the skin types I..VI in this order."""
+
+TILE, GAP, LABEL, HEAD = 128, 4, 190, 22
+
+
+def find_case(seed: int, disease: str, fitzpatrick: str) -> Case:
+    """The first case of the show stream with this disease and skin type."""
+    candidates = (sample_case(seed, Stream.SHOW, index) for index in count())
+    return next(
+        case for case in candidates if (case.disease, case.fitzpatrick) == (disease, fitzpatrick)
+    )
+
+
+def write_contact_sheet(path: Path, seed: int = 0) -> None:
+    """Draw the 15 classes (rows) on the six skin types (columns) into one labelled picture.
+
+    The diseases of a class take turns along its row.
+
+    Args:
+        path: Where to write; the ending chooses PNG or JPEG.
+        seed: Seed of the world.
+    """
+    step = TILE + GAP
+    size = (LABEL + step * len(FITZPATRICK_TYPES), HEAD + step * len(CLASSES))
+    sheet = Image.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for column, skin_type in enumerate(FITZPATRICK_TYPES):
+        pen.text((LABEL + column * step + TILE // 2, 4), f"type {skin_type}", "black", font, "ma")
+    for row, entry in enumerate(CLASSES):
+        top = HEAD + row * step
+        label = "\n".join([_short(entry.name), *(f"  {name}" for name in entry.diseases)])
+        pen.multiline_text((6, top + TILE // 2), label, "black", font, "lm", spacing=5)
+        for column, skin_type in enumerate(FITZPATRICK_TYPES):
+            case = find_case(seed, entry.diseases[column % len(entry.diseases)], skin_type)
+            tile = render(case, 2 * TILE).resize((TILE, TILE), Image.Resampling.LANCZOS)
+            sheet.paste(tile, (LABEL + column * step, top))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, quality=85)
+
+
+def write_examples(folder: Path, seed: int = 0, size: int = 448) -> None:
+    """Draw one larger photograph of each of EXAMPLE_DISEASES, named after the disease.
+
+    Args:
+        folder: Where to write the JPEG files; made if missing.
+        seed: Seed of the world.
+        size: Width and height in pixels.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for disease, skin_type in zip(EXAMPLE_DISEASES, FITZPATRICK_TYPES, strict=True):
+        name = disease.replace(" ", "_")
+        render(find_case(seed, disease, skin_type), size).save(folder / f"{name}.jpg", quality=88)
+
+
+def _short(name: str) -> str:
+    """A class name without its bracket, in lines that fit the margin."""
+    words, lines = name.split(" (")[0].split(), [""]
+    for word in words:
+        if len(lines[-1]) + len(word) > 24:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)

@@ -1,0 +1,253 @@
+"""Lesion geometry: where lesions lie, and the field of distances that all marks draw on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skingpt4.synthetic.diseases import Arrangement, Shape
+from skingpt4.synthetic.skin import Array, smoothstep
+from skingpt4.synthetic.world import Lesions
+
+REACH = 2.2
+"""How far, in lesion radii, a lesion's own coordinates extend (halos, shadows, stalks)."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One lesion: centre and radius in image widths, its axis angle in radians and stretch."""
+
+    x: float
+    y: float
+    radius: float
+    angle: float
+    stretch: float
+
+
+@dataclass
+class Field:
+    """All lesions of a group as pixel fields `[H, W]`, each pixel seen from its nearest lesion.
+
+    Attributes:
+        spots: The lesions.
+        d: Distance from the centre; 1 on the outline, REACH far away.
+        u, v: Coordinates along and across the lesion's axis, in radii.
+        x, y: Offset from the lesion's centre, in radii.
+        radius: Radius of the nearest lesion in image widths.
+        ident: A random value in 0..1 per lesion.
+        edge: Softness of the outline in radii.
+        shape: Outline family; rings and targets are hollow.
+    """
+
+    spots: list[Spot]
+    d: Array
+    u: Array
+    v: Array
+    x: Array
+    y: Array
+    radius: Array
+    ident: Array
+    edge: float
+    shape: Shape
+
+    @property
+    def mask(self) -> Array:
+        """Coverage in 0..1 of the lesions, hollow for rings and targets."""
+        inside = smoothstep(1.0 + self.edge, 1.0 - self.edge, self.d)
+        if self.shape is Shape.RING:
+            return inside * (0.16 + 0.84 * smoothstep(0.55, 0.75, self.d))
+        if self.shape is Shape.TARGET:
+            rim = smoothstep(0.62, 0.78, self.d) + smoothstep(0.42, 0.25, self.d)
+            return inside * (0.12 + 0.88 * rim)
+        return inside
+
+    def within(self, outer: float, soft: float = 0.12) -> Array:
+        """Coverage of the lesions shrunk (or grown) to `outer` radii, ignoring hollows."""
+        return smoothstep(outer + soft, outer - soft, self.d)
+
+    def blob(self, u: float, v: float, size: float) -> Array:
+        """A soft dot at (u, v) of every lesion, `size` radii wide."""
+        return np.exp(-((self.u - u) ** 2 + (self.v - v) ** 2) / np.float32(size * size))
+
+
+def place_lesions(
+    group: Lesions, rng: np.random.Generator, hosts: list[Spot]
+) -> list[Spot]:
+    """Choose centre, radius and axis of each lesion.
+
+    Args:
+        group: The sampled group.
+        rng: The case's random numbers.
+        hosts: Lesions of the first group, for arrangements ON and AROUND.
+    """
+    centres = _CENTRES[group.arrangement](group, rng, hosts)
+    axis = rng.uniform(0.0, np.pi)
+    stretch = 1.9 if group.arrangement is Arrangement.LINEAR and group.radius > 0.12 else 1.0
+    spots = []
+    for x, y, angle in centres:
+        radius = group.radius * rng.uniform(0.82, 1.15)
+        turn = angle if stretch > 1.0 else axis + rng.normal(0.0, 0.5)
+        spots.append(Spot(x, y, radius, turn, stretch * rng.uniform(0.9, 1.12)))
+    return spots
+
+
+Centres = list[tuple[float, float, float]]
+
+
+def _spread(
+    count: int, gap: float, rng: np.random.Generator, centre: tuple[float, float], reach: float
+) -> Centres:
+    """Up to `count` centres in a disc-like square, best-candidate spaced by at least ~`gap`."""
+    points = np.empty((0, 2))
+    for _ in range(count):
+        candidates = np.clip(rng.uniform(-reach, reach, (12, 2)) + centre, 0.04, 0.96)
+        if len(points):
+            gaps = np.linalg.norm(candidates[:, None] - points[None], axis=2).min(axis=1)
+            best = candidates[gaps.argmax()]
+            if gaps.max() < gap:
+                break
+        else:
+            best = candidates[0]
+        points = np.vstack([points, best])
+    return [(float(x), float(y), float(rng.uniform(0.0, np.pi))) for x, y in points]
+
+
+def _single(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
+    """One lesion near the centre, or a few side by side."""
+    if group.count > 1:
+        return _spread(group.count, 1.7 * group.radius, rng, (0.5, 0.5), 0.24)
+    x, y = rng.uniform(0.42, 0.58, 2)
+    return [(float(x), float(y), 0.0)]
+
+
+def _scattered(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
+    """Lesions over the whole photograph."""
+    reach = 0.44 - 0.9 * group.radius if group.count < 4 else 0.46 - 0.5 * group.radius
+    return _spread(group.count, 1.35 * group.radius, rng, (0.5, 0.5), reach)
+
+
+def _grouped(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
+    """One crowd of lesions."""
+    centre = rng.uniform(0.44, 0.56, 2)
+    reach = min(0.36, 0.85 * group.radius * np.sqrt(group.count) + 0.04)
+    return _spread(group.count, 1.1 * group.radius, rng, (centre[0], centre[1]), reach)
+
+
+def _linear(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
+    """Lesions along a gently curved band across the photograph."""
+    angle, bend = rng.uniform(0.0, np.pi), rng.uniform(-0.12, 0.12)
+    along = np.linspace(-0.4, 0.4, group.count) if group.count > 1 else np.zeros(1)
+    across = bend * (1.0 - (along / 0.4) ** 2) + rng.normal(0.0, 0.015, len(along))
+    x = 0.5 + along * np.cos(angle) - across * np.sin(angle)
+    y = 0.5 + along * np.sin(angle) + across * np.cos(angle)
+    return [(float(a), float(b), angle) for a, b in zip(x, y, strict=True)]
+
+
+def _symmetric(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
+    """Mirror-image lesions left and right of the middle."""
+    rows = np.linspace(0.22, 0.78, (group.count + 1) // 2 + 2)[1:-1]
+    away = max(0.2, group.radius * 0.85)
+    places: Centres = []
+    for row in rows:
+        shift = rng.uniform(-0.06, 0.06)
+        for side in (-1, 1):
+            x = 0.5 + side * (away + rng.uniform(0.0, 0.06))
+            places.append((float(x), float(row + shift + rng.normal(0, 0.015)), 0.0))
+    return places[: max(2, group.count)]
+
+
+def _on(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
+    """Lesions on the first group's lesions."""
+    if group.count == 1 and len(hosts) == 1:
+        return [(hosts[0].x, hosts[0].y, 0.0)]
+    share = -(-group.count // len(hosts))
+    places: Centres = []
+    for host in hosts:
+        reach = host.radius * 0.72
+        places += _spread(share, 1.3 * group.radius, rng, (host.x, host.y), reach)
+    return places[: group.count] if len(places) > group.count else places
+
+
+def _around(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
+    """Satellites just outside the first group's lesions."""
+    places: Centres = []
+    for turn in np.arange(group.count) + rng.uniform(0.0, 1.0):
+        host = hosts[int(turn) % len(hosts)]
+        angle = 2.0 * np.pi * turn / group.count
+        away = host.radius * rng.uniform(1.25, 1.6)
+        x, y = host.x + away * np.cos(angle), host.y + away * np.sin(angle)
+        places.append((float(np.clip(x, 0.03, 0.97)), float(np.clip(y, 0.03, 0.97)), 0.0))
+    return places
+
+
+_CENTRES = {
+    Arrangement.SINGLE: _single,
+    Arrangement.FIELD: _single,
+    Arrangement.SCATTERED: _scattered,
+    Arrangement.GROUPED: _grouped,
+    Arrangement.LINEAR: _linear,
+    Arrangement.SYMMETRIC: _symmetric,
+    Arrangement.ON: _on,
+    Arrangement.AROUND: _around,
+}
+
+# Amplitudes of the outline's waves, from coarse (2 per turn) to fine.
+_WOBBLE: dict[Shape, tuple[float, ...]] = {
+    Shape.BLOB: (0.05, 0.05, 0.035, 0.025),
+    Shape.ROUND: (0.02, 0.015),
+    Shape.RING: (0.04, 0.03, 0.02),
+    Shape.TARGET: (0.05, 0.03),
+    Shape.IRREGULAR: (0.1, 0.1, 0.07, 0.05, 0.04, 0.03),
+    Shape.SQUARE: (0.01, 0.01, 0.012),
+    Shape.POLYGON: (0.03, 0.02),
+}
+
+
+def lesion_field(
+    spots: list[Spot], shape: Shape, edge: float, size: int, rng: np.random.Generator
+) -> Field:
+    """Rasterise lesions into one field; where they overlap, the nearest outline wins."""
+    field = Field(spots, *(np.full((size, size), REACH, np.float32) for _ in range(5)),
+                  *(np.zeros((size, size), np.float32) for _ in range(2)), edge, shape)
+    field.radius += 0.1
+    for spot in spots:
+        _stamp(field, spot, size, rng)
+    return field
+
+
+def _stamp(field: Field, spot: Spot, size: int, rng: np.random.Generator) -> None:
+    """Write one lesion's coordinates where it is the nearest."""
+    half = spot.radius * spot.stretch * REACH
+    left, right = (int(np.clip((spot.x + k * half) * size, 0, size)) for k in (-1, 1))
+    top, bottom = (int(np.clip((spot.y + k * half) * size, 0, size)) for k in (-1, 1))
+    if left >= right or top >= bottom:
+        return
+    window = np.s_[top:bottom, left:right]
+    x = ((np.arange(left, right, dtype=np.float32) + 0.5) / size - spot.x) / spot.radius
+    y = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / size - spot.y) / spot.radius
+    cos, sin = np.float32(np.cos(spot.angle)), np.float32(np.sin(spot.angle))
+    u = (x * cos + y[:, None] * sin) / np.float32(spot.stretch)
+    v = y[:, None] * cos - x * sin
+    d = _outline_distance(u, v, field.shape, rng)
+    near = d < field.d[window]
+    across, down = np.broadcast_arrays(x, y[:, None])
+    values = (d, u, v, across, down)
+    for part, value in zip((field.d, field.u, field.v, field.x, field.y), values, strict=True):
+        part[window][near] = value[near]
+    field.radius[window][near] = spot.radius
+    field.ident[window][near] = rng.random()
+
+
+def _outline_distance(u: Array, v: Array, shape: Shape, rng: np.random.Generator) -> Array:
+    """Distance from the centre in units of the outline's radius in that direction."""
+    theta = np.arctan2(v, u)
+    outline = np.ones_like(theta)
+    for wave, amplitude in enumerate(_WOBBLE[shape], start=2):
+        height = np.float32(rng.normal(0.0, amplitude))
+        outline += height * np.cos(wave * theta + np.float32(rng.uniform(0.0, 6.3)))
+    if shape is Shape.SQUARE:
+        power = (np.abs(u) * 1.1) ** 6 + (np.abs(v) * 1.1) ** 6
+        return np.clip(power ** np.float32(1 / 6) / outline, 0.0, REACH)
+    if shape is Shape.POLYGON:
+        sector = np.pi / int(rng.integers(5, 8))
+        outline *= np.cos(sector) ** 0.5 / np.cos((theta % (2 * sector)) - sector)
+    return np.clip(np.hypot(u, v) / np.maximum(outline, 0.4), 0.0, REACH)

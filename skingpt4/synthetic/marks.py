@@ -1,0 +1,579 @@
+"""One drawing function per clinical concept.
+
+A mark reads a `Field` (where the lesions are) and changes a `Canvas` (colour, height, gloss).
+`MARKS` lists them in drawing order, from colours over bodies to what lies on top.
+Heights are in lesion radii before `_raise` scales them.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from skingpt4.synthetic.lesions import Field
+from skingpt4.synthetic.skin import Array, Canvas, smoothstep
+
+Mark = Callable[[Canvas, Field], None]
+MARKS: dict[str, Mark] = {}
+
+# Each colour as seen on type I and on type VI skin (sRGB in 0..1); between them it is mixed.
+PALETTE: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "red": ((0.80, 0.30, 0.29), (0.47, 0.09, 0.12)),
+    "salmon": ((0.98, 0.58, 0.44), (0.76, 0.38, 0.27)),
+    "brown": ((0.45, 0.27, 0.15), (0.15, 0.075, 0.03)),
+    "white": ((0.99, 0.975, 0.96), (0.90, 0.80, 0.74)),
+    "yellow": ((0.93, 0.76, 0.27), (0.72, 0.55, 0.15)),
+    "black": ((0.06, 0.05, 0.06), (0.03, 0.025, 0.03)),
+    "blue": ((0.27, 0.38, 0.66), (0.16, 0.24, 0.50)),
+    "gray": ((0.52, 0.53, 0.55), (0.38, 0.39, 0.41)),
+    "purple": ((0.50, 0.27, 0.56), (0.31, 0.11, 0.40)),
+    "blood": ((0.55, 0.03, 0.04), (0.42, 0.02, 0.03)),
+    "raw": ((0.86, 0.20, 0.22), (0.70, 0.16, 0.18)),
+    "pus": ((0.97, 0.93, 0.66), (0.93, 0.88, 0.60)),
+    "honey": ((0.78, 0.52, 0.16), (0.66, 0.42, 0.10)),
+    "keratin": ((0.97, 0.95, 0.92), (0.84, 0.80, 0.77)),
+    "pink": ((0.97, 0.74, 0.72), (0.62, 0.36, 0.33)),
+    "ivory": ((0.97, 0.93, 0.84), (0.82, 0.72, 0.60)),
+    "petechia": ((0.42, 0.05, 0.16), (0.22, 0.01, 0.08)),
+}
+
+
+def mark(concept: str) -> Callable[[Mark], Mark]:
+    """Register the drawing function of a concept."""
+
+    def register(function: Mark) -> Mark:
+        MARKS[concept] = function
+        return function
+
+    return register
+
+
+def shade_of(canvas: Canvas, name: str) -> Array:
+    """A palette colour as it looks on the canvas's skin type `[3]`."""
+    light, dark = (np.float32(value) for value in PALETTE[name])
+    return light + (dark - light) * np.float32(canvas.darkness)
+
+
+def _raise(canvas: Canvas, field: Field, profile: Array) -> None:
+    """Add a relief given in lesion radii."""
+    canvas.height += profile * field.radius
+
+
+def _dome(field: Field, reach: float = 1.0) -> Array:
+    """A hemisphere-like profile, 1 in the middle and 0 on the outline."""
+    return np.sqrt(np.clip(1.0 - (field.d / reach) ** 2, 0.0, 1.0))
+
+
+def _plateau(field: Field) -> Array:
+    """A flat-topped profile with a steep rim."""
+    return smoothstep(1.04, 0.82, field.d)
+
+
+def _tint(canvas: Canvas, field: Field, name: str, mask: Array) -> None:
+    """Stain the lesions; a second and third colour only takes patches of them."""
+    if canvas.tints:
+        mask = mask * smoothstep(-0.12, 0.12, canvas.noise(int(0.9 / field.spots[0].radius) + 2))
+    canvas.tints += 1
+    canvas.stain(mask, shade_of(canvas, name))
+
+
+def _crack(canvas: Canvas, field: Field, at: float, width: float, sway: float) -> Array:
+    """A jagged line along each lesion's axis at height `at`, in radii."""
+    wander = canvas.noise(14) * sway
+    line = smoothstep(width, width * 0.35, np.abs(field.v - at - wander))
+    return line * smoothstep(1.05, 0.75, np.abs(field.u))
+
+
+# Colours
+
+
+@mark("Erythema")
+def erythema(canvas: Canvas, field: Field) -> None:
+    """Redness; on dark skin a deep violaceous red."""
+    halo = field.mask if field.radius.max() > 0.13 else np.maximum(
+        field.mask, 0.6 * smoothstep(1.5, 0.9, field.d))
+    mottle = 0.86 + 0.14 * canvas.noise(12)
+    _tint(canvas, field, "red", np.clip(halo * mottle, 0.0, 1.0))
+
+
+@mark("Salmon")
+def salmon(canvas: Canvas, field: Field) -> None:
+    """Pink-orange tint."""
+    _tint(canvas, field, "salmon", field.mask)
+
+
+@mark("Brown(Hyperpigmentation)")
+def brown(canvas: Canvas, field: Field) -> None:
+    """More melanin than around."""
+    _tint(canvas, field, "brown", field.mask * (0.9 + 0.1 * canvas.noise(16)))
+
+
+@mark("White(Hypopigmentation)")
+def white(canvas: Canvas, field: Field) -> None:
+    """Less or no melanin."""
+    _tint(canvas, field, "white", field.mask * 0.95)
+
+
+@mark("Yellow")
+def yellow(canvas: Canvas, field: Field) -> None:
+    """Waxy yellow."""
+    _tint(canvas, field, "yellow", field.within(0.8, 0.2) * field.mask)
+
+
+@mark("Black")
+def black(canvas: Canvas, field: Field) -> None:
+    """Black pigment."""
+    _tint(canvas, field, "black", field.mask)
+
+
+@mark("Purple")
+def purple(canvas: Canvas, field: Field) -> None:
+    """Violet tint."""
+    _tint(canvas, field, "purple", field.mask)
+
+
+@mark("Blue")
+def blue(canvas: Canvas, field: Field) -> None:
+    """Blue of deep pigment or vessels."""
+    _tint(canvas, field, "blue", field.mask)
+
+
+@mark("Gray")
+def gray(canvas: Canvas, field: Field) -> None:
+    """Slate gray."""
+    _tint(canvas, field, "gray", field.mask)
+
+
+@mark("Poikiloderma")
+def poikiloderma(canvas: Canvas, field: Field) -> None:
+    """Mottling: brown, pale and red areas side by side."""
+    first, second = canvas.noise(11), canvas.noise(13)
+    canvas.stain(field.mask * smoothstep(0.05, 0.3, first) * 0.75, shade_of(canvas, "brown"))
+    canvas.stain(field.mask * smoothstep(-0.05, -0.3, first) * 0.7, shade_of(canvas, "white"))
+    canvas.stain(field.mask * smoothstep(0.1, 0.35, second) * 0.75, shade_of(canvas, "red"))
+
+
+# Bodies
+
+
+@mark("Macule")
+def macule(canvas: Canvas, field: Field) -> None:
+    """A small flat spot: a slight change of colour, no relief."""
+    canvas.stain(field.mask * 0.3, canvas.tone * np.float32(0.72))
+
+
+@mark("Patch")
+def patch(canvas: Canvas, field: Field) -> None:
+    """A broad flat area: fine texture is smoothed, the border slightly marked."""
+    rim = smoothstep(0.8, 0.97, field.d) * field.within(1.03, 0.06)
+    canvas.stain(field.mask * 0.12 + rim * 0.15, canvas.tone * np.float32(0.8))
+
+
+@mark("Papule")
+def papule(canvas: Canvas, field: Field) -> None:
+    """A small raised bump."""
+    _raise(canvas, field, 0.62 * _dome(field))
+    canvas.stain(field.within(1.0, 0.15) * 0.25, canvas.tone * np.float32([0.95, 0.75, 0.72]))
+
+
+@mark("Plaque")
+def plaque(canvas: Canvas, field: Field) -> None:
+    """A broad raised area with a steep rim."""
+    _raise(canvas, field, 0.2 * _plateau(field) * (0.4 + 0.6 * field.mask))
+    shadow = smoothstep(0.86, 0.99, field.d) * smoothstep(1.14, 1.0, field.d)
+    canvas.color *= 1.0 - 0.28 * shadow[..., None]
+
+
+@mark("Nodule")
+def nodule(canvas: Canvas, field: Field) -> None:
+    """A large solid dome with a shadow at its foot."""
+    _raise(canvas, field, 0.75 * _dome(field))
+    foot = smoothstep(1.3, 1.0, field.d) * smoothstep(0.9, 1.0, field.d)
+    canvas.color *= 1.0 - 0.3 * foot[..., None]
+    canvas.gloss += 0.25 * field.within(0.95)
+
+
+@mark("Wheal")
+def wheal(canvas: Canvas, field: Field) -> None:
+    """A smooth pale-pink swelling with a red flare around it."""
+    flare = smoothstep(1.55, 1.05, field.d) * smoothstep(0.75, 1.0, field.d)
+    canvas.stain(flare * 0.75, shade_of(canvas, "red"))
+    canvas.stain(field.within(0.88) * 0.85, shade_of(canvas, "pink"))
+    _raise(canvas, field, 0.3 * smoothstep(1.1, 0.7, field.d))
+
+
+@mark("Cyst")
+def cyst(canvas: Canvas, field: Field) -> None:
+    """A smooth skin-coloured ball with a dark central pore."""
+    _raise(canvas, field, 0.8 * _dome(field))
+    canvas.stain(field.within(0.92, 0.2) * 0.4, shade_of(canvas, "ivory"))
+    canvas.gloss += 0.2 * field.within(0.9)
+    pore = field.blob(0.05, 0.05, 0.16)
+    canvas.paint(np.clip(1.6 * pore, 0.0, 0.92), np.float32([0.10, 0.07, 0.06]))
+
+
+@mark("Abscess")
+def abscess(canvas: Canvas, field: Field) -> None:
+    """A tense red swelling with pus shining through its top."""
+    canvas.stain(smoothstep(1.5, 0.7, field.d) * 0.9, shade_of(canvas, "raw"))
+    _raise(canvas, field, 0.6 * _dome(field, 1.25))
+    pus = smoothstep(0.62, 0.42, field.d + 0.12 * canvas.noise(16))
+    canvas.paint(pus * 0.92, shade_of(canvas, "pus") * np.float32([0.92, 0.92, 0.75]))
+    canvas.gloss += 0.6 * field.within(0.8)
+
+
+@mark("Induration")
+def induration(canvas: Canvas, field: Field) -> None:
+    """A firm swelling with dimpled orange-peel skin."""
+    _raise(canvas, field, 0.16 * smoothstep(1.1, 0.2, field.d))
+    peel = canvas.cells(15)
+    pit = smoothstep(0.34, 0.1, peel.centre) * field.within(1.0, 0.2)
+    canvas.height -= 0.008 * pit
+    canvas.color *= 1.0 - 0.33 * pit[..., None]
+
+
+@mark("Sclerosis")
+def sclerosis(canvas: Canvas, field: Field) -> None:
+    """Tight, hard, ivory skin with a waxy shine and a lilac rim."""
+    area = field.within(0.92, 0.1)
+    rim = smoothstep(0.85, 1.0, field.d) * smoothstep(1.25, 1.05, field.d)
+    canvas.stain(rim * 0.5, shade_of(canvas, "purple"))
+    canvas.paint(area * 0.72, shade_of(canvas, "ivory"))
+    canvas.height *= 1.0 - 0.9 * area
+    shine = area * smoothstep(0.1, 0.45, np.sin(9.0 * field.v + 2.0 * canvas.noise(3)))
+    canvas.paint(shine * 0.38, np.float32([1.0, 1.0, 0.98]))
+
+
+@mark("Atrophy")
+def atrophy(canvas: Canvas, field: Field) -> None:
+    """A sunken thin centre, pale and finely wrinkled like cigarette paper."""
+    area = field.within(0.66, 0.12)
+    _raise(canvas, field, -0.2 * area)
+    canvas.stain(area * 0.62, shade_of(canvas, "pink") * np.float32([0.97, 0.95, 0.97]))
+    phase = 2.0 * np.pi * 11.0 * field.radius / 0.2 * field.v * 0.45 + 2.5 * canvas.noise(7)
+    wrinkle = area * np.sin(phase)
+    canvas.height += 0.0022 * wrinkle
+    canvas.color *= 1.0 + 0.14 * wrinkle[..., None]
+
+
+@mark("Lichenification")
+def lichenification(canvas: Canvas, field: Field) -> None:
+    """Thick skin with coarse, crossing skin lines."""
+    area = field.within(0.95, 0.2)
+    warp = canvas.noise(6) * 0.9
+    spacing = np.float32(2.0 * np.pi * 17.0)
+    across, along = field.u * field.radius * spacing, field.v * field.radius * spacing
+    ridges = np.minimum(np.abs(np.sin(0.5 * (across + along) + warp)),
+                        np.abs(np.sin(0.5 * (across - along) - warp)))
+    groove = smoothstep(0.34, 0.08, ridges) * area
+    canvas.color *= 1.0 - 0.42 * groove[..., None]
+    canvas.height += 0.005 * area - 0.007 * groove
+
+
+# Changes of shape
+
+
+@mark("Dome-shaped")
+def dome_shaped(canvas: Canvas, field: Field) -> None:
+    """A full hemisphere with one soft highlight and a shaded foot."""
+    _raise(canvas, field, 0.55 * _dome(field))
+    canvas.paint(0.62 * np.minimum(_lit_spot(canvas, field, 0.42, 0.3), 1.0),
+                 np.float32([1.0, 0.98, 0.96]))
+    foot = smoothstep(1.28, 1.0, field.d) * smoothstep(0.92, 1.02, field.d)
+    canvas.color *= 1.0 - 0.3 * foot[..., None]
+
+
+@mark("Flat topped")
+def flat_topped(canvas: Canvas, field: Field) -> None:
+    """A level shiny top with bevelled sides."""
+    top = field.within(0.72, 0.1)
+    _raise(canvas, field, 0.42 * smoothstep(1.02, 0.76, field.d))
+    canvas.color += (canvas.color * 1.32 + 0.06 - canvas.color) * top[..., None]
+    bevel = smoothstep(0.7, 0.84, field.d) * field.within(1.02, 0.06)
+    canvas.color *= 1.0 - 0.25 * bevel[..., None]
+
+
+@mark("Acuminate")
+def acuminate(canvas: Canvas, field: Field) -> None:
+    """A pointed cone with a horny tip."""
+    _raise(canvas, field, 1.15 * np.clip(1.0 - field.d, 0.0, 1.0))
+    canvas.paint(0.95 * smoothstep(0.34, 0.16, field.d), shade_of(canvas, "keratin"))
+
+
+@mark("Umbilicated")
+def umbilicated(canvas: Canvas, field: Field) -> None:
+    """A dimple in the middle."""
+    dimple = smoothstep(0.46, 0.22, field.d)
+    _raise(canvas, field, -0.45 * dimple)
+    canvas.color *= 1.0 - 0.55 * dimple[..., None]
+
+
+@mark("Warty/Papillomatous")
+def warty(canvas: Canvas, field: Field) -> None:
+    """A rough surface of small lobes with dark clefts."""
+    lobes = canvas.cells(34)
+    area = field.within(0.95, 0.1)
+    canvas.height += 0.014 * area * np.sqrt(np.clip(1.0 - lobes.centre**2, 0.0, 1.0))
+    canvas.color *= 1.0 - 0.5 * (smoothstep(0.3, 0.05, lobes.border) * area)[..., None]
+    canvas.color *= 1.0 + 0.22 * ((lobes.ident - 0.5) * area)[..., None]
+
+
+@mark("Exophytic/Fungating")
+def exophytic(canvas: Canvas, field: Field) -> None:
+    """Coarse lobes growing outward like a cauliflower, over a shadow."""
+    lobes = canvas.cells(13)
+    area = field.within(1.0, 0.08)
+    shadow = smoothstep(1.35, 1.0, field.d) * smoothstep(0.9, 1.0, field.d)
+    canvas.color *= 1.0 - 0.45 * shadow[..., None]
+    _raise(canvas, field, 0.35 * _dome(field))
+    canvas.height += 0.05 * area * np.sqrt(np.clip(1.0 - lobes.centre**2, 0.0, 1.0))
+    canvas.color *= 1.0 - 0.5 * (smoothstep(0.22, 0.02, lobes.border) * area)[..., None]
+
+
+@mark("Pedunculated")
+def pedunculated(canvas: Canvas, field: Field) -> None:
+    """The lesion hangs on a narrow skin-coloured stalk and throws a shadow."""
+    along = field.u
+    neck = 0.3 + 0.22 * smoothstep(1.3, 1.8, along)
+    outside = smoothstep(0.92, 1.0, field.d) * smoothstep(0.7, 0.85, along)
+    length = smoothstep(2.05, 1.85, along)
+    stalk = smoothstep(neck + 0.06, neck - 0.06, np.abs(field.v)) * outside * length
+    shadow = smoothstep(neck + 0.4, neck, np.abs(field.v)) * outside * length
+    canvas.color *= 1.0 - 0.5 * (shadow * (1.0 - stalk))[..., None]
+    canvas.paint(0.85 * stalk, canvas.tone * np.float32([1.04, 0.88, 0.84]))
+    _raise(canvas, field, 0.35 * stalk * np.sqrt(np.clip(1.0 - (field.v / neck) ** 2, 0.0, 1.0)))
+    under = smoothstep(1.3, 1.0, field.d) * smoothstep(0.93, 1.03, field.d) * (1.0 - stalk)
+    canvas.color *= 1.0 - 0.4 * under[..., None]
+
+
+@mark("Translucent")
+def translucent(canvas: Canvas, field: Field) -> None:
+    """A pearly, glassy body: pale glow along the rim and small highlights."""
+    rim = smoothstep(0.5, 0.85, field.d) * field.within(0.97, 0.08)
+    canvas.paint(0.6 * rim, shade_of(canvas, "keratin") * np.float32([0.96, 0.95, 1.0]))
+    beads = canvas.cells(15)
+    bead = smoothstep(0.3, 0.1, beads.centre) * rim
+    canvas.paint(0.75 * bead, np.float32([1.0, 1.0, 1.0]))
+    canvas.gloss += 0.8 * field.within(0.95)
+
+
+# What lies in and on the lesion
+
+
+@mark("Pigmented")
+def pigmented(canvas: Canvas, field: Field) -> None:
+    """A dark net of pigment."""
+    net = canvas.cells(26)
+    mesh = smoothstep(0.3, 0.1, net.border) * field.within(1.12, 0.12)
+    canvas.paint(0.85 * mesh, shade_of(canvas, "brown") * np.float32(0.3))
+    hole = smoothstep(0.3, 0.55, net.border) * field.within(1.0, 0.12)
+    canvas.color *= 1.0 + 0.35 * hole[..., None]
+
+
+@mark("Xerosis")
+def xerosis(canvas: Canvas, field: Field) -> None:
+    """Dry skin: a pale cracked network and fine powder."""
+    area = field.within(1.15, 0.25)
+    plates = canvas.cells(17)
+    seam = smoothstep(0.2, 0.06, plates.border) * area
+    canvas.paint(0.72 * seam, shade_of(canvas, "keratin") * np.float32(0.94))
+    canvas.paint(0.2 * area * (plates.ident > 0.5), shade_of(canvas, "keratin"))
+
+
+@mark("Telangiectasia")
+def telangiectasia(canvas: Canvas, field: Field) -> None:
+    """Thin branching red vessels."""
+    paths = [path for spot in field.spots for path in _vessels(canvas, spot.x, spot.y, spot.radius)]
+    vessels = canvas.strokes(paths, 0.0095) * field.within(1.1, 0.15)
+    red = np.float32([0.66, 0.02, 0.10]) * np.float32(1.0 - 0.4 * canvas.darkness)
+    canvas.paint(0.9 * vessels, red)
+
+
+def _vessels(canvas: Canvas, x: float, y: float, radius: float) -> list[Array]:
+    """Random walks from near the centre outwards, each with two side branches."""
+    rng, paths = canvas.rng, []
+    for angle in np.linspace(0.0, 2.0 * np.pi, 6)[:-1] + rng.uniform(0.0, 6.0):
+        turns = angle + np.cumsum(rng.normal(0.0, 0.5, 9))
+        steps = np.stack([np.cos(turns), np.sin(turns)], axis=1) * radius / 8.0
+        start = np.array([x, y]) + 0.25 * radius * np.array([np.cos(angle), np.sin(angle)])
+        trunk = start + np.cumsum(steps, axis=0)
+        paths.append(trunk)
+        for joint, side in ((3, 0.9), (5, -0.9)):
+            bend = turns[joint] + side + np.cumsum(rng.normal(0.0, 0.3, 5))
+            twig = np.stack([np.cos(bend), np.sin(bend)], axis=1) * radius / 9.0
+            paths.append(np.vstack([trunk[joint], trunk[joint] + np.cumsum(twig, axis=0)]))
+    return paths
+
+
+@mark("Purpura/Petechiae")
+def purpura(canvas: Canvas, field: Field) -> None:
+    """Many pin-point to lentil-sized bleeds, dark wine red."""
+    grains = canvas.cells(22)
+    dots = smoothstep(0.44, 0.3, grains.centre) * (grains.ident > 0.5) * field.within(1.0, 0.2)
+    canvas.paint(0.92 * dots, shade_of(canvas, "petechia"))
+
+
+@mark("Comedo")
+def comedo(canvas: Canvas, field: Field) -> None:
+    """Blackheads: black dots with a pale rim."""
+    _raise(canvas, field, 0.4 * _dome(field, 1.5))
+    canvas.paint(0.4 * smoothstep(1.7, 1.3, field.d), canvas.tone * np.float32(1.1))
+    canvas.paint(0.95 * field.within(0.95, 0.15), np.float32([0.07, 0.05, 0.05]))
+
+
+@mark("Burrow")
+def burrow(canvas: Canvas, field: Field) -> None:
+    """A thin wavy gray-white tunnel with a dark dot at its end."""
+    wave = 0.26 * np.sin(6.5 * field.u + 6.0 * field.ident)
+    reach = smoothstep(1.06, 0.96, np.abs(field.u))
+    off = np.abs(field.v - wave)
+    canvas.paint(0.7 * smoothstep(0.34, 0.18, off) * reach, shade_of(canvas, "red"))
+    canvas.paint(0.95 * smoothstep(0.15, 0.08, off) * reach, shade_of(canvas, "keratin"))
+    tip = 0.26 * np.sin(6.5 + 6.0 * field.ident)
+    dot = (field.u - 1.0) ** 2 + (field.v - tip) ** 2
+    canvas.paint(0.9 * smoothstep(0.035, 0.015, dot), np.float32([0.12, 0.07, 0.06]))
+
+
+@mark("Scar")
+def scar(canvas: Canvas, field: Field) -> None:
+    """A pale shiny band with fine cross ridges."""
+    width = 0.3 * np.sqrt(np.clip(1.15 - field.u**2, 0.0, 1.15)) + 0.04 * canvas.noise(12)
+    band = smoothstep(width + 0.07, width - 0.07, np.abs(field.v)) * (np.abs(field.u) < 1.1)
+    canvas.paint(0.3 * smoothstep(width + 0.3, width, np.abs(field.v)) * field.within(1.2),
+                 canvas.tone * np.float32([0.9, 0.66, 0.62]))
+    canvas.paint(0.85 * band, shade_of(canvas, "pink") * np.float32([1.04, 1.12, 1.14]))
+    _raise(canvas, field, 0.16 * band)
+    stitch = band * smoothstep(0.75, 0.95, np.sin(15.0 * field.u))
+    canvas.color *= 1.0 - 0.3 * stitch[..., None]
+    canvas.gloss += 0.5 * band
+
+
+@mark("Scale")
+def scale(canvas: Canvas, field: Field) -> None:
+    """White flakes lying on the lesion."""
+    flakes = canvas.cells(28)
+    lying = (flakes.ident > 0.42) * smoothstep(0.1, 0.26, flakes.border)
+    area = field.within(0.93, 0.1) * smoothstep(0.2, 0.6, field.mask)
+    flake = lying * area * (0.75 + 0.25 * np.clip(canvas.noise(8), -1, 1))
+    canvas.paint(0.93 * flake, shade_of(canvas, "keratin"))
+    canvas.height += 0.006 * lying * area * (0.6 + flakes.ident)
+
+
+@mark("Crust")
+def crust(canvas: Canvas, field: Field) -> None:
+    """Dried serum: rough honey to brown clods."""
+    clods = canvas.cells(26)
+    area = smoothstep(0.92, 0.72, field.d + 0.22 * canvas.noise(14))
+    dark = shade_of(canvas, "honey") * np.float32([0.62, 0.5, 0.42])
+    canvas.paint(0.95 * area, shade_of(canvas, "honey"))
+    canvas.paint(0.75 * area * smoothstep(0.4, 0.8, clods.ident), dark)
+    canvas.color *= 1.0 - 0.45 * (smoothstep(0.18, 0.02, clods.border) * area)[..., None]
+    canvas.height += area * (0.012 + 0.014 * clods.ident)
+
+
+@mark("Erosion")
+def erosion(canvas: Canvas, field: Field) -> None:
+    """The top layer is gone: a moist, raw red, slightly sunken area with a thin ragged rim."""
+    area = smoothstep(0.96, 0.86, field.d + 0.08 * canvas.noise(18))
+    canvas.paint(0.9 * area, shade_of(canvas, "raw") * (1.0 + 0.1 * float(canvas.rng.normal())))
+    canvas.color *= 1.0 + 0.12 * (canvas.noise(30) * area)[..., None]
+    rim = smoothstep(0.84, 0.96, field.d) * smoothstep(1.1, 1.0, field.d)
+    canvas.paint(0.6 * rim, shade_of(canvas, "keratin") * np.float32([0.95, 0.88, 0.8]))
+    _raise(canvas, field, -0.1 * area)
+    canvas.gloss += 0.7 * area
+
+
+@mark("Ulcer")
+def ulcer(canvas: Canvas, field: Field) -> None:
+    """A deep crater with a raised wall and a dark red and yellowish floor."""
+    pit = smoothstep(0.62, 0.46, field.d + 0.08 * canvas.noise(12))
+    wall = smoothstep(0.45, 0.65, field.d) * smoothstep(0.95, 0.72, field.d)
+    _raise(canvas, field, 0.22 * wall - 0.55 * pit)
+    canvas.paint(0.95 * pit, shade_of(canvas, "blood") * np.float32([0.75, 1.0, 1.0]))
+    slough = pit * smoothstep(0.05, 0.35, canvas.noise(20))
+    canvas.paint(0.8 * slough, np.float32([0.72, 0.62, 0.34]))
+    canvas.gloss += 0.3 * pit
+
+
+@mark("Excoriation")
+def excoriation(canvas: Canvas, field: Field) -> None:
+    """Scratch marks: parallel dark red lines with dotted crusts."""
+    clods = canvas.cells(40)
+    for at in (-0.5, -0.05, 0.42):
+        line = _crack(canvas, field, at, 0.13, 0.07)
+        canvas.paint(0.92 * line, shade_of(canvas, "blood"))
+        canvas.paint(0.8 * line * (clods.ident > 0.72), np.float32([0.22, 0.05, 0.04]))
+
+
+@mark("Fissure")
+def fissure(canvas: Canvas, field: Field) -> None:
+    """Deep clefts: black-red jagged cracks with pale lips."""
+    for at in (-0.32, 0.3):
+        lips = _crack(canvas, field, at, 0.14, 0.3)
+        canvas.paint(0.45 * lips, shade_of(canvas, "keratin"))
+    for at in (-0.32, 0.3):
+        cleft = _crack(canvas, field, at, 0.09, 0.3)
+        canvas.paint(0.95 * cleft, np.float32([0.22, 0.02, 0.02]))
+        _raise(canvas, field, -0.12 * cleft)
+
+
+@mark("Pustule")
+def pustule(canvas: Canvas, field: Field) -> None:
+    """A small raised pus-filled top on a red base."""
+    canvas.stain(smoothstep(1.75, 1.0, field.d) * 0.85, shade_of(canvas, "red"))
+    _raise(canvas, field, 0.5 * _dome(field, 1.2))
+    canvas.paint(0.97 * field.within(0.74, 0.14), shade_of(canvas, "pus"))
+
+
+@mark("Vesicle")
+def vesicle(canvas: Canvas, field: Field) -> None:
+    """A small clear blister: glassy, gray-white, with a dark rim and a highlight."""
+    _blister(canvas, field, np.float32([0.86, 0.84, 0.80]), 0.62)
+    canvas.paint(0.9 * np.minimum(1.4 * _lit_spot(canvas, field, 0.4, 0.22), 1.0), np.float32(1.0))
+
+
+@mark("Bulla")
+def bulla(canvas: Canvas, field: Field) -> None:
+    """A large tense blister with amber fluid and a fluid level."""
+    _blister(canvas, field, np.float32([0.93, 0.78, 0.52]), 0.6)
+    level = smoothstep(-0.1, 0.35, field.v) * field.within(0.88, 0.08)
+    canvas.paint(0.3 * level, np.float32([0.74, 0.48, 0.22]))
+    canvas.paint(0.95 * np.minimum(1.6 * _lit_spot(canvas, field, 0.48, 0.17), 1.0), np.float32(1.0))
+    canvas.paint(0.6 * _lit_spot(canvas, field, -0.55, 0.2), np.float32([1.0, 0.96, 0.88]))
+
+
+def _blister(canvas: Canvas, field: Field, fluid: Array, body: float) -> None:
+    """A fluid-filled dome whose rim is darker than its middle."""
+    tinge = fluid * np.float32(1.0 - 0.28 * canvas.darkness)
+    canvas.paint(body * field.within(0.93, 0.1), tinge)
+    rim = smoothstep(0.74, 0.95, field.d) * smoothstep(1.12, 0.98, field.d)
+    canvas.color *= 1.0 - 0.42 * rim[..., None]
+    _raise(canvas, field, 0.6 * _dome(field))
+    canvas.gloss += 0.5 * field.within(0.9)
+
+
+def _lit_spot(canvas: Canvas, field: Field, toward: float, size: float) -> Array:
+    """A highlight of every lesion, `toward` radii from its centre on the side of the lamp."""
+    x, y = field.x - toward * canvas.light[0], field.y - toward * canvas.light[1]
+    return np.exp(-(x * x + y * y) / np.float32(2.0 * size * size))
+
+
+@mark("Exudate")
+def exudate(canvas: Canvas, field: Field) -> None:
+    """Oozing serum: amber wet film with bright reflections."""
+    film = smoothstep(-0.15, 0.15, canvas.noise(7)) * field.within(1.05, 0.15)
+    canvas.paint(0.5 * film, np.float32([0.90, 0.68, 0.32]) * np.float32(1 - 0.25 * canvas.darkness))
+    drops = canvas.cells(18)
+    bead = film * (drops.ident > 0.35)
+    canvas.height += 0.012 * bead * smoothstep(0.5, 0.1, drops.centre)
+    canvas.paint(0.95 * bead * smoothstep(0.24, 0.12, drops.centre), np.float32(1.0))
+    canvas.gloss += 0.9 * film
+
+
+@mark("Friable")
+def friable(canvas: Canvas, field: Field) -> None:
+    """Easily bleeding tissue: wet blood oozing over it and down."""
+    ooze = smoothstep(0.0, 0.16, canvas.noise(11)) * field.within(0.98, 0.08)
+    canvas.paint(0.95 * ooze, shade_of(canvas, "blood"))
+    canvas.gloss += 1.0 * ooze
+    drops = canvas.cells(15)
+    canvas.paint(0.8 * ooze * smoothstep(0.17, 0.08, drops.centre), np.float32([1.0, 0.85, 0.85]))

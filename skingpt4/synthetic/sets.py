@@ -1,0 +1,254 @@
+"""Writes the drawn world to disk: the folders of steps 0, 1 and 2, and the held-out cases."""
+
+import csv
+import json
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing import Pool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from skingpt4.common.errors import DatasetError
+from skingpt4.dermatology import CLASSES, QUESTIONS
+from skingpt4.synthetic import text
+from skingpt4.synthetic.render import DEFAULT_SIZE, jpeg_bytes
+from skingpt4.synthetic.world import Case, Stream, sample_case
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+"""Raised whenever the same seed no longer gives the same files."""
+
+HELD_OUT = 1_000_000
+"""Added to the seed for the held-out cases, so that no set ever shares their random numbers."""
+
+Annotation = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WorldOptions:
+    """How large a world to write.
+
+    Attributes:
+        seed: Seed of the world, 0 <= seed < HELD_OUT.
+        foundation: Images of step 0.
+        dialogues: Text-only conversations of step 0.
+        concept: Images of step 1.
+        diagnosis: Images of step 2.
+        cases_per_class: Held-out cases of each of the 15 classes.
+        size: Image width and height in pixels, >= 32.
+        workers: Processes that draw, >= 1.
+        paper_balance: Draw classes as often as in the paper instead of equally often.
+    """
+
+    seed: int = 0
+    foundation: int = 6000
+    dialogues: int = 20000
+    concept: int = 3000
+    diagnosis: int = 3000
+    cases_per_class: int = 10
+    size: int = DEFAULT_SIZE
+    workers: int = 2
+    paper_balance: bool = False
+
+    def __post_init__(self) -> None:
+        counts = ("foundation", "dialogues", "concept", "diagnosis", "cases_per_class")
+        limits = {**dict.fromkeys(counts, 0), "size": 32, "workers": 1, "seed": 0}
+        for name, least in limits.items():
+            if getattr(self, name) < least:
+                raise DatasetError(
+                    f"{name} is {getattr(self, name)}; give a value of at least {least}."
+                )
+        if self.seed >= HELD_OUT:
+            raise DatasetError(f"seed is {self.seed}; give a value below {HELD_OUT}.")
+
+    @property
+    def class_weights(self) -> tuple[int, ...] | None:
+        """Relative class frequencies of the training sets; None is equal."""
+        return tuple(entry.step2_count for entry in CLASSES) if self.paper_balance else None
+
+
+def general_annotations(case: Case, image_id: str) -> list[Annotation]:
+    """Step 0: a caption in plain words; the question is left to the training prompts."""
+    return [{"image_id": image_id, "caption": text.general_caption(case)}]
+
+
+def concept_annotations(case: Case, image_id: str) -> list[Annotation]:
+    """Step 1: the concepts; the question is left to the training prompts."""
+    return [{"image_id": image_id, "caption": text.concept_caption(case)}]
+
+
+def diagnosis_annotations(case: Case, image_id: str) -> list[Annotation]:
+    """Step 2: the diagnosis, and for two images of three also a note (40 % of the annotations).
+
+    Notes keep their own questions, as the paper's doctors' notes mix diagnosis and description.
+    """
+    plain = {"image_id": image_id, "caption": text.diagnosis_caption(case)}
+    features = text.features_answer(case)
+    kind = int(image_id) % 6
+    if kind < 2:
+        return [plain]
+    if kind < 4:
+        return [plain, {"image_id": image_id, "question": QUESTIONS[1], "caption": features}]
+    return [plain, {"image_id": image_id, "dialogue": text.four_answers(case)[:2]}]
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """One image-text set: its folder name, stream of cases, and what is said about an image."""
+
+    name: str
+    stream: Stream
+    annotate: Callable[[Case, str], list[Annotation]]
+
+
+_GENERAL = _Folder("step0_general", Stream.GENERAL, general_annotations)
+_CONCEPT = _Folder("step1_concept", Stream.CONCEPT, concept_annotations)
+_DIAGNOSIS = _Folder("step2_diagnosis", Stream.DIAGNOSIS, diagnosis_annotations)
+_WRITTEN = ("step0_general", "step0_dialogue", "step1_concept", "step2_diagnosis", "cases",
+            "cases.csv", "manifest.json")
+
+
+def write_world(output: Path, options: WorldOptions, overwrite: bool = False) -> None:
+    """Write every set, the held-out cases and the manifest below `output`.
+
+    The files depend on the options only, not on the number of workers.
+
+    Raises:
+        DatasetError: `output` holds something and `overwrite` is false.
+    """
+    _prepare(output, overwrite)
+    counts = {
+        folder.name: _write_folder(output / folder.name, folder, number, options)
+        for folder, number in (
+            (_GENERAL, options.foundation),
+            (_CONCEPT, options.concept),
+            (_DIAGNOSIS, options.diagnosis),
+        )
+    }
+    _write_dialogues(output / "step0_dialogue", options)
+    counts["cases"] = _write_cases(output, options)
+    settings = {name: value for name, value in asdict(options).items() if name != "workers"}
+    _write_json(output / "manifest.json", {"version": VERSION, **settings, "counts": counts})
+    logger.info("wrote the drawn world with seed %d", options.seed)
+
+
+def _prepare(output: Path, overwrite: bool) -> None:
+    """Make an empty folder, or clear what an earlier run wrote into it."""
+    if output.exists() and not output.is_dir():
+        raise DatasetError(f"The output {output} is a file; name a folder.")
+    if output.exists() and any(output.iterdir()) and not overwrite:
+        raise DatasetError(
+            f"The output folder {output} is not empty; name another one or add --overwrite."
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    for name in _WRITTEN:
+        if (output / name).is_dir():
+            shutil.rmtree(output / name)
+        else:
+            (output / name).unlink(missing_ok=True)
+
+
+def _write_folder(
+    path: Path, folder: _Folder, number: int, options: WorldOptions
+) -> dict[str, dict[str, int]]:
+    """Write one image-text set and return how often classes, concepts and skin types occur."""
+    cases = [
+        sample_case(options.seed, folder.stream, index, options.class_weights)
+        for index in range(number)
+    ]
+    names = [str(index + 1) for index in range(number)]
+    _draw_all(path / "image", names, cases, options)
+    annotations = [
+        note for name, case in zip(names, cases, strict=True) for note in folder.annotate(case, name)
+    ]
+    _write_annotations(path, annotations)
+    return _count(cases)
+
+
+def _write_dialogues(path: Path, options: WorldOptions) -> None:
+    """Write the text-only conversations."""
+    annotations: list[Annotation] = []
+    for index in range(options.dialogues):
+        case = sample_case(options.seed, Stream.DIALOGUE, index, options.class_weights)
+        rng = np.random.default_rng((*case.draw_seed, 2))
+        annotations.append({"dialogue": text.text_dialogue(case, rng)})
+    path.mkdir(parents=True)
+    _write_annotations(path, annotations)
+
+
+def held_out_cases(seed: int, per_class: int) -> list[Case]:
+    """The evaluation cases of a world, `per_class` of each class, skin types balanced."""
+    number = per_class * len(CLASSES)
+    return [sample_case(seed + HELD_OUT, Stream.CASES, index) for index in range(number)]
+
+
+def _write_cases(output: Path, options: WorldOptions) -> dict[str, dict[str, int]]:
+    """Write the held-out cases with their answers in cases.csv."""
+    cases = held_out_cases(options.seed, options.cases_per_class)
+    names = [str(index + 1) for index in range(len(cases))]
+    _draw_all(output / "cases", names, cases, options)
+    with (output / "cases.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "image", "class", "disease", "concepts", "fitzpatrick"])
+        for name, case in zip(names, cases, strict=True):
+            concepts = ";".join(case.concepts)
+            row = [name, f"cases/{name}.jpg", case.class_name, case.disease, concepts]
+            writer.writerow([*row, case.fitzpatrick])
+    return _count(cases)
+
+
+def _draw_all(
+    folder: Path, names: Sequence[str], cases: Sequence[Case], options: WorldOptions
+) -> None:
+    """Draw the cases into JPEG files, several at a time, with a progress bar."""
+    folder.mkdir(parents=True)
+    jobs = ((case, folder / f"{name}.jpg", options.size)
+            for name, case in zip(names, cases, strict=True))
+    label = folder.name if folder.name != "image" else folder.parent.name
+    for _ in tqdm(_run(jobs, options.workers), total=len(cases), desc=label, unit="image"):
+        pass
+
+
+Job = tuple[Case, Path, int]
+
+
+def _run(jobs: Iterator[Job], workers: int) -> Iterator[None]:
+    """Do the drawing jobs in this process or in a pool."""
+    if workers == 1:
+        yield from map(_draw_one, jobs)
+        return
+    with Pool(workers) as pool:
+        yield from pool.imap_unordered(_draw_one, jobs, chunksize=32)
+
+
+def _draw_one(job: Job) -> None:
+    """Draw one case into its file."""
+    case, path, size = job
+    path.write_bytes(jpeg_bytes(case, size))
+
+
+def _write_annotations(path: Path, annotations: list[Annotation]) -> None:
+    """Write upstream's `filter_cap.json`."""
+    _write_json(path / "filter_cap.json", {"annotations": annotations})
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write readable UTF-8 JSON."""
+    body = json.dumps(content, ensure_ascii=False, indent=1)
+    path.write_text(body + "\n", encoding="utf-8")
+
+
+def _count(cases: Sequence[Case]) -> dict[str, dict[str, int]]:
+    """How often each class, concept and skin type occurs."""
+    return {
+        "classes": dict(Counter(case.class_name for case in cases)),
+        "concepts": dict(Counter(concept for case in cases for concept in case.concepts)),
+        "fitzpatrick": dict(Counter(case.fitzpatrick for case in cases)),
+    }

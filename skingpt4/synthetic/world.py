@@ -1,0 +1,130 @@
+"""The case sampler: (seed, stream, index) -> class, disease, skin type and the lesions to draw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from skingpt4.dermatology import CLASSES, CONCEPTS, FITZPATRICK_TYPES
+from skingpt4.synthetic.diseases import CLASS_OF, DISEASES, Arrangement, Disease, Group, Shape
+
+MIN_CONCEPTS, MAX_CONCEPTS = 2, 6
+CONCEPT_ORDER = {concept.name: place for place, concept in enumerate(CONCEPTS)}
+
+
+class Stream(IntEnum):
+    """What a case is for; each stream has its own random numbers."""
+
+    GENERAL = 0
+    DIALOGUE = 1
+    CONCEPT = 2
+    DIAGNOSIS = 3
+    CASES = 4
+    SHOW = 5
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """One sampled group of alike lesions, ready to draw."""
+
+    marks: tuple[str, ...]
+    arrangement: Arrangement
+    count: int
+    radius: float
+    shape: Shape
+    edge: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of the drawn world; `concepts` is exactly what is drawn, in the paper's order."""
+
+    class_name: str
+    disease: str
+    concepts: tuple[str, ...]
+    fitzpatrick: str
+    groups: tuple[Lesions, ...]
+    draw_seed: tuple[int, ...]
+
+
+def sample_case(
+    seed: int,
+    stream: Stream,
+    index: int,
+    class_weights: Sequence[float] | None = None,
+) -> Case:
+    """Sample case `index` of a stream; the same arguments always give the same case.
+
+    Args:
+        seed: Seed of the world, >= 0.
+        stream: Which set the case belongs to.
+        index: Place in the set, >= 0. Without weights, classes and skin types rotate with it.
+        class_weights: 15 relative class frequencies; None means all classes equally often.
+
+    Returns:
+        The case, not yet drawn.
+    """
+    rng = np.random.default_rng((seed, int(stream), index))
+    place = index % len(CLASSES)
+    if class_weights is not None:
+        share = np.asarray(class_weights, dtype=float)
+        place = int(rng.choice(len(CLASSES), p=share / share.sum()))
+    entry = CLASSES[place]
+    turn = index // len(CLASSES)
+    disease = DISEASES[entry.diseases[turn % len(entry.diseases)]]
+    # (turn + place) visits the skin types evenly both within a class and across classes.
+    skin_type = FITZPATRICK_TYPES[(turn // len(entry.diseases) + place) % len(FITZPATRICK_TYPES)]
+    groups = _sample_groups(disease, rng)
+    shown = {mark for group in groups for mark in group.marks}
+    return Case(
+        class_name=CLASS_OF[disease.name],
+        disease=disease.name,
+        concepts=tuple(sorted(shown, key=CONCEPT_ORDER.__getitem__)),
+        fitzpatrick=skin_type,
+        groups=groups,
+        draw_seed=(seed, int(stream), index, 1),
+    )
+
+
+def _sample_groups(disease: Disease, rng: np.random.Generator) -> tuple[Lesions, ...]:
+    """Draw which groups and marks a case shows, within the limits on concepts."""
+    wanted = _core_marks(disease)
+    options = [
+        (group, mark) for group in disease.groups for mark in group.marks if mark not in wanted
+    ]
+    present = [group.probability == 1 or rng.random() < group.probability for group in disease.groups]
+    for place in rng.permutation(len(options)):
+        group, mark = options[place]
+        drawn = rng.random() < group.marks[mark]
+        if drawn and present[disease.groups.index(group)] and len(wanted) < MAX_CONCEPTS:
+            wanted.add(mark)
+    if len(wanted) < MIN_CONCEPTS:
+        return _sample_groups(disease, rng)
+    sampled = (
+        _sample_group(group, wanted, rng) for group, there in zip(disease.groups, present, strict=True) if there
+    )
+    return tuple(lesions for lesions in sampled if lesions.marks)
+
+
+def _core_marks(disease: Disease) -> set[str]:
+    """Concepts that every case of the disease shows."""
+    return {
+        mark
+        for group in disease.groups
+        if group.probability == 1
+        for mark, probability in group.marks.items()
+        if probability == 1
+    }
+
+
+def _sample_group(group: Group, wanted: set[str], rng: np.random.Generator) -> Lesions:
+    """Fix count and size of a group and keep the wanted marks."""
+    return Lesions(
+        marks=tuple(mark for mark in group.marks if mark in wanted),
+        arrangement=group.arrangement,
+        count=int(rng.integers(group.count[0], group.count[1] + 1)),
+        radius=float(rng.uniform(*group.radius)),
+        shape=group.shape,
+        edge=group.edge,
+    )

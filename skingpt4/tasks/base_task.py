@@ -1,0 +1,37 @@
+"""What every task does: build the model and the data sets, and take one training step."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from skingpt4 import models  # noqa: F401  (registers the models)
+from skingpt4.common.config import Config
+from skingpt4.common.errors import ConfigError
+from skingpt4.common.registry import registry
+from skingpt4.datasets.builders import build_dataset
+
+
+class BaseTask:
+    """Builds the parts that a config names; a task changes what differs."""
+
+    def build_model(self, config: Config) -> nn.Module:
+        """Build the registered model of ``model.arch``."""
+        model: nn.Module = registry.get_model_class(config.model.arch).from_config(config.model)
+        return model
+
+    def build_datasets(self, config: Config) -> dict[str, dict[str, Dataset[Any]]]:
+        """Build every data set of the config, by name and split.
+
+        Raises:
+            ConfigError: If the config names none.
+        """
+        if not config.datasets:
+            raise ConfigError("The config names no data set; add one under 'datasets'.")
+        seed = config.run.seed
+        return {name: build_dataset(name, cfg, seed) for name, cfg in config.datasets.items()}
+
+    def train_step(self, model: nn.Module, samples: Mapping[str, Any]) -> Tensor:
+        """Return the scalar loss of one batch."""
+        raise NotImplementedError

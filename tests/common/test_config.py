@@ -1,0 +1,146 @@
+"""Config: overlays, paths, and one clear error for each mistake."""
+
+import pytest
+
+from skingpt4.common.config import Config, locate
+from skingpt4.common.errors import ConfigError
+from tests.conftest import PROJECT
+
+MINIGPT4_STAGE2 = """
+model:
+  arch: mini_gpt4
+  model_type: pretrain_vicuna0
+  max_txt_len: 160
+  end_sym: "###"
+  prompt_path: "prompts/alignment.txt"
+  prompt_template: '###Human: {} ###Assistant: '
+  ckpt: '/path/to/stage1/checkpoint/'
+datasets:
+  cc_sbu_align:
+    batch_size: 12
+    vis_processor:
+      train:
+        name: "blip2_image_train"
+        image_size: 224
+    text_processor:
+      train:
+        name: "blip_caption"
+run:
+  task: image_text_pretrain
+  lr_sched: "linear_warmup_cosine_lr"
+  init_lr: 3e-5
+  min_lr: 1e-5
+  warmup_lr: 1e-6
+  weight_decay: 0.05
+  max_epoch: 5
+  iters_per_epoch: 200
+  num_workers: 4
+  warmup_steps: 200
+  seed: 42
+  output_dir: "output/minigpt4_stage2_finetune"
+  amp: True
+  resume_ckpt_path: null
+  evaluate: False
+  train_splits: ["train"]
+  device: "cuda"
+  world_size: 1
+  dist_url: "env://"
+  distributed: True
+  wandb_log: True
+  job_name: minigpt4_finetune
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "run.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_a_minigpt4_yaml_loads_unchanged(write):
+    config = Config.load(write(MINIGPT4_STAGE2))
+    assert config.run.init_lr == 3e-5
+    assert config.model.arch == "minigpt4"
+    assert config.datasets["cc_sbu_align"].batch_size == 12
+    assert config.datasets["cc_sbu_align"].build_info.storage.endswith("cc_sbu_align")
+
+
+def test_layers_overlay_in_order(write):
+    path = write("model: {model_type: tiny, num_query_token: 8}\nrun: {seed: 1}\n")
+    config = Config.load(path, ["run.seed=2", "run.iters_per_epoch=7"])
+    assert (config.model.image_size, config.model.num_query_token) == (112, 8)
+    assert (config.run.seed, config.run.iters_per_epoch) == (2, 7)
+
+
+def test_an_option_changes_the_model_type_and_its_defaults(write):
+    path = write("model: {model_type: pretrain_vicuna}\n")
+    assert Config.load(path).model.vit_model == "eva_clip_g"
+    assert Config.load(path, ["model.model_type=tiny"]).model.vit_model == "eva_tiny"
+
+
+def test_llama_model_is_another_name_of_llm_model(write):
+    path = write("model: {model_type: pretrain_vicuna, llama_model: some/vicuna}\n")
+    assert Config.load(path).model.llm_model == "some/vicuna"
+
+
+def test_environment_variables_are_read(write, monkeypatch):
+    monkeypatch.setenv("MY_OUTPUT", "elsewhere")
+    config = Config.load(write("run: {output_dir: '${oc.env:MY_OUTPUT}/x'}\n"))
+    assert config.run.output_dir == "elsewhere/x"
+
+
+def test_relative_paths_are_found_in_the_project_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert locate("prompts/alignment.txt") == str(PROJECT / "prompts" / "alignment.txt")
+    assert locate("no/such/file") == "no/such/file"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "model: {freeze_vitt: True}\nrun: {lr: 1}\n",
+            r"unknown key 'model.freeze_vitt' \(did you mean 'model.freeze_vit'\?\); "
+            r"unknown key 'run.lr' \(did you mean 'run\.",
+        ),
+        ("run: {max_epoch: many}\n", r"run.max_epoch.*'many'.*Integer"),
+        ("run: {max_epoch: 0, init_lr: 0}\n", r"max_epoch is 0.*; run.init_lr is 0.0"),
+        ("run: {min_lr: 1, init_lr: 0.1}\n", r"run.min_lr 1.0 is above run.init_lr 0.1"),
+        ("model: {vit_precision: int8}\n", r"'int8', must be fp16, bf16 or fp32"),
+        ("model: {model_type: none_such}\n", r"'none_such' of arch 'skin_gpt4'.*skin_gpt4/tiny"),
+        ("datasets: {x: {build_info: {path: y}}}\n", r"datasets.x.build_info.path"),
+        ("run: {output_dir: '${oc.env:UNSET_VARIABLE}'}\n", r"UNSET_VARIABLE"),
+        ("- a list\n", r"holds no mapping"),
+        ("model: [1]\n", r"must be mappings"),
+        ("model: {a: b: c}\n", r"is not readable YAML"),
+    ],
+)
+def test_each_mistake_is_one_sentence(write, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        Config.load(write(text))
+    assert "run.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_files_and_options(write, tmp_path):
+    with pytest.raises(ConfigError, match=r"absent.yaml' does not exist; check --cfg-path"):
+        Config.load(tmp_path / "absent.yaml")
+    with pytest.raises(ConfigError, match=r"'run.seed' is not of the form"):
+        Config.load(write("run: {}\n"), ["run.seed"])
+    with pytest.raises(ConfigError, match=r"In --options: unknown key 'run.sed'"):
+        Config.load(write("run: {}\n"), ["run.sed=1"])
+
+
+SHIPPED = sorted([*PROJECT.glob("train_configs/*.yaml"), *PROJECT.glob("eval_configs/*.yaml")])
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_every_shipped_config_loads_and_names_its_own_command(path):
+    config = Config.load(path)
+    assert config.to_dict()["run"]["task"] == "image_text_pretrain"
+    command = path.relative_to(PROJECT).as_posix()
+    assert f"--cfg-path {command}" in path.read_text(encoding="utf-8").split("\nmodel:")[0]

@@ -1,0 +1,27 @@
+"""Train SkinGPT-4: ``python train.py --cfg-path train_configs/tiny_stage1_concept.yaml``."""
+
+import argparse
+
+from skingpt4 import runners, tasks  # noqa: F401  (register the tasks and runners)
+from skingpt4.common.cli import add_config_arguments, run_script
+from skingpt4.common.config import Config
+from skingpt4.common.logger import setup_logger
+from skingpt4.common.registry import registry
+
+
+def main() -> None:
+    """Read the config, build the task's parts, train."""
+    parser = argparse.ArgumentParser(description="Train SkinGPT-4.")
+    add_config_arguments(parser)
+    args = parser.parse_args()
+    setup_logger()
+    config = Config.load(args.cfg_path, args.options)
+    task = registry.get_task_class(config.run.task)()
+    datasets = task.build_datasets(config)
+    model = task.build_model(config)
+    runner = registry.get_runner_class(config.run.runner)(config, task, model, datasets)
+    runner.train()
+
+
+if __name__ == "__main__":
+    run_script(main)
