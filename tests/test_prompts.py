@@ -76,5 +76,5 @@ def test_bad_prompt_files_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="holds no prompt"):
         load_prompts(path)
     path.write_text(f"{SLOT} one\ntwo\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="Line 2 .* has no <ImageHere>"):
+    with pytest.raises(ConfigError, match=r"Line 2 .* has no <ImageHere>"):
         load_prompts(path)

@@ -64,6 +64,7 @@ def make_tokenizer(data: Path, folder: Path) -> None:
         hard_vocab_limit=False,
         user_defined_symbols=MARKERS,
         byte_fallback=True,
+        normalization_rule_name="identity",
         add_dummy_prefix=False,
         character_coverage=1.0,
         minloglevel=2,

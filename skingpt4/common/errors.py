@@ -1,4 +1,4 @@
-"""Errors that a user can cause: each carries one sentence with the value, the place and the remedy."""
+"""Errors that a user can cause: one sentence with the value, the place and the remedy."""
 
 
 class UserError(Exception):

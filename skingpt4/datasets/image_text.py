@@ -1,8 +1,8 @@
 """Folder data sets: ``filter_cap.json`` beside a folder of images, and its text-only sibling.
 
 Upstream's form is ``{"annotations": [{"image_id": "1", "caption": "..."}]}`` and ``image/1.jpg``.
-Two optional keys are ours: ``question``, and ``dialogue``, a list of ``{"question", "answer"}`` that
-takes the caption's place. Everything is checked when the data set is built, so that a bad row
+Two optional keys are ours: ``question``, and ``dialogue``, a list of ``{"question", "answer"}``
+that takes the caption's place. Everything is checked when the data set is built, so that a bad row
 stops a run before it starts.
 """
 

@@ -21,13 +21,13 @@ PREVIEW_SIDE = 1024
 """Longest side of the photo that the page shows, in pixels."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Exchange:
     """A question and what has been answered so far."""
 
     question: str
     answer: str = ""
-    is_open: bool = True
+    is_finished: bool = False
 
 
 @dataclass(eq=False)
@@ -38,8 +38,13 @@ class Case:
     images: list[torch.Tensor] = field(default_factory=list)
     preview: str | None = None
     exchanges: list[Exchange] = field(default_factory=list)
-    is_answering: bool = False
+    pending: Exchange | None = None
     cancel: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the last question still waits for its answer or for the end of it."""
+        return bool(self.exchanges) and not self.exchanges[-1].is_finished
 
 
 class Session:
@@ -91,39 +96,44 @@ class Session:
             if case.is_answering:
                 raise ChatError("An answer is being written: wait for its end, or press Stop.")
             self._chat.ask(question, case.conversation)
-            case.is_answering = True
             case.cancel = threading.Event()
-            case.exchanges.append(Exchange(question.strip()))
+            case.pending = Exchange(question.strip())
+            case.exchanges.append(case.pending)
 
     def answer(self, num_beams: int = 1, temperature: float = 0.0) -> Iterator[Case]:
-        """Write the answer to the question just asked; gives the case after each piece.
+        """Write the answer to the question just asked, if any; gives the case after each piece.
+
+        A question that gets no word, because of Stop or an error, is taken back.
 
         Args:
             num_beams: Beam width; above 1 the whole answer comes as one piece.
             temperature: 0 for greedy decoding, else the sampling temperature.
 
         Raises:
-            ChatError: If the answer cannot be written; the question is then taken back.
+            ChatError: If the answer cannot be written.
         """
-        case = self.case
-        exchange = case.exchanges[-1]
-        pieces = self._chat.stream_answer(
-            case.conversation,
-            case.images,
-            cancel=case.cancel,
-            num_beams=num_beams,
-            temperature=temperature,
-        )
+        with self._lock:
+            case = self.case
+            exchange, case.pending = case.pending, None
+        if exchange is None:
+            return
         try:
-            for piece in pieces:
+            for piece in self._chat.stream_answer(
+                case.conversation,
+                case.images,
+                cancel=case.cancel,
+                num_beams=num_beams,
+                temperature=temperature,
+            ):
                 exchange.answer += piece
                 yield case
         except Exception:
-            case.exchanges.remove(exchange)
+            exchange.answer = ""
             raise
         finally:
-            exchange.is_open = False
-            case.is_answering = False
+            exchange.is_finished = True
+            if not exchange.answer:  # the chat has taken it back, too
+                case.exchanges.remove(exchange)
 
     def _replace(self, case: Case) -> None:
         with self._lock:

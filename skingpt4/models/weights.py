@@ -22,7 +22,7 @@ _TEXT_PATH = re.compile(
     r"|^Qformer\.bert\.encoder\.layer\.\d+\.(intermediate|output)\."
 )
 _STRAY = re.compile(
-    r"position_ids$|rotary_emb\.inv_freq$|^t5_proj\.|^opt_proj\.|^(vision|text)_proj\.|^itm_head\.|^temp$"
+    r"position_ids$|rotary_emb\.inv_freq$|^(t5|opt|vision|text)_proj\.|^itm_head\.|^temp$"
 )
 _ATTENTION = re.compile(r"\.(attention|crossattention)\.self\.")
 

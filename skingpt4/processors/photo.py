@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from skingpt4.common.errors import PhotoError
 
@@ -30,6 +30,17 @@ MAX_PIXELS = 120_000_000
 WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 WIDE_PEAKS = (1.0, 255.0, 65535.0)
 """What white may be in a 32-bit or float image: the first of these not below its maximum."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a photo of each EXIF orientation upright."""
 
 # Pillow warns from 89 megapixels on; here MAX_PIXELS decides, and a bigger photo is an error.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -147,11 +158,15 @@ def _plain_rgb(image: Image.Image, max_side: int | None) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Return a copy turned as its EXIF orientation says, or as stored if that cannot be read."""
+    """Return a copy turned as its EXIF orientation says, or as stored if that cannot be read.
+
+    Not `ImageOps.exif_transpose`: it keeps the other EXIF fields on the image, and rewrites them.
+    """
     try:
-        return ImageOps.exif_transpose(image)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # broken metadata raises anything, and the pixels are fine
-        return image.copy()
+        orientation = None
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image.copy()
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

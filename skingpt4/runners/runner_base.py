@@ -2,10 +2,10 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -172,7 +172,7 @@ class RunnerBase:
 
     def _one_pass(self) -> int:
         try:
-            batches = sum(len(loader) for loader in self.loader.loaders)
+            batches = sum(len(cast(Sized, loader)) for loader in self.loader.loaders)
         except TypeError:
             raise ConfigError(
                 "WebDataset shards have no length; set run.iters_per_epoch."

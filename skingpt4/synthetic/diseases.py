@@ -234,7 +234,7 @@ _ROWS: tuple[Disease, ...] = (
         (
             Group(
                 {"Cyst": 1, "Dome-shaped": 0.8, "Yellow": 0.45, "Translucent": 0.2, "Erythema": 0.2},
-                A.SCATTERED, (1, 3), (0.16, 0.24), S.ROUND, 0.08,
+                A.SCATTERED, (1, 3), (0.14, 0.21), S.ROUND, 0.08,
             ),
         ),
     ),
@@ -323,7 +323,7 @@ _ROWS: tuple[Disease, ...] = (
         (
             Group(
                 {"Wheal": 1, "Erythema": 0.7, "Salmon": 0.25, PURPURA: 0.1},
-                A.SCATTERED, (6, 11), (0.09, 0.17), S.IRREGULAR, 0.1,
+                A.SCATTERED, (6, 11), (0.09, 0.16), S.BLOB, 0.1,
             ),
             Group({"Excoriation": 1}, A.SCATTERED, (1, 3), (0.1, 0.14), probability=0.2),
         ),

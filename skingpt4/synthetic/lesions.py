@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skingpt4.synthetic.diseases import Arrangement, Shape
-from skingpt4.synthetic.skin import Array, smoothstep
+from skingpt4.synthetic.skin import Array, Canvas, smoothstep
 from skingpt4.synthetic.world import Lesions
 
 REACH = 2.2
@@ -70,7 +70,7 @@ class Field:
 
 
 def place_lesions(
-    group: Lesions, rng: np.random.Generator, hosts: list[Spot]
+    group: Lesions, rng: np.random.Generator, hosts: list[Spot], others: list[Spot]
 ) -> list[Spot]:
     """Choose centre, radius and axis of each lesion.
 
@@ -78,19 +78,33 @@ def place_lesions(
         group: The sampled group.
         rng: The case's random numbers.
         hosts: Lesions of the first group, for arrangements ON and AROUND.
+        others: Lesions of later groups; new ones keep clear of them where there is room.
     """
     centres = _CENTRES[group.arrangement](group, rng, hosts)
+    if group.arrangement is Arrangement.SCATTERED or others:
+        taken = others if group.arrangement in _RELATIVE else hosts + others
+        centres = _clear_of(centres, taken, 0.6 * group.radius) or centres
     axis = rng.uniform(0.0, np.pi)
     stretch = 1.9 if group.arrangement is Arrangement.LINEAR and group.radius > 0.12 else 1.0
     spots = []
     for x, y, angle in centres:
-        radius = group.radius * rng.uniform(0.82, 1.15)
+        radius = group.radius * rng.uniform(0.75, 1.2)
         turn = angle if stretch > 1.0 else axis + rng.normal(0.0, 0.5)
         spots.append(Spot(x, y, radius, turn, stretch * rng.uniform(0.9, 1.12)))
     return spots
 
 
 Centres = list[tuple[float, float, float]]
+_RELATIVE = (Arrangement.ON, Arrangement.AROUND)
+
+
+def _clear_of(centres: Centres, spots: list[Spot], margin: float) -> Centres:
+    """Those centres that lie outside the spots by at least `margin`."""
+    return [
+        place
+        for place in centres
+        if all(np.hypot(place[0] - s.x, place[1] - s.y) > s.radius + margin for s in spots)
+    ]
 
 
 def _spread(
@@ -170,10 +184,10 @@ def _on(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
 def _around(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
     """Satellites just outside the first group's lesions."""
     places: Centres = []
-    for turn in np.arange(group.count) + rng.uniform(0.0, 1.0):
+    for turn in np.arange(group.count) + rng.uniform(-0.35, 0.35, group.count):
         host = hosts[int(turn) % len(hosts)]
         angle = 2.0 * np.pi * turn / group.count
-        away = host.radius * rng.uniform(1.25, 1.6)
+        away = host.radius * rng.uniform(1.2, 1.8)
         x, y = host.x + away * np.cos(angle), host.y + away * np.sin(angle)
         places.append((float(np.clip(x, 0.03, 0.97)), float(np.clip(y, 0.03, 0.97)), 0.0))
     return places
@@ -196,21 +210,27 @@ _WOBBLE: dict[Shape, tuple[float, ...]] = {
     Shape.ROUND: (0.02, 0.015),
     Shape.RING: (0.04, 0.03, 0.02),
     Shape.TARGET: (0.05, 0.03),
-    Shape.IRREGULAR: (0.1, 0.1, 0.07, 0.05, 0.04, 0.03),
+    Shape.IRREGULAR: (0.1, 0.08, 0.05, 0.035, 0.025),
     Shape.SQUARE: (0.01, 0.01, 0.012),
     Shape.POLYGON: (0.03, 0.02),
 }
 
+# How strongly fine noise frays the outline.
+_RAGGED = {Shape.IRREGULAR: 0.05, Shape.BLOB: 0.02, Shape.RING: 0.035, Shape.SQUARE: 0.05}
+
 
 def lesion_field(
-    spots: list[Spot], shape: Shape, edge: float, size: int, rng: np.random.Generator
+    spots: list[Spot], shape: Shape, edge: float, canvas: Canvas
 ) -> Field:
     """Rasterise lesions into one field; where they overlap, the nearest outline wins."""
+    size = canvas.size
     field = Field(spots, *(np.full((size, size), REACH, np.float32) for _ in range(5)),
                   *(np.zeros((size, size), np.float32) for _ in range(2)), edge, shape)
     field.radius += 0.1
     for spot in spots:
-        _stamp(field, spot, size, rng)
+        _stamp(field, spot, size, canvas.rng)
+    ragged = canvas.noise(22) * 0.6 + canvas.noise(44) * 0.4
+    field.d *= 1.0 + _RAGGED.get(shape, 0.015) * ragged * smoothstep(0.55, 0.95, field.d)
     return field
 
 
@@ -250,4 +270,8 @@ def _outline_distance(u: Array, v: Array, shape: Shape, rng: np.random.Generator
     if shape is Shape.POLYGON:
         sector = np.pi / int(rng.integers(5, 8))
         outline *= np.cos(sector) ** 0.5 / np.cos((theta % (2 * sector)) - sector)
-    return np.clip(np.hypot(u, v) / np.maximum(outline, 0.4), 0.0, REACH)
+    reach = np.hypot(u, v)
+    # Towards the middle every lesion is round, so that domes have no creases.
+    inner = 0.55 if shape is Shape.POLYGON else 0.25
+    outline = 1.0 + (np.maximum(outline, 0.4) - 1.0) * smoothstep(inner, 0.9, reach)
+    return np.clip(reach / outline, 0.0, REACH)

@@ -17,21 +17,21 @@ MARKS: dict[str, Mark] = {}
 
 # Each colour as seen on type I and on type VI skin (sRGB in 0..1); between them it is mixed.
 PALETTE: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    "red": ((0.80, 0.30, 0.29), (0.47, 0.09, 0.12)),
-    "salmon": ((0.98, 0.58, 0.44), (0.76, 0.38, 0.27)),
+    "red": ((0.79, 0.34, 0.31), (0.47, 0.10, 0.12)),
+    "salmon": ((0.98, 0.58, 0.44), (0.68, 0.37, 0.29)),
     "brown": ((0.45, 0.27, 0.15), (0.15, 0.075, 0.03)),
     "white": ((0.99, 0.975, 0.96), (0.90, 0.80, 0.74)),
-    "yellow": ((0.93, 0.76, 0.27), (0.72, 0.55, 0.15)),
+    "yellow": ((0.93, 0.77, 0.32), (0.72, 0.55, 0.15)),
     "black": ((0.06, 0.05, 0.06), (0.03, 0.025, 0.03)),
     "blue": ((0.27, 0.38, 0.66), (0.16, 0.24, 0.50)),
     "gray": ((0.52, 0.53, 0.55), (0.38, 0.39, 0.41)),
-    "purple": ((0.50, 0.27, 0.56), (0.31, 0.11, 0.40)),
+    "purple": ((0.51, 0.31, 0.55), (0.32, 0.13, 0.39)),
     "blood": ((0.55, 0.03, 0.04), (0.42, 0.02, 0.03)),
     "raw": ((0.86, 0.20, 0.22), (0.70, 0.16, 0.18)),
     "pus": ((0.97, 0.93, 0.66), (0.93, 0.88, 0.60)),
-    "honey": ((0.78, 0.52, 0.16), (0.66, 0.42, 0.10)),
+    "honey": ((0.76, 0.54, 0.24), (0.64, 0.43, 0.16)),
     "keratin": ((0.97, 0.95, 0.92), (0.84, 0.80, 0.77)),
-    "pink": ((0.97, 0.74, 0.72), (0.62, 0.36, 0.33)),
+    "pink": ((0.98, 0.79, 0.76), (0.70, 0.46, 0.41)),
     "ivory": ((0.97, 0.93, 0.84), (0.82, 0.72, 0.60)),
     "petechia": ((0.42, 0.05, 0.16), (0.22, 0.01, 0.08)),
 }
@@ -71,7 +71,8 @@ def _plateau(field: Field) -> Array:
 def _tint(canvas: Canvas, field: Field, name: str, mask: Array) -> None:
     """Stain the lesions; a second and third colour only takes patches of them."""
     if canvas.tints:
-        mask = mask * smoothstep(-0.12, 0.12, canvas.noise(int(0.9 / field.spots[0].radius) + 2))
+        coarse = canvas.noise(int(0.9 / field.spots[0].radius) + 2)
+        mask = mask * smoothstep(-0.3, 0.3, coarse + 0.3 * canvas.noise(30))
     canvas.tints += 1
     canvas.stain(mask, shade_of(canvas, name))
 
@@ -88,11 +89,11 @@ def _crack(canvas: Canvas, field: Field, at: float, width: float, sway: float) -
 
 @mark("Erythema")
 def erythema(canvas: Canvas, field: Field) -> None:
-    """Redness; on dark skin a deep violaceous red."""
+    """Redness, mottled and uneven; on dark skin a deep violaceous red."""
     halo = field.mask if field.radius.max() > 0.13 else np.maximum(
-        field.mask, 0.6 * smoothstep(1.5, 0.9, field.d))
-    mottle = 0.86 + 0.14 * canvas.noise(12)
-    _tint(canvas, field, "red", np.clip(halo * mottle, 0.0, 1.0))
+        field.mask, 0.55 * smoothstep(1.6, 0.9, field.d))
+    mottle = 0.82 + 0.16 * canvas.noise(7) + 0.14 * canvas.noise(18) + 0.14 * canvas.noise(46)
+    _tint(canvas, field, "red", np.clip(halo * (mottle + 0.12 * (field.ident - 0.5)), 0.0, 1.0))
 
 
 @mark("Salmon")
@@ -103,8 +104,9 @@ def salmon(canvas: Canvas, field: Field) -> None:
 
 @mark("Brown(Hyperpigmentation)")
 def brown(canvas: Canvas, field: Field) -> None:
-    """More melanin than around."""
-    _tint(canvas, field, "brown", field.mask * (0.9 + 0.1 * canvas.noise(16)))
+    """More melanin than around, unevenly."""
+    mottle = 0.88 + 0.12 * canvas.noise(14) + 0.1 * canvas.noise(30) + 0.15 * (field.ident - 0.5)
+    _tint(canvas, field, "brown", np.clip(field.mask * mottle, 0.0, 1.0))
 
 
 @mark("White(Hypopigmentation)")
@@ -146,10 +148,11 @@ def gray(canvas: Canvas, field: Field) -> None:
 @mark("Poikiloderma")
 def poikiloderma(canvas: Canvas, field: Field) -> None:
     """Mottling: brown, pale and red areas side by side."""
-    first, second = canvas.noise(11), canvas.noise(13)
-    canvas.stain(field.mask * smoothstep(0.05, 0.3, first) * 0.75, shade_of(canvas, "brown"))
-    canvas.stain(field.mask * smoothstep(-0.05, -0.3, first) * 0.7, shade_of(canvas, "white"))
-    canvas.stain(field.mask * smoothstep(0.1, 0.35, second) * 0.75, shade_of(canvas, "red"))
+    first = canvas.noise(15) + 0.5 * canvas.noise(34)
+    second = canvas.noise(18) + 0.5 * canvas.noise(34)
+    canvas.stain(field.mask * smoothstep(0.05, 0.6, first) * 0.75, shade_of(canvas, "brown"))
+    canvas.stain(field.mask * smoothstep(-0.05, -0.6, first) * 0.7, shade_of(canvas, "white"))
+    canvas.stain(field.mask * smoothstep(0.1, 0.6, second) * 0.75, shade_of(canvas, "red"))
 
 
 # Bodies
@@ -171,7 +174,7 @@ def patch(canvas: Canvas, field: Field) -> None:
 @mark("Papule")
 def papule(canvas: Canvas, field: Field) -> None:
     """A small raised bump."""
-    _raise(canvas, field, 0.62 * _dome(field))
+    _raise(canvas, field, 0.52 * smoothstep(1.1, 0.1, field.d))
     canvas.stain(field.within(1.0, 0.15) * 0.25, canvas.tone * np.float32([0.95, 0.75, 0.72]))
 
 
@@ -186,73 +189,78 @@ def plaque(canvas: Canvas, field: Field) -> None:
 @mark("Nodule")
 def nodule(canvas: Canvas, field: Field) -> None:
     """A large solid dome with a shadow at its foot."""
-    _raise(canvas, field, 0.75 * _dome(field))
+    _raise(canvas, field, 0.35 * _dome(field) + 0.35 * smoothstep(1.05, 0.1, field.d))
     foot = smoothstep(1.3, 1.0, field.d) * smoothstep(0.9, 1.0, field.d)
-    canvas.color *= 1.0 - 0.3 * foot[..., None]
-    canvas.gloss += 0.25 * field.within(0.95)
+    canvas.color *= 1.0 - 0.25 * foot[..., None]
+    canvas.gloss += 0.2 * field.within(0.95)
 
 
 @mark("Wheal")
 def wheal(canvas: Canvas, field: Field) -> None:
     """A smooth pale-pink swelling with a red flare around it."""
-    flare = smoothstep(1.55, 1.05, field.d) * smoothstep(0.75, 1.0, field.d)
-    canvas.stain(flare * 0.75, shade_of(canvas, "red"))
-    canvas.stain(field.within(0.88) * 0.85, shade_of(canvas, "pink"))
-    _raise(canvas, field, 0.3 * smoothstep(1.1, 0.7, field.d))
+    flare = smoothstep(1.65, 1.02, field.d) * smoothstep(0.65, 1.0, field.d)
+    canvas.stain(flare * (0.6 + 0.15 * canvas.noise(10)), shade_of(canvas, "red"))
+    middle = smoothstep(1.0, 0.5, field.d) * (0.88 + 0.15 * canvas.noise(12))
+    canvas.stain(middle * 0.95, shade_of(canvas, "pink"))
+    _raise(canvas, field, 0.2 * smoothstep(1.12, 0.5, field.d))
+    canvas.gloss += 0.15 * middle
 
 
 @mark("Cyst")
 def cyst(canvas: Canvas, field: Field) -> None:
-    """A smooth skin-coloured ball with a dark central pore."""
-    _raise(canvas, field, 0.8 * _dome(field))
-    canvas.stain(field.within(0.92, 0.2) * 0.4, shade_of(canvas, "ivory"))
-    canvas.gloss += 0.2 * field.within(0.9)
-    pore = field.blob(0.05, 0.05, 0.16)
+    """A smooth skin-coloured swelling with a small dark pore beside its centre."""
+    _raise(canvas, field, 0.15 * _dome(field) + 0.4 * smoothstep(1.12, 0.0, field.d))
+    canvas.stain(field.within(0.75, 0.35) * 0.5, shade_of(canvas, "ivory"))
+    foot = smoothstep(1.3, 1.0, field.d) * smoothstep(0.88, 1.0, field.d)
+    canvas.color *= 1.0 - 0.2 * foot[..., None]
+    canvas.gloss += 0.12 * field.within(0.9)
+    pore = field.blob(0.2, 0.16, 0.13)
     canvas.paint(np.clip(1.6 * pore, 0.0, 0.92), np.float32([0.10, 0.07, 0.06]))
 
 
 @mark("Abscess")
 def abscess(canvas: Canvas, field: Field) -> None:
     """A tense red swelling with pus shining through its top."""
-    canvas.stain(smoothstep(1.5, 0.7, field.d) * 0.9, shade_of(canvas, "raw"))
-    _raise(canvas, field, 0.6 * _dome(field, 1.25))
-    pus = smoothstep(0.62, 0.42, field.d + 0.12 * canvas.noise(16))
-    canvas.paint(pus * 0.92, shade_of(canvas, "pus") * np.float32([0.92, 0.92, 0.75]))
-    canvas.gloss += 0.6 * field.within(0.8)
+    canvas.stain(smoothstep(1.6, 0.4, field.d) * 0.85, shade_of(canvas, "raw"))
+    _raise(canvas, field, 0.55 * smoothstep(1.25, 0.0, field.d))
+    pus = smoothstep(0.66, 0.3, field.d + 0.14 * canvas.noise(14) + 0.08 * canvas.noise(28))
+    canvas.paint(pus * 0.9, shade_of(canvas, "pus") * np.float32([0.9, 0.9, 0.72]))
+    canvas.gloss += 0.5 * field.within(0.8)
 
 
 @mark("Induration")
 def induration(canvas: Canvas, field: Field) -> None:
     """A firm swelling with dimpled orange-peel skin."""
-    _raise(canvas, field, 0.16 * smoothstep(1.1, 0.2, field.d))
+    _raise(canvas, field, 0.2 * smoothstep(1.1, 0.1, field.d))
     peel = canvas.cells(15)
-    pit = smoothstep(0.34, 0.1, peel.centre) * field.within(1.0, 0.2)
-    canvas.height -= 0.008 * pit
-    canvas.color *= 1.0 - 0.33 * pit[..., None]
+    pit = smoothstep(0.42, 0.1, peel.centre) * field.within(1.0, 0.2)
+    canvas.height -= 0.011 * pit
+    canvas.color *= 1.0 - 0.2 * pit[..., None]
 
 
 @mark("Sclerosis")
 def sclerosis(canvas: Canvas, field: Field) -> None:
     """Tight, hard, ivory skin with a waxy shine and a lilac rim."""
-    area = field.within(0.92, 0.1)
-    rim = smoothstep(0.85, 1.0, field.d) * smoothstep(1.25, 1.05, field.d)
-    canvas.stain(rim * 0.5, shade_of(canvas, "purple"))
-    canvas.paint(area * 0.72, shade_of(canvas, "ivory"))
+    area = field.within(0.9, 0.14)
+    rim = smoothstep(0.75, 1.0, field.d) * smoothstep(1.35, 1.02, field.d)
+    canvas.stain(rim * 0.45, shade_of(canvas, "purple"))
+    canvas.paint(area * (0.7 + 0.1 * canvas.noise(6)), shade_of(canvas, "ivory"))
     canvas.height *= 1.0 - 0.9 * area
-    shine = area * smoothstep(0.1, 0.45, np.sin(9.0 * field.v + 2.0 * canvas.noise(3)))
-    canvas.paint(shine * 0.38, np.float32([1.0, 1.0, 0.98]))
+    shine = area * smoothstep(0.2, 1.0, np.sin(7.0 * field.v + 2.5 * canvas.noise(3)))
+    canvas.paint(shine * 0.6, np.float32([1.0, 1.0, 0.98]))
+    canvas.color *= 1.0 - 0.06 * (area - shine)[..., None]
 
 
 @mark("Atrophy")
 def atrophy(canvas: Canvas, field: Field) -> None:
     """A sunken thin centre, pale and finely wrinkled like cigarette paper."""
-    area = field.within(0.66, 0.12)
+    area = field.within(0.68, 0.14)
     _raise(canvas, field, -0.2 * area)
-    canvas.stain(area * 0.62, shade_of(canvas, "pink") * np.float32([0.97, 0.95, 0.97]))
-    phase = 2.0 * np.pi * 11.0 * field.radius / 0.2 * field.v * 0.45 + 2.5 * canvas.noise(7)
-    wrinkle = area * np.sin(phase)
+    canvas.stain(area * 0.66, shade_of(canvas, "pink") * np.float32([0.97, 0.95, 0.97]))
+    folds = 130.0 * field.v * field.radius + 3.0 * canvas.noise(6) + 1.2 * canvas.noise(20)
+    wrinkle = area * np.sin(folds) * np.clip(0.75 + 0.5 * canvas.noise(14), 0.2, 1.2)
     canvas.height += 0.0022 * wrinkle
-    canvas.color *= 1.0 + 0.14 * wrinkle[..., None]
+    canvas.color *= 1.0 + 0.11 * wrinkle[..., None]
 
 
 @mark("Lichenification")
@@ -275,9 +283,9 @@ def lichenification(canvas: Canvas, field: Field) -> None:
 @mark("Dome-shaped")
 def dome_shaped(canvas: Canvas, field: Field) -> None:
     """A full hemisphere with one soft highlight and a shaded foot."""
-    _raise(canvas, field, 0.55 * _dome(field))
-    canvas.paint(0.62 * np.minimum(_lit_spot(canvas, field, 0.42, 0.3), 1.0),
-                 np.float32([1.0, 0.98, 0.96]))
+    _raise(canvas, field, 0.4 * _dome(field))
+    glow = 0.7 * _lit_spot(canvas, field, 0.42, 0.24)
+    canvas.paint(glow, np.float32([1.0, 0.97, 0.94]))
     foot = smoothstep(1.28, 1.0, field.d) * smoothstep(0.92, 1.02, field.d)
     canvas.color *= 1.0 - 0.3 * foot[..., None]
 
@@ -309,12 +317,14 @@ def umbilicated(canvas: Canvas, field: Field) -> None:
 
 @mark("Warty/Papillomatous")
 def warty(canvas: Canvas, field: Field) -> None:
-    """A rough surface of small lobes with dark clefts."""
-    lobes = canvas.cells(34)
+    """A rough surface of small lobes with dark clefts and a few pale horn pearls."""
+    lobes = canvas.cells(32)
     area = field.within(0.95, 0.1)
-    canvas.height += 0.014 * area * np.sqrt(np.clip(1.0 - lobes.centre**2, 0.0, 1.0))
-    canvas.color *= 1.0 - 0.5 * (smoothstep(0.3, 0.05, lobes.border) * area)[..., None]
-    canvas.color *= 1.0 + 0.22 * ((lobes.ident - 0.5) * area)[..., None]
+    canvas.height += 0.012 * area * np.sqrt(np.clip(1.0 - lobes.centre**2, 0.0, 1.0))
+    canvas.color *= 1.0 - 0.42 * (smoothstep(0.32, 0.02, lobes.border) * area)[..., None]
+    canvas.color *= 1.0 + 0.35 * ((lobes.ident - 0.5) * area)[..., None]
+    pearl = smoothstep(0.38, 0.2, lobes.centre) * (lobes.ident > 0.9) * area
+    canvas.paint(0.7 * pearl, shade_of(canvas, "honey") * np.float32([1.1, 1.2, 1.6]))
 
 
 @mark("Exophytic/Fungating")
@@ -333,13 +343,13 @@ def exophytic(canvas: Canvas, field: Field) -> None:
 def pedunculated(canvas: Canvas, field: Field) -> None:
     """The lesion hangs on a narrow skin-coloured stalk and throws a shadow."""
     along = field.u
-    neck = 0.3 + 0.22 * smoothstep(1.3, 1.8, along)
+    neck = 0.34 + 0.1 * np.abs(along - 1.35)
     outside = smoothstep(0.92, 1.0, field.d) * smoothstep(0.7, 0.85, along)
-    length = smoothstep(2.05, 1.85, along)
+    length = smoothstep(2.0, 1.5, along)
     stalk = smoothstep(neck + 0.06, neck - 0.06, np.abs(field.v)) * outside * length
     shadow = smoothstep(neck + 0.4, neck, np.abs(field.v)) * outside * length
     canvas.color *= 1.0 - 0.5 * (shadow * (1.0 - stalk))[..., None]
-    canvas.paint(0.85 * stalk, canvas.tone * np.float32([1.04, 0.88, 0.84]))
+    canvas.paint(0.9 * stalk, canvas.tone * np.float32([1.05, 0.86, 0.82]))
     _raise(canvas, field, 0.35 * stalk * np.sqrt(np.clip(1.0 - (field.v / neck) ** 2, 0.0, 1.0)))
     under = smoothstep(1.3, 1.0, field.d) * smoothstep(0.93, 1.03, field.d) * (1.0 - stalk)
     canvas.color *= 1.0 - 0.4 * under[..., None]
@@ -348,12 +358,13 @@ def pedunculated(canvas: Canvas, field: Field) -> None:
 @mark("Translucent")
 def translucent(canvas: Canvas, field: Field) -> None:
     """A pearly, glassy body: pale glow along the rim and small highlights."""
-    rim = smoothstep(0.5, 0.85, field.d) * field.within(0.97, 0.08)
-    canvas.paint(0.6 * rim, shade_of(canvas, "keratin") * np.float32([0.96, 0.95, 1.0]))
+    rim = smoothstep(0.35, 0.85, field.d) * field.within(0.97, 0.08)
+    pearl = shade_of(canvas, "keratin") * np.float32([0.98, 0.86, 0.87])
+    canvas.paint(rim * np.clip(0.55 + 0.2 * canvas.noise(9), 0.3, 0.8), pearl)
     beads = canvas.cells(15)
-    bead = smoothstep(0.3, 0.1, beads.centre) * rim
-    canvas.paint(0.75 * bead, np.float32([1.0, 1.0, 1.0]))
-    canvas.gloss += 0.8 * field.within(0.95)
+    bead = smoothstep(0.3, 0.05, beads.centre) * (beads.ident > 0.35) * rim
+    canvas.paint(0.8 * bead, np.float32([1.0, 1.0, 1.0]))
+    canvas.gloss += 0.6 * field.within(0.95)
 
 
 # What lies in and on the lesion
@@ -373,10 +384,12 @@ def pigmented(canvas: Canvas, field: Field) -> None:
 def xerosis(canvas: Canvas, field: Field) -> None:
     """Dry skin: a pale cracked network and fine powder."""
     area = field.within(1.15, 0.25)
-    plates = canvas.cells(17)
-    seam = smoothstep(0.2, 0.06, plates.border) * area
-    canvas.paint(0.72 * seam, shade_of(canvas, "keratin") * np.float32(0.94))
-    canvas.paint(0.2 * area * (plates.ident > 0.5), shade_of(canvas, "keratin"))
+    coarse, fine = canvas.cells(15), canvas.cells(34)
+    seam = smoothstep(0.17, 0.04, coarse.border) + 0.5 * smoothstep(0.16, 0.04, fine.border)
+    curled = np.clip(seam, 0.0, 1.0) * np.clip(0.8 + 0.35 * canvas.noise(9), 0.25, 1.0) * area
+    canvas.paint(0.72 * curled, shade_of(canvas, "keratin") * np.float32(0.93))
+    canvas.paint(0.16 * area * (coarse.ident > 0.5), shade_of(canvas, "keratin"))
+    canvas.height -= 0.003 * curled
 
 
 @mark("Telangiectasia")
@@ -406,10 +419,11 @@ def _vessels(canvas: Canvas, x: float, y: float, radius: float) -> list[Array]:
 
 @mark("Purpura/Petechiae")
 def purpura(canvas: Canvas, field: Field) -> None:
-    """Many pin-point to lentil-sized bleeds, dark wine red."""
-    grains = canvas.cells(22)
-    dots = smoothstep(0.44, 0.3, grains.centre) * (grains.ident > 0.5) * field.within(1.0, 0.2)
-    canvas.paint(0.92 * dots, shade_of(canvas, "petechia"))
+    """Many pin-point to lentil-sized bleeds, dark wine red, denser here and there."""
+    grains = canvas.cells(20)
+    size = 0.22 + 0.3 * grains.ident + 0.12 * canvas.noise(6)
+    dots = smoothstep(size, size - 0.14, grains.centre) * (grains.ident > 0.3)
+    canvas.paint(0.9 * dots * field.within(1.0, 0.2), shade_of(canvas, "petechia"))
 
 
 @mark("Comedo")
@@ -423,51 +437,60 @@ def comedo(canvas: Canvas, field: Field) -> None:
 @mark("Burrow")
 def burrow(canvas: Canvas, field: Field) -> None:
     """A thin wavy gray-white tunnel with a dark dot at its end."""
-    wave = 0.26 * np.sin(6.5 * field.u + 6.0 * field.ident)
+    wave = 0.2 * np.sin(5.0 * field.u + 6.0 * field.ident) + 0.05 * canvas.noise(14)
     reach = smoothstep(1.06, 0.96, np.abs(field.u))
     off = np.abs(field.v - wave)
-    canvas.paint(0.7 * smoothstep(0.34, 0.18, off) * reach, shade_of(canvas, "red"))
-    canvas.paint(0.95 * smoothstep(0.15, 0.08, off) * reach, shade_of(canvas, "keratin"))
-    tip = 0.26 * np.sin(6.5 + 6.0 * field.ident)
+    canvas.stain(0.75 * smoothstep(0.42, 0.12, off) * reach, shade_of(canvas, "red"))
+    canvas.paint(0.92 * smoothstep(0.14, 0.07, off) * reach, shade_of(canvas, "keratin"))
+    _raise(canvas, field, 0.1 * smoothstep(0.3, 0.0, off) * reach)
+    tip = 0.2 * np.sin(5.0 + 6.0 * field.ident)
     dot = (field.u - 1.0) ** 2 + (field.v - tip) ** 2
-    canvas.paint(0.9 * smoothstep(0.035, 0.015, dot), np.float32([0.12, 0.07, 0.06]))
+    canvas.paint(0.9 * smoothstep(0.03, 0.01, dot), np.float32([0.14, 0.08, 0.06]))
 
 
 @mark("Scar")
 def scar(canvas: Canvas, field: Field) -> None:
-    """A pale shiny band with fine cross ridges."""
-    width = 0.3 * np.sqrt(np.clip(1.15 - field.u**2, 0.0, 1.15)) + 0.04 * canvas.noise(12)
-    band = smoothstep(width + 0.07, width - 0.07, np.abs(field.v)) * (np.abs(field.u) < 1.1)
-    canvas.paint(0.3 * smoothstep(width + 0.3, width, np.abs(field.v)) * field.within(1.2),
+    """A pale, smooth, shiny, drawn-in band with fine cross folds."""
+    width = 0.34 * np.sqrt(np.clip(1.15 - field.u**2, 0.0, 1.15)) + 0.1 * canvas.noise(16)
+    off = np.abs(field.v - 0.18 * np.sin(2.2 * field.u + 6.0 * field.ident))
+    band = smoothstep(width + 0.08, width - 0.08, off) * (np.abs(field.u) < 1.1)
+    canvas.stain(0.35 * smoothstep(width + 0.4, width, off) * field.within(1.2),
                  canvas.tone * np.float32([0.9, 0.66, 0.62]))
-    canvas.paint(0.85 * band, shade_of(canvas, "pink") * np.float32([1.04, 1.12, 1.14]))
-    _raise(canvas, field, 0.16 * band)
-    stitch = band * smoothstep(0.75, 0.95, np.sin(15.0 * field.u))
-    canvas.color *= 1.0 - 0.3 * stitch[..., None]
-    canvas.gloss += 0.5 * band
+    canvas.height *= 1.0 - 0.8 * band
+    canvas.paint(0.8 * band, shade_of(canvas, "pink") * np.float32([1.03, 1.1, 1.1]))
+    _raise(canvas, field, 0.14 * band)
+    fold = band * smoothstep(0.6, 1.0, np.sin(11.0 * field.u + 2.0 * canvas.noise(12)))
+    canvas.color *= 1.0 - 0.14 * fold[..., None]
+    canvas.gloss += 0.6 * band
 
 
 @mark("Scale")
 def scale(canvas: Canvas, field: Field) -> None:
-    """White flakes lying on the lesion."""
-    flakes = canvas.cells(28)
-    lying = (flakes.ident > 0.42) * smoothstep(0.1, 0.26, flakes.border)
+    """White flakes, large ones over fine ones, lying on the lesion."""
+    large, fine = canvas.cells(20), canvas.cells(40)
     area = field.within(0.93, 0.1) * smoothstep(0.2, 0.6, field.mask)
-    flake = lying * area * (0.75 + 0.25 * np.clip(canvas.noise(8), -1, 1))
-    canvas.paint(0.93 * flake, shade_of(canvas, "keratin"))
-    canvas.height += 0.006 * lying * area * (0.6 + flakes.ident)
+    where = np.clip(0.62 + 0.5 * canvas.noise(9), 0.0, 1.0)
+    plate = smoothstep(0.02, 0.22, large.border) * smoothstep(0.5, 0.58, large.ident * where + 0.15)
+    powder = smoothstep(0.02, 0.25, fine.border) * smoothstep(0.5, 0.62, fine.ident * where + 0.25)
+    flake = np.maximum(plate, 0.8 * powder) * area
+    canvas.paint(0.9 * flake, shade_of(canvas, "keratin"))
+    canvas.height += 0.005 * flake * (0.5 + large.ident)
 
 
 @mark("Crust")
 def crust(canvas: Canvas, field: Field) -> None:
-    """Dried serum: rough honey to brown clods."""
-    clods = canvas.cells(26)
-    area = smoothstep(0.92, 0.72, field.d + 0.22 * canvas.noise(14))
-    dark = shade_of(canvas, "honey") * np.float32([0.62, 0.5, 0.42])
-    canvas.paint(0.95 * area, shade_of(canvas, "honey"))
-    canvas.paint(0.75 * area * smoothstep(0.4, 0.8, clods.ident), dark)
-    canvas.color *= 1.0 - 0.45 * (smoothstep(0.18, 0.02, clods.border) * area)[..., None]
-    canvas.height += area * (0.012 + 0.014 * clods.ident)
+    """Dried serum: rough, partly glassy honey to brown clods."""
+    large, fine = canvas.cells(16), canvas.cells(40)
+    ragged = field.d + 0.2 * canvas.noise(12) + 0.16 * canvas.noise(30)
+    area = smoothstep(0.95, 0.7, ragged)
+    brown = shade_of(canvas, "honey") * np.float32([0.58, 0.46, 0.4])
+    canvas.paint(0.94 * area, shade_of(canvas, "honey"))
+    dark = smoothstep(-0.1, 0.5, canvas.noise(18) + 0.7 * (large.ident - 0.5))
+    canvas.paint(0.75 * area * dark, brown)
+    seams = 0.4 * smoothstep(0.2, 0.0, large.border) + 0.25 * smoothstep(0.25, 0.0, fine.border)
+    canvas.color *= 1.0 - (seams * area)[..., None]
+    canvas.height += area * (0.012 + 0.012 * large.ident + 0.006 * fine.ident)
+    canvas.gloss += 0.35 * area
 
 
 @mark("Erosion")
@@ -496,23 +519,28 @@ def ulcer(canvas: Canvas, field: Field) -> None:
 
 @mark("Excoriation")
 def excoriation(canvas: Canvas, field: Field) -> None:
-    """Scratch marks: parallel dark red lines with dotted crusts."""
+    """Scratch marks: parallel dark red lines with dotted crusts, fading at their ends."""
     clods = canvas.cells(40)
-    for at in (-0.5, -0.05, 0.42):
-        line = _crack(canvas, field, at, 0.13, 0.07)
-        canvas.paint(0.92 * line, shade_of(canvas, "blood"))
+    worn = np.clip(0.85 + 0.35 * canvas.noise(16), 0.25, 1.0)
+    for at in (-0.55, -0.12, 0.3, 0.62):
+        line = _crack(canvas, field, at + 0.2 * float(canvas.rng.normal(0.0, 0.4)), 0.105, 0.06)
+        canvas.paint(0.3 * smoothstep(0.3, 0.1, np.abs(field.v - at)) * field.within(1.0, 0.2),
+                     shade_of(canvas, "red"))
+        canvas.paint(0.92 * line * worn, shade_of(canvas, "blood"))
         canvas.paint(0.8 * line * (clods.ident > 0.72), np.float32([0.22, 0.05, 0.04]))
 
 
 @mark("Fissure")
 def fissure(canvas: Canvas, field: Field) -> None:
     """Deep clefts: black-red jagged cracks with pale lips."""
-    for at in (-0.32, 0.3):
-        lips = _crack(canvas, field, at, 0.14, 0.3)
-        canvas.paint(0.45 * lips, shade_of(canvas, "keratin"))
-    for at in (-0.32, 0.3):
-        cleft = _crack(canvas, field, at, 0.09, 0.3)
-        canvas.paint(0.95 * cleft, np.float32([0.22, 0.02, 0.02]))
+    sway = 0.3 * canvas.noise(7) + 0.14 * canvas.noise(20)
+    ends = smoothstep(1.0, 0.7, np.abs(field.u))
+    for at in (-0.36, 0.32):
+        off = np.abs(field.v - at - sway)
+        width = 0.07 * ends * np.clip(0.8 + 0.5 * canvas.noise(12), 0.35, 1.3)
+        canvas.paint(0.4 * ends * smoothstep(width + 0.09, width, off), shade_of(canvas, "keratin"))
+        cleft = smoothstep(width + 0.015, width - 0.015, off) * ends
+        canvas.paint(0.95 * cleft, np.float32([0.25, 0.02, 0.02]))
         _raise(canvas, field, -0.12 * cleft)
 
 
@@ -527,28 +555,30 @@ def pustule(canvas: Canvas, field: Field) -> None:
 @mark("Vesicle")
 def vesicle(canvas: Canvas, field: Field) -> None:
     """A small clear blister: glassy, gray-white, with a dark rim and a highlight."""
-    _blister(canvas, field, np.float32([0.86, 0.84, 0.80]), 0.62)
-    canvas.paint(0.9 * np.minimum(1.4 * _lit_spot(canvas, field, 0.4, 0.22), 1.0), np.float32(1.0))
+    _blister(canvas, field, np.float32([0.90, 0.85, 0.76]), 0.55)
+    canvas.paint(0.95 * np.minimum(1.5 * _lit_spot(canvas, field, 0.42, 0.18), 1.0), np.float32(1.0))
 
 
 @mark("Bulla")
 def bulla(canvas: Canvas, field: Field) -> None:
-    """A large tense blister with amber fluid and a fluid level."""
-    _blister(canvas, field, np.float32([0.93, 0.78, 0.52]), 0.6)
-    level = smoothstep(-0.1, 0.35, field.v) * field.within(0.88, 0.08)
-    canvas.paint(0.3 * level, np.float32([0.74, 0.48, 0.22]))
-    canvas.paint(0.95 * np.minimum(1.6 * _lit_spot(canvas, field, 0.48, 0.17), 1.0), np.float32(1.0))
-    canvas.paint(0.6 * _lit_spot(canvas, field, -0.55, 0.2), np.float32([1.0, 0.96, 0.88]))
+    """A large tense blister with amber fluid that gathers at its lower side."""
+    _blister(canvas, field, np.float32([0.93, 0.80, 0.60]), 0.42)
+    level = smoothstep(-0.15, 0.5, field.y) * field.within(0.88, 0.08)
+    canvas.paint(0.45 * level, np.float32([0.80, 0.55, 0.26]))
+    canvas.paint(0.95 * np.minimum(1.5 * _lit_spot(canvas, field, 0.5, 0.13), 1.0), np.float32(1.0))
+    canvas.paint(0.55 * _lit_spot(canvas, field, -0.62, 0.16), np.float32([1.0, 0.96, 0.88]))
 
 
 def _blister(canvas: Canvas, field: Field, fluid: Array, body: float) -> None:
-    """A fluid-filled dome whose rim is darker than its middle."""
+    """A fluid-filled dome with a thin dark and, inside it, a bright rim."""
     tinge = fluid * np.float32(1.0 - 0.28 * canvas.darkness)
     canvas.paint(body * field.within(0.93, 0.1), tinge)
-    rim = smoothstep(0.74, 0.95, field.d) * smoothstep(1.12, 0.98, field.d)
+    inner = smoothstep(0.55, 0.82, field.d) * smoothstep(0.96, 0.86, field.d)
+    canvas.paint(0.3 * inner, np.minimum(1.15 * tinge, 1.0))
+    rim = smoothstep(0.86, 0.98, field.d) * smoothstep(1.12, 1.0, field.d)
     canvas.color *= 1.0 - 0.42 * rim[..., None]
-    _raise(canvas, field, 0.6 * _dome(field))
-    canvas.gloss += 0.5 * field.within(0.9)
+    _raise(canvas, field, 0.25 * _dome(field) + 0.25 * smoothstep(1.05, 0.2, field.d))
+    canvas.gloss += 0.4 * field.within(0.9)
 
 
 def _lit_spot(canvas: Canvas, field: Field, toward: float, size: float) -> Array:
@@ -560,20 +590,24 @@ def _lit_spot(canvas: Canvas, field: Field, toward: float, size: float) -> Array
 @mark("Exudate")
 def exudate(canvas: Canvas, field: Field) -> None:
     """Oozing serum: amber wet film with bright reflections."""
-    film = smoothstep(-0.15, 0.15, canvas.noise(7)) * field.within(1.05, 0.15)
-    canvas.paint(0.5 * film, np.float32([0.90, 0.68, 0.32]) * np.float32(1 - 0.25 * canvas.darkness))
-    drops = canvas.cells(18)
-    bead = film * (drops.ident > 0.35)
-    canvas.height += 0.012 * bead * smoothstep(0.5, 0.1, drops.centre)
-    canvas.paint(0.95 * bead * smoothstep(0.24, 0.12, drops.centre), np.float32(1.0))
+    wet = canvas.noise(7) + 0.35 * canvas.noise(22)
+    film = smoothstep(-0.3, 0.15, wet) * field.within(1.02, 0.12)
+    amber = np.float32([0.90, 0.66, 0.30]) * np.float32(1.0 - 0.25 * canvas.darkness)
+    canvas.paint(0.55 * film, amber)
+    drops = canvas.cells(17)
+    bead = film * (drops.ident > 0.3)
+    canvas.height += 0.012 * bead * smoothstep(0.6, 0.1, drops.centre)
+    size = 0.12 + 0.16 * drops.ident
+    canvas.paint(0.95 * bead * smoothstep(size, size - 0.12, drops.centre), np.float32(1.0))
     canvas.gloss += 0.9 * film
 
 
 @mark("Friable")
 def friable(canvas: Canvas, field: Field) -> None:
     """Easily bleeding tissue: wet blood oozing over it and down."""
-    ooze = smoothstep(0.0, 0.16, canvas.noise(11)) * field.within(0.98, 0.08)
+    ooze = smoothstep(-0.05, 0.22, canvas.noise(9) + 0.35 * canvas.noise(26)) * field.within(0.98, 0.08)
     canvas.paint(0.95 * ooze, shade_of(canvas, "blood"))
     canvas.gloss += 1.0 * ooze
-    drops = canvas.cells(15)
-    canvas.paint(0.8 * ooze * smoothstep(0.17, 0.08, drops.centre), np.float32([1.0, 0.85, 0.85]))
+    drops = canvas.cells(17)
+    glint = smoothstep(0.2, 0.06, drops.centre) * (drops.ident > 0.4)
+    canvas.paint(0.85 * ooze * glint, np.float32([1.0, 0.88, 0.88]))

@@ -28,6 +28,7 @@ def render(case: Case, size: int = DEFAULT_SIZE) -> Image.Image:
     canvas = Canvas(size, np.random.default_rng(case.draw_seed), case.fitzpatrick)
     draw_skin(canvas)
     draw_lesions(canvas, case)
+    _unify(canvas)
     return photograph(canvas)
 
 
@@ -41,14 +42,24 @@ def jpeg_bytes(case: Case, size: int = DEFAULT_SIZE) -> bytes:
 def draw_lesions(canvas: Canvas, case: Case) -> None:
     """Draw every group of lesions, each mark in the order of the table of marks."""
     hosts: list[Spot] = []
+    others: list[Spot] = []
     for group in case.groups:
-        spots = place_lesions(group, canvas.rng, hosts)
+        spots = place_lesions(group, canvas.rng, hosts, others)
+        if hosts:
+            others += spots
         hosts = hosts or spots
-        field = lesion_field(spots, group.shape, group.edge, canvas.size, canvas.rng)
+        field = lesion_field(spots, group.shape, group.edge, canvas)
         canvas.tints = 0
         for concept, draw in MARKS.items():
             if concept in group.marks:
                 draw(canvas, field)
+
+
+def _unify(canvas: Canvas) -> None:
+    """Let one fine mottling run over skin and lesions alike, so that nothing looks pasted on."""
+    mottle = 0.035 * canvas.noise(28) + 0.045 * canvas.noise(64)
+    canvas.color *= 1.0 + mottle[..., None] * np.float32([0.8, 1.0, 1.05])
+    canvas.height += 0.0007 * canvas.noise(52)
 
 
 def photograph(canvas: Canvas) -> Image.Image:
@@ -66,7 +77,7 @@ def _lighten(canvas: Canvas) -> Array:
     down, right = np.gradient(relief * canvas.size)
     slope = np.sqrt(1.0 + right**2 + down**2)
     facing = -(right * canvas.light[0] + down * canvas.light[1])
-    shade = np.clip((0.85 + 0.62 * facing) / slope**0.5 + 0.15, 0.38, 1.45)
+    shade = np.clip((0.85 + 0.55 * facing) / slope**0.5 + 0.15, 0.38, 1.45)
     shine = canvas.gloss * np.clip((0.55 * facing + 0.83) / slope, 0.0, 1.0) ** 18
     glow = 1.0 + 0.16 * rng.random() * _ramp(canvas, rng.uniform(0.0, 2.0 * np.pi))
     lit = canvas.color * (shade * glow)[..., None]

@@ -52,12 +52,20 @@ def _cell_tile(size: int, cells: int) -> Cells:
     spacing = size / cells
     grid = np.arange(-1, side / spacing + 2)
     points = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
-    points = (points + rng.uniform(-0.45, 0.45, points.shape)) * spacing
-    pixels = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)
-    distance, nearest = cKDTree(points).query(pixels, k=2)
+    points = (points + rng.uniform(-0.5, 0.5, points.shape)) * spacing
+    pixels = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).astype(np.float64)
+    pixels += 0.13 * spacing * _warp(rng, side, int(1.5 * cells))
+    distance, nearest = cKDTree(points).query(pixels.reshape(-1, 2), k=2)
     near, second = (distance[:, k].reshape(side, side) / spacing for k in (0, 1))
     ident = rng.random(len(points))[nearest[:, 0]].reshape(side, side)
     return Cells(*(part.astype(np.float32) for part in (near, second - near, ident)))
+
+
+def _warp(rng: np.random.Generator, side: int, bumps: int) -> Array:
+    """Smooth random shifts `[side, side, 2]` that bend cell borders."""
+    axes = (rng.normal(0.0, 1.0, (bumps, bumps)).astype(np.float32) for _ in range(2))
+    grown = (Image.fromarray(a).resize((side, side), Image.Resampling.BICUBIC) for a in axes)
+    return np.stack([np.asarray(a) for a in grown], axis=-1)
 
 
 @dataclass
@@ -145,7 +153,7 @@ def draw_skin(canvas: Canvas) -> None:
     canvas.color *= 1.0 + blotch[..., None] * np.float32([0.7, 1.1, 1.2])
     lines = canvas.cells(int(canvas.rng.choice([30, 38, 46])))
     furrow = smoothstep(0.28, 0.0, lines.border)
-    canvas.height -= furrow * 0.0011 * canvas.rng.uniform(0.5, 1.2)
+    canvas.height -= furrow * 0.0008 * canvas.rng.uniform(0.5, 1.2)
     canvas.color *= 1.0 - furrow[..., None] * 0.035
     pores = smoothstep(0.2, 0.05, lines.centre) * (lines.ident > 0.75)
     canvas.color *= 1.0 - pores[..., None] * 0.1

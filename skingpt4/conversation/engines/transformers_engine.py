@@ -4,14 +4,13 @@ import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import (
     GenerationConfig,
-    GenerationMixin,
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedTokenizerBase,
@@ -95,7 +94,7 @@ class TransformersEngine:
     ) -> list[int]:
         embeds = self._embed(segments)
         criteria = [*self.stopping_criteria, _EventStop(ends), _TextStop(self.tokenizer, stops)]
-        ids = cast(GenerationMixin, self.model.llm_model).generate(
+        ids = cast(Any, self.model.llm_model).generate(
             inputs_embeds=embeds,
             attention_mask=torch.ones(embeds.shape[:-1], dtype=torch.long, device=embeds.device),
             generation_config=self._generation_config(decoding),
@@ -103,7 +102,7 @@ class TransformersEngine:
             stopping_criteria=StoppingCriteriaList(criteria),
             streamer=_TokenStreamer(tokens) if decoding.num_beams == 1 else None,
         )
-        return cast(list[int], cast(Tensor, ids)[0].tolist())
+        return cast(list[int], ids[0].tolist())
 
     def _generation_config(self, decoding: Decoding) -> GenerationConfig:
         """Set every field that the model's own defaults could otherwise change unseen.

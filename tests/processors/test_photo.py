@@ -1,0 +1,375 @@
+"""Any photo opens as plain RGB; anything else is one sentence."""
+
+import io
+import os
+import struct
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFile
+
+from skingpt4.common.errors import PhotoError
+from skingpt4.processors.photo import open_photo
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
+    pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read"),
+]
+
+TEST_DATA = Path(
+    os.environ.get("SKINGPT4_TEST_DATA")
+    or Path(__file__).resolve().parents[2].parent / "shared" / "data"
+)
+RED = (200, 30, 40)
+ORIENTATION = 0x0112
+
+
+def encoded(image, file_format, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def near(colour, expected, tolerance=6):
+    return all(abs(a - b) <= tolerance for a, b in zip(colour, expected, strict=True))
+
+
+def left_dark_right_light(width=16, height=8):
+    """Left half black, right half white, wider than high: shows every turn and flip."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, width // 2 :] = 255
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "MPO"])
+def test_every_format_opens(file_format):
+    photo = open_photo(encoded(Image.new("RGB", (9, 7), RED), file_format))
+    assert (photo.mode, photo.size) == ("RGB", (9, 7))
+    assert near(photo.getpixel((4, 3)), RED)
+
+
+@pytest.mark.parametrize("file_format", ["PPM", "ICO", "TGA", "PCX"])
+def test_formats_outside_the_allow_list_are_refused(file_format):
+    with pytest.raises(PhotoError, match="not a JPEG, PNG"):
+        open_photo(encoded(Image.new("RGB", (32, 32), RED), file_format))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV", "RGBX"])
+def test_every_mode_gives_the_same_picture(mode):
+    colour = (255, 255, 255)
+    photo = open_photo(Image.new("RGB", (5, 4), colour).convert(mode))
+    assert photo.mode == "RGB"
+    assert near(photo.getpixel((2, 2)), colour)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
+def test_cmyk_files(file_format):
+    photo = open_photo(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), file_format))
+    assert near(photo.getpixel((4, 4)), (255, 0, 0))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa"])
+def test_transparency_lies_over_white(mode):
+    image = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 2, 4))
+    photo = open_photo(image.convert(mode))
+    assert photo.getpixel((0, 0)) == (0, 0, 0)
+    assert photo.getpixel((3, 3)) == (255, 255, 255)
+
+
+def test_half_transparency_is_blended():
+    photo = open_photo(encoded(Image.new("RGBA", (2, 2), (0, 0, 0, 128)), "PNG"))
+    assert near(photo.getpixel((0, 0)), (127, 127, 127), 1)
+
+
+def test_palette_with_a_transparent_colour():
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([0, 0, 0, *RED])
+    image.paste(1, (2, 0, 4, 4))
+    photo = open_photo(encoded(image, "PNG", transparency=0))
+    assert photo.getpixel((0, 0)) == (255, 255, 255)
+    assert photo.getpixel((3, 3)) == RED
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_keeps_its_brightness(file_format):
+    levels = np.array([[0, 257, 32896, 65535]], np.uint16)
+    photo = open_photo(encoded(Image.fromarray(levels), file_format))
+    assert [photo.getpixel((x, 0))[0] for x in range(4)] == [0, 1, 128, 255]
+
+
+def sixteen_bit_rgb_png(red, green, blue):
+    def chunk(kind, body):
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    row = zlib.compress(b"\0" + struct.pack(">HHH", red, green, blue))
+    signature = b"\x89PNG\r\n\x1a\n"
+    return signature + chunk(b"IHDR", header) + chunk(b"IDAT", row) + chunk(b"IEND", b"")
+
+
+def test_sixteen_bit_colour():
+    photo = open_photo(sixteen_bit_rgb_png(200 * 257, 30 * 257, 40 * 257))
+    assert photo.getpixel((0, 0)) == RED
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0.0, 0.5, 1.0]], np.float32), [0, 128, 255]),
+        (np.array([[0.0, 128.0, 255.0]], np.float32), [0, 128, 255]),
+        (np.array([[-4.0, np.nan, 1.0]], np.float32), [0, 0, 255]),
+        (np.array([[0.0, 5e5, 2e6]], np.float32), [0, 64, 255]),
+        (np.array([[0, 32896, 65535]], np.int32), [0, 128, 255]),
+        (np.array([[0, 1, 255]], np.int32), [0, 1, 255]),
+    ],
+)
+def test_wide_pixels_are_scaled(values, expected):
+    photo = open_photo(encoded(Image.fromarray(values), "TIFF"))
+    assert [photo.getpixel((x, 0))[0] for x in range(3)] == expected
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_an_animation_gives_its_first_frame(file_format):
+    frames = [Image.new("RGB", (6, 6), colour) for colour in (RED, (0, 255, 0), (0, 0, 255))]
+    data = encoded(frames[0], file_format, save_all=True, append_images=frames[1:])
+    assert near(open_photo(data).getpixel((3, 3)), RED)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(
+    ("orientation", "size", "light"),
+    [
+        (1, (16, 8), (12, 4)),
+        (2, (16, 8), (3, 4)),
+        (3, (16, 8), (3, 4)),
+        (4, (16, 8), (12, 4)),
+        (5, (8, 16), (4, 12)),
+        (6, (8, 16), (4, 12)),
+        (7, (8, 16), (4, 3)),
+        (8, (8, 16), (4, 3)),
+    ],
+)
+def test_exif_rotation_is_applied_and_metadata_dropped(file_format, orientation, size, light):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    exif[0x010F] = "maker of the camera"
+    photo = open_photo(encoded(left_dark_right_light(), file_format, exif=exif, quality=95))
+    assert photo.size == size
+    assert min(photo.getpixel(light)) > 200
+    assert photo.info == {}
+    assert not photo.getexif()
+
+
+def test_a_saved_photo_carries_no_metadata():
+    exif = Image.Exif()
+    exif[0x010F] = "maker of the camera"
+    data = encoded(Image.new("RGB", (8, 8)), "JPEG", exif=exif, comment=b"a remark", dpi=(72, 72))
+    again = encoded(open_photo(data), "JPEG")
+    assert b"maker of the camera" in data
+    assert b"maker of the camera" not in again
+    assert b"a remark" not in again
+
+
+def test_broken_exif_does_not_lose_the_photo():
+    data = encoded(Image.new("RGB", (8, 8), RED), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert near(open_photo(data).getpixel((3, 3)), RED)
+
+
+def test_one_pixel():
+    assert open_photo(encoded(Image.new("RGB", (1, 1), RED), "PNG")).getpixel((0, 0)) == RED
+
+
+@pytest.fixture(scope="module")
+def large_jpeg():
+    return encoded(Image.new("L", (12_000, 9_000), 90), "JPEG")
+
+
+def test_a_108_megapixel_photo_opens(large_jpeg):
+    photo = open_photo(large_jpeg)
+    assert (photo.mode, photo.size) == ("RGB", (12_000, 9_000))
+
+
+def test_a_108_megapixel_photo_is_quick_with_max_side(large_jpeg):
+    photo = open_photo(large_jpeg, max_side=2048)
+    assert photo.size == (2048, 1536)
+    assert near(photo.getpixel((1000, 700)), (90, 90, 90), 1)
+
+
+def test_max_side_leaves_a_small_photo_as_it_is():
+    image = Image.effect_noise((64, 48), 80).convert("RGB")
+    data = encoded(image, "JPEG")
+    assert open_photo(data, max_side=64).tobytes() == open_photo(data).tobytes()
+
+
+def test_more_pixels_than_the_limit_are_refused_before_decoding(large_jpeg, monkeypatch):
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("was decoded"))
+    with pytest.raises(PhotoError, match=r"108 megapixels \(12000 x 9000\).*limit of 100"):
+        open_photo(large_jpeg, max_pixels=100_000_000)
+
+
+def bomb(width, height):
+    """A PNG of a few hundred bytes that claims to be huge."""
+    data = bytearray(encoded(Image.new("L", (1, 1)), "PNG"))
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("side", [10_960, 14_000, 65_000, 200_000])
+def test_a_decompression_bomb_is_refused(side):
+    with pytest.raises(PhotoError, match="limit of 120"):
+        open_photo(bomb(side, side))
+
+
+def test_a_text_file_named_jpg(tmp_path):
+    path = tmp_path / "secret-folder" / "rash.jpg"
+    path.parent.mkdir()
+    path.write_text("This is no photo.\n" * 50, encoding="utf-8")
+    with pytest.raises(PhotoError) as caught:
+        open_photo(path)
+    assert "'rash.jpg' is not a JPEG" in str(caught.value)
+    assert "secret-folder" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["C:\\Users\\anna\\rash.jpg", "/nowhere/anna/rash.jpg", "\0", "a" * 5000]
+)
+def test_a_missing_file_is_one_sentence_without_its_folder(name):
+    with pytest.raises(PhotoError) as caught:
+        open_photo(name)
+    assert "cannot be" in str(caught.value)
+    assert "anna" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+def test_a_truncated_photo(file_format):
+    data = encoded(Image.effect_noise((200, 200), 90).convert("RGB"), file_format)
+    with pytest.raises(PhotoError, match="damaged, incomplete"):
+        open_photo(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("empty", [b"", bytearray(), io.BytesIO()])
+def test_nothing_uploaded(empty):
+    with pytest.raises(PhotoError, match="is empty"):
+        open_photo(empty)
+
+
+def test_an_empty_file_and_a_folder(tmp_path):
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(PhotoError, match=r"'empty\.png' is empty"):
+        open_photo(tmp_path / "empty.png")
+    with pytest.raises(PhotoError, match="cannot be found"):
+        open_photo(tmp_path)
+
+
+def test_no_source_at_all():
+    with pytest.raises(PhotoError, match="No photo was given"):
+        open_photo(None)
+
+
+@pytest.mark.parametrize("shape", [(0, 0, 3), (0, 5), (4, 4, 7), (2, 2, 2, 3)])
+def test_arrays_of_other_shapes(shape):
+    with pytest.raises(PhotoError):
+        open_photo(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (4, 5, 4)])
+def test_arrays(shape):
+    photo = open_photo(np.full(shape, 255, np.uint8))
+    assert (photo.size, photo.getpixel((0, 0))) == ((5, 4), (255, 255, 255))
+
+
+def test_every_kind_of_source_gives_the_same_photo(tmp_path):
+    data = encoded(Image.effect_noise((20, 10), 90).convert("RGB"), "PNG")
+    path = tmp_path / "photo.png"
+    path.write_bytes(data)
+    stream = io.BytesIO(data)
+    stream.seek(7)
+    with Image.open(path) as image:
+        sources = [data, path, str(path), stream, image, np.asarray(image)]
+        photos = {open_photo(source).tobytes() for source in sources}
+        assert image.size == (20, 10)
+    assert len(photos) == 1
+    assert not stream.closed
+
+
+def test_the_callers_image_stays_as_it_is():
+    image = Image.new("RGBA", (40, 20), (1, 2, 3, 4))
+    image.info["remark"] = "mine"
+    photo = open_photo(image, max_side=10)
+    assert (image.mode, image.size, image.info) == ("RGBA", (40, 20), {"remark": "mine"})
+    photo.putpixel((0, 0), (9, 9, 9))
+    assert image.getpixel((0, 0)) == (1, 2, 3, 4)
+
+
+def test_threads_do_not_disturb_each_other():
+    files = [
+        encoded(Image.new("RGB", (90, 60), (shade, 0, 0)), "PNG") for shade in range(0, 240, 30)
+    ]
+    seen = {}
+
+    def work(number):
+        seen[number] = {open_photo(files[number]).getpixel((5, 5))[0] for _ in range(20)}
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(files))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {number: {number * 30} for number in range(len(files))}
+
+
+def test_pillows_switches_stay_as_they_are():
+    before = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+    open_photo(encoded(Image.new("RGB", (9, 9)), "PNG"))
+    with pytest.raises(PhotoError):
+        open_photo(bomb(100_000, 100_000))
+    assert before == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+
+
+VALID = [
+    encoded(Image.effect_noise((24, 18), 90).convert("RGB"), file_format)
+    for file_format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+]
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(VALID), st.data())
+def test_damaged_bytes_open_or_give_a_photo_error(data, draw):
+    changed = bytearray(data)
+    for _ in range(draw.draw(st.integers(1, 8))):
+        changed[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
+    end = draw.draw(st.integers(1, len(data)))
+    try:
+        photo = open_photo(bytes(changed[:end]), max_pixels=1_000_000)
+    except PhotoError as error:
+        assert "\n" not in str(error)
+    else:
+        assert photo.mode == "RGB"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200))
+def test_random_bytes_give_a_photo_error(data):
+    with pytest.raises(PhotoError):
+        open_photo(data)
+
+
+def test_every_real_photo_opens():
+    folder = TEST_DATA / "images"
+    if not folder.is_dir():
+        pytest.skip("real photos not present")
+    paths = [path for path in folder.rglob("*") if path.suffix in (".jpg", ".png")]
+    assert len(paths) >= 400
+    for path in paths:
+        photo = open_photo(path)
+        assert photo.mode == "RGB"
+        assert photo.info == {}
