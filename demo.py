@@ -1,7 +1,7 @@
 """Serves the demo page: upload a photo of skin and converse about it.
 
-    python demo.py                                    the embedded model, on the CPU
-    python demo.py --cfg-path my.yaml --gpu-id 0      another model, on a GPU
+python demo.py                                    the embedded model, on the CPU
+python demo.py --cfg-path my.yaml --gpu-id 0      another model, on a GPU
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
     address = Address(args.host, args.port, args.share, parse_login(args.auth))
     device = f"cuda:{args.gpu_id}" if torch.cuda.is_available() else "cpu"
     chat = load_chat(args.cfg_path, args.options, device)
-    serve(chat, address, announce=lambda url: print(f"Ready: {url}", flush=True))
+    serve(chat, address)
 
 
 if __name__ == "__main__":

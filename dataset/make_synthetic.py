@@ -34,8 +34,11 @@ def parse_args() -> argparse.Namespace:
         if option.name in HELP:
             text = f"{HELP[option.name]} (default {option.default})"
             parser.add_argument(flag, type=int, default=option.default, help=text)
-    parser.add_argument("--paper-balance", action="store_true",
-                        help="classes as unequal as in the paper, instead of equally frequent")
+    parser.add_argument(
+        "--paper-balance",
+        action="store_true",
+        help="classes as unequal as in the paper, instead of equally frequent",
+    )
     parser.add_argument("--contact-sheet", type=Path, help="also draw a labelled overview there")
     parser.add_argument("--examples", type=Path, help="also draw six larger photos in this folder")
     args = parser.parse_args()
@@ -49,8 +52,9 @@ def main() -> int:
     args = parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        options = WorldOptions(**{field.name: getattr(args, field.name)
-                                  for field in fields(WorldOptions)})
+        options = WorldOptions(
+            **{field.name: getattr(args, field.name) for field in fields(WorldOptions)}
+        )
         if args.output:
             write_world(args.output, options, args.overwrite)
         if args.contact_sheet:

@@ -1,7 +1,7 @@
 """The vocabulary of the SkinGPT-4 paper: concepts, classes, questions and skin types. Data only.
 
-Counts, class names and questions are the paper's (Nature Communications 15:5649, 2024); the spelling of
-the 48 concepts is SKINCON's. `DiseaseClass.terms` is ours: words that name the class in a free answer.
+Counts, class names and questions are the paper's (Nature Communications 15:5649, 2024); the
+spelling of the 48 concepts is SKINCON's. Phrases and `DiseaseClass.terms` are ours.
 """
 
 import re
@@ -100,14 +100,13 @@ CLASSES: tuple[DiseaseClass, ...] = (
         ("squamous cell carcinoma", "malignant lesion"),
     ),
     DiseaseClass(
-        "Dermatitis (atopic dermatitis, eczema, exanthems, drug eruptions, contact dermatitis, etc.)",
+        "Dermatitis (atopic dermatitis, eczema, exanthems, drug eruptions, contact dermatitis, "
+        "etc.)",
         5262,
         ("atopic dermatitis", "contact dermatitis"),
         ("dermatitis", "eczema", "exanthem", "drug eruption"),
     ),
-    DiseaseClass(
-        "Bullous disease", 448, ("bullous pemphigoid", "pemphigus"), ("bullous disease",)
-    ),
+    DiseaseClass("Bullous disease", 448, ("bullous pemphigoid", "pemphigus"), ("bullous disease",)),
     DiseaseClass(
         "Bacterial infections (cellulitis, impetigo, etc.)",
         228,
@@ -158,9 +157,7 @@ CLASSES: tuple[DiseaseClass, ...] = (
         ("hemangioma", "pyogenic granuloma"),
         ("vascular tumor", "angioma", "kaposi sarcoma"),
     ),
-    DiseaseClass(
-        "Herpes", 405, ("herpes simplex", "herpes zoster"), ("herpes", "shingles")
-    ),
+    DiseaseClass("Herpes", 405, ("herpes simplex", "herpes zoster"), ("herpes", "shingles")),
 )
 
 OTHERS_COUNT = 239

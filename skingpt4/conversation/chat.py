@@ -141,18 +141,18 @@ class Chat:
             ChatError: If there is no question, a setting is out of range, or the question does not
                 fit the model's context.
         """
-        decoding = Decoding(
-            max_new_tokens=max_new_tokens,
-            num_beams=num_beams,
-            min_length=min_length,
-            top_p=top_p,
-            repetition_penalty=repetition_penalty,
-            length_penalty=length_penalty,
-            temperature=temperature,
-            top_k=top_k,
-            seed=seed,
-        )
-        turn = self._turn(conv, img_list, decoding, max_length, None)
+        settings = {
+            "max_new_tokens": max_new_tokens,
+            "num_beams": num_beams,
+            "min_length": min_length,
+            "top_p": top_p,
+            "repetition_penalty": repetition_penalty,
+            "length_penalty": length_penalty,
+            "temperature": temperature,
+            "top_k": top_k,
+            "seed": seed,
+        }
+        turn = self._turn(conv, img_list, settings, max_length, None)
         while True:
             try:
                 next(turn)
@@ -166,7 +166,7 @@ class Chat:
         *,
         cancel: threading.Event | None = None,
         max_length: int | None = None,
-        **decoding: Any,
+        **settings: Any,
     ) -> Iterator[str]:
         """Answer the question piece by piece.
 
@@ -179,18 +179,18 @@ class Chat:
             img_list: Embeddings of its photos, in order.
             cancel: Stops the answer when set, from any thread.
             max_length: Most tokens of prompt and answer together; by default the model's context.
-            decoding: Fields of :class:`Decoding`.
+            settings: Fields of :class:`Decoding`.
 
         Raises:
             ChatError: As :meth:`answer`, when reading starts.
         """
-        yield from self._turn(conv, img_list, Decoding(**decoding), max_length, cancel)
+        yield from self._turn(conv, img_list, settings, max_length, cancel)
 
     def _turn(
         self,
         conv: Conversation,
         img_list: Sequence[Tensor],
-        decoding: Decoding,
+        settings: dict[str, Any],
         max_length: int | None,
         cancel: threading.Event | None,
     ) -> Generator[str, None, Answer]:
@@ -200,6 +200,7 @@ class Chat:
         pieces: list[str] = []
         stopped = True
         try:
+            decoding = Decoding(**settings)
             segments = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
             stream = self.engine.stream(segments, decoding, self._stops(conv), cancel)
             token_ids = yield from _collect(stream, pieces)

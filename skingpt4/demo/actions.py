@@ -1,4 +1,4 @@
-"""What each click does: reads the request, changes its session, returns what the page shows next."""
+"""What each click does: changes the visitor's session, returns what the page shows next."""
 
 import logging
 import traceback
@@ -11,22 +11,29 @@ from typing import Any
 import gradio as gr
 
 from skingpt4.common.errors import UserError
-from skingpt4.demo.privacy import take_upload
+from skingpt4.demo.privacy import read_upload
 from skingpt4.demo.session import Case, Exchange, Session, Sessions
 
 logger = logging.getLogger(__name__)
 
-WELCOME = "Add a photo of the skin to begin."
-READY = "The photo is ready. Ask about it, or pick one of the questions."
-WRITING = "Writing the answer…"
-STOPPED = "Stopped. You can ask again."
 UNEXPECTED = (
-    "Something went wrong here, and the conversation is as it was before; please try again, and tell "
-    "whoever runs this page if it happens again."
+    "Something went wrong here, and the conversation is as it was before; please try again, and "
+    "tell whoever runs this page if it happens again."
 )
 ANSWER_NOTE = "Not a diagnosis. Please see a dermatologist."
 
 Updates = dict[Any, Any]
+
+
+def _status(message: str) -> str:
+    """Write a message for the line under the conversation."""
+    return f'<p role="status">{escape(message)}</p>'
+
+
+WELCOME = _status("Add a photo of the skin to begin.")
+READY = _status("The photo is ready. Ask about it, or pick one of the questions.")
+WRITING = _status("Writing the answer…")
+STOPPED = _status("Stopped. You can ask again.")
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,12 @@ class Actions:
         if not upload or not upload.get("path"):
             return self.restart(request)
         path = Path(upload["path"])
-        return self._show_photo(lambda: take_upload(path), request)
+        self._session(request).uploads.append(path)
+        return self._show_photo(lambda: read_upload(path), request)
+
+    def discard_uploads(self, request: gr.Request) -> None:
+        """Delete what was sent, once the browser has stopped showing it from there."""
+        self._session(request).discard_uploads()
 
     def example(self, index: int, request: gr.Request) -> Updates:
         """Take one of the example photos."""
@@ -87,7 +99,7 @@ class Actions:
     def answer(self, num_beams: int, temperature: float, request: gr.Request) -> Iterator[Updates]:
         """Write the answer to the question just asked, piece by piece."""
         session = self._session(request)
-        case, message = session.case, ""
+        case, message = session.case, _status("")
         if case.pending is None:
             return
         try:
@@ -98,6 +110,8 @@ class Actions:
             message = _failure(error)
         if case is session.case:
             yield self._conversation(case, STOPPED if case.cancel.is_set() else message)
+        else:  # Gradio would show the last answer once more: show what has replaced it
+            yield self._conversation(session.case)
 
     def stop(self, request: gr.Request) -> None:
         """Stop the answer; the action that writes it then shows its end."""
@@ -125,15 +139,15 @@ class Actions:
             updates = {self._page.status: _failure(error)}
         return updates | {self._page.photo: _preview(session.case)}
 
-    def _conversation(self, case: Case, message: str) -> Updates:
-        """Show the conversation, a message under it, and the buttons that fit its state."""
+    def _conversation(self, case: Case, message: str | None = None) -> Updates:
+        """Show the conversation, the buttons that fit its state and, if given, a message."""
         busy = case.is_answering
-        return {
+        updates = {
             self._page.chatbot: _messages(case.exchanges),
-            self._page.status: message if message.startswith("<") else _status(message),
             self._page.send: gr.update(interactive=not busy),
             self._page.stop: gr.update(interactive=busy),
         }
+        return updates if message is None else updates | {self._page.status: message}
 
 
 def _messages(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
@@ -148,15 +162,13 @@ def _messages(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
 
 
 def _message(role: str, parts: Sequence[str]) -> dict[str, Any]:
-    return {"role": role, "content": [{"type": "text", "text": part} for part in parts]}
+    """Make a message of plain text; the chat box would run safe HTML, and fetch images in it."""
+    texts = [part.replace("<", "&lt;") for part in parts]
+    return {"role": role, "content": [{"type": "text", "text": text} for text in texts]}
 
 
 def _preview(case: Case) -> dict[str, str] | None:
     return {"url": case.preview} if case.preview else None
-
-
-def _status(message: str) -> str:
-    return f'<p role="status">{escape(message)}</p>'
 
 
 def _failure(error: Exception) -> str:

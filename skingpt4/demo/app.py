@@ -24,12 +24,21 @@ THEME = gr.themes.Default(
     neutral_hue="slate",
     font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
     font_mono=["ui-monospace", "Consolas", "monospace"],
+).set(  # Gradio's own shades are too pale to read easily (WCAG AA asks for a contrast of 4.5)
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    input_placeholder_color="*neutral_500",
+    block_label_text_color="*neutral_700",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_600",
 )
 
 ANSWERS_AT_ONCE = 2
 PHOTOS_AT_ONCE = 4
 UPLOADS_SWEEP = (60, 300)
-"""Every 60 s, delete uploads older than 300 s: those that a tab sent and closed before they were read."""
+"""Every 60 s, delete uploads older than 300 s, should a tab have sent one and never used it."""
 
 
 def build_app(chat: Chat, examples: Sequence[Path] | None = None) -> gr.Blocks:
@@ -98,7 +107,7 @@ def _conversation_column() -> dict[str, Any]:
         buttons=["copy"],
         elem_id="conversation",
     )
-    status = gr.HTML(f'<p role="status">{WELCOME}</p>', elem_id="status")
+    status = gr.HTML(WELCOME, elem_id="status")
     with gr.Row(elem_id="questions"):
         listed_questions = tuple(
             gr.Button(label, size="sm", min_width=110) for label in QUESTION_LABELS
@@ -157,7 +166,9 @@ def _wire(app: gr.Blocks, page: Page, actions: Actions) -> None:
     photos = private | {"concurrency_limit": PHOTOS_AT_ONCE, "concurrency_id": "photos"}
     # Raw in and out: photos reach `open_photo` as they were sent, and are shown without a file.
     photos |= {"preprocess": False, "postprocess": False, "outputs": [page.photo, *shown]}
-    page.photo.input(actions.photo, [page.photo], **photos)
+    page.photo.input(actions.photo, [page.photo], **photos).then(
+        actions.discard_uploads, None, None, **at_once
+    )
     page.examples.click(actions.example, [page.examples], **photos)
 
     asked = [

@@ -1,4 +1,4 @@
-"""What keeps photos and text on this machine, and off its disk: switches, a private folder, short-lived files."""
+"""What keeps photos and text on this machine, and off its disk."""
 
 import ipaddress
 import os
@@ -46,20 +46,23 @@ def private_folder() -> Iterator[Path]:
             os.environ["GRADIO_TEMP_DIR"] = before
 
 
-def take_upload(path: Path) -> bytes:
-    """Read an uploaded file and delete it from the disk, with the folder that was made for it.
+def read_upload(path: Path) -> bytes:
+    """Read an uploaded file.
 
     Raises:
-        PhotoError: If the file is gone, as when somebody else sent the same file at that moment.
+        PhotoError: If it is gone, as when somebody else sent and finished the same file just now.
     """
     try:
         return path.read_bytes()
     except OSError as error:
         raise PhotoError("The upload did not arrive whole; please send the photo again.") from error
-    finally:
-        with suppress(OSError):
-            path.unlink()
-            path.parent.rmdir()
+
+
+def delete_upload(path: Path) -> None:
+    """Delete an uploaded file from the disk, with the folder that was made for it."""
+    with suppress(OSError):
+        path.unlink()
+        path.parent.rmdir()
 
 
 def check_host(host: str, has_login: bool) -> None:

@@ -4,7 +4,6 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 
@@ -53,13 +52,12 @@ def parse_login(text: str | None) -> tuple[str, str] | None:
     return user, password
 
 
-def serve(chat: Chat, address: Address, announce: Callable[[str], None]) -> None:
+def serve(chat: Chat, address: Address) -> None:
     """Serve the page until Ctrl+C or SIGTERM, then delete what visitors uploaded.
 
     Args:
         chat: Answers the questions.
         address: Where to serve.
-        announce: Gets the page's URL once it can be opened.
 
     Raises:
         ConfigError: If no port is free.
@@ -70,7 +68,7 @@ def serve(chat: Chat, address: Address, announce: Callable[[str], None]) -> None
     with private_folder():
         app = build_app(chat)
         _launch(app, address)
-        announce(app.share_url or app.local_url or "")
+        logger.info("The page is ready: %s (Ctrl+C ends it)", app.share_url or app.local_url)
         try:
             app.block_thread()
         finally:

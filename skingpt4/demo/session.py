@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ from PIL import Image
 from skingpt4.common.errors import ChatError
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
+from skingpt4.demo.privacy import delete_upload
 from skingpt4.processors.photo import open_photo
 
 PREVIEW_SIDE = 1024
@@ -50,15 +52,15 @@ class Case:
 class Session:
     """What one browser tab can do: show a photo, ask, stop, restart.
 
-    Actions of one tab can overlap (Stop during an answer, a double click), so each checks and changes
-    the current case under a lock. An answer keeps writing to the case it began with, and is shown only
-    while that is still the current one.
+    Actions of one tab can overlap (Stop during an answer, a double click), so each changes the
+    current case under a lock. An answer keeps writing to the case it began with.
     """
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
         self._lock = threading.Lock()
         self.case = self._new_case()
+        self.uploads: list[Path] = []
 
     def _new_case(self) -> Case:
         return Case(self._chat.new_conversation())
@@ -78,6 +80,12 @@ class Session:
     def restart(self) -> None:
         """Stop any answer and forget the photo and everything said."""
         self._replace(self._new_case())
+        self.discard_uploads()
+
+    def discard_uploads(self) -> None:
+        """Delete the files that this tab has sent."""
+        while self.uploads:
+            delete_upload(self.uploads.pop())
 
     def stop(self) -> None:
         """Stop the answer being written, if any; what has been written stays."""
@@ -87,7 +95,7 @@ class Session:
         """Add a question; `answer` then writes its answer.
 
         Raises:
-            ChatError: If there is no photo, the question cannot be asked, or an answer is under way.
+            ChatError: If there is no photo, an answer is under way, or the question is unusable.
         """
         with self._lock:
             case = self.case
@@ -171,7 +179,7 @@ class Sessions:
 
 
 def _data_url(image: Image.Image) -> str:
-    """Write a photo into the page itself, so that showing it leaves no file; the metadata is gone."""
+    """Make a preview that is part of the page, so that showing it leaves no file."""
     preview = image.copy()
     preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     buffer = BytesIO()

@@ -9,9 +9,7 @@ from skingpt4.dermatology import CLASSES, FITZPATRICK_TYPES
 from skingpt4.synthetic.render import render
 from skingpt4.synthetic.world import Case, Stream, sample_case
 
-EXAMPLE_DISEASES = (
-    "psoriasis", "melanoma", "acne", "tinea ringworm", "herpes zoster", "vitiligo"
-)
+EXAMPLE_DISEASES = ("psoriasis", "melanoma", "acne", "tinea ringworm", "herpes zoster", "vitiligo")
 """One photograph each, on the skin types I..VI in this order."""
 
 TILE, GAP, LABEL, HEAD = 128, 4, 190, 22

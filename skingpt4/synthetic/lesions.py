@@ -219,14 +219,11 @@ _WOBBLE: dict[Shape, tuple[float, ...]] = {
 _RAGGED = {Shape.IRREGULAR: 0.05, Shape.BLOB: 0.02, Shape.RING: 0.035, Shape.SQUARE: 0.05}
 
 
-def lesion_field(
-    spots: list[Spot], shape: Shape, edge: float, canvas: Canvas
-) -> Field:
+def lesion_field(spots: list[Spot], shape: Shape, edge: float, canvas: Canvas) -> Field:
     """Rasterise lesions into one field; where they overlap, the nearest outline wins."""
     size = canvas.size
-    field = Field(spots, *(np.full((size, size), REACH, np.float32) for _ in range(5)),
-                  *(np.zeros((size, size), np.float32) for _ in range(2)), edge, shape)
-    field.radius += 0.1
+    d, u, v, x, y, radius, ident = np.full((7, size, size), REACH, np.float32)
+    field = Field(spots, d, u, v, x, y, radius, ident, edge, shape)
     for spot in spots:
         _stamp(field, spot, size, canvas.rng)
     ragged = canvas.noise(22) * 0.6 + canvas.noise(44) * 0.4

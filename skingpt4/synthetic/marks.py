@@ -10,20 +10,34 @@ from collections.abc import Callable
 import numpy as np
 
 from skingpt4.synthetic.lesions import Field
-from skingpt4.synthetic.skin import Array, Canvas, smoothstep
+from skingpt4.synthetic.skin import Array, Canvas, rgb, smoothstep
 
 Mark = Callable[[Canvas, Field], None]
 MARKS: dict[str, Mark] = {}
+COLOURS = frozenset(
+    (
+        "Erythema",
+        "Salmon",
+        "Brown(Hyperpigmentation)",
+        "White(Hypopigmentation)",
+        "Yellow",
+        "Black",
+        "Purple",
+        "Blue",
+        "Gray",
+    )
+)
+"""Marks that share a lesion's area instead of covering each other."""
 
 # Each colour as seen on type I and on type VI skin (sRGB in 0..1); between them it is mixed.
 PALETTE: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "red": ((0.79, 0.34, 0.31), (0.47, 0.10, 0.12)),
-    "salmon": ((0.98, 0.58, 0.44), (0.68, 0.37, 0.29)),
-    "brown": ((0.45, 0.27, 0.15), (0.15, 0.075, 0.03)),
-    "white": ((0.99, 0.975, 0.96), (0.90, 0.80, 0.74)),
-    "yellow": ((0.93, 0.77, 0.32), (0.72, 0.55, 0.15)),
+    "salmon": ((0.97, 0.61, 0.48), (0.68, 0.37, 0.29)),
+    "brown": ((0.45, 0.27, 0.15), (0.12, 0.055, 0.02)),
+    "white": ((1.0, 0.97, 0.93), (0.90, 0.80, 0.74)),
+    "yellow": ((0.96, 0.79, 0.30), (0.78, 0.60, 0.16)),
     "black": ((0.06, 0.05, 0.06), (0.03, 0.025, 0.03)),
-    "blue": ((0.27, 0.38, 0.66), (0.16, 0.24, 0.50)),
+    "blue": ((0.29, 0.38, 0.61), (0.17, 0.24, 0.46)),
     "gray": ((0.52, 0.53, 0.55), (0.38, 0.39, 0.41)),
     "purple": ((0.51, 0.31, 0.55), (0.32, 0.13, 0.39)),
     "blood": ((0.55, 0.03, 0.04), (0.42, 0.02, 0.03)),
@@ -49,7 +63,7 @@ def mark(concept: str) -> Callable[[Mark], Mark]:
 
 def shade_of(canvas: Canvas, name: str) -> Array:
     """A palette colour as it looks on the canvas's skin type `[3]`."""
-    light, dark = (np.float32(value) for value in PALETTE[name])
+    light, dark = (rgb(*value) for value in PALETTE[name])
     return light + (dark - light) * np.float32(canvas.darkness)
 
 
@@ -69,19 +83,12 @@ def _plateau(field: Field) -> Array:
 
 
 def _tint(canvas: Canvas, field: Field, name: str, mask: Array) -> None:
-    """Stain the lesions; a second and third colour only takes patches of them."""
+    """Stain the lesions; where several colours meet, each gets its own share of the area."""
     if canvas.tints:
-        coarse = canvas.noise(int(0.9 / field.spots[0].radius) + 2)
-        mask = mask * smoothstep(-0.3, 0.3, coarse + 0.3 * canvas.noise(30))
+        share = canvas.tint_phase * canvas.tint_count - canvas.tints
+        mask = mask * smoothstep(-0.2, 0.2, share) * smoothstep(1.2, 0.8, share)
     canvas.tints += 1
     canvas.stain(mask, shade_of(canvas, name))
-
-
-def _crack(canvas: Canvas, field: Field, at: float, width: float, sway: float) -> Array:
-    """A jagged line along each lesion's axis at height `at`, in radii."""
-    wander = canvas.noise(14) * sway
-    line = smoothstep(width, width * 0.35, np.abs(field.v - at - wander))
-    return line * smoothstep(1.05, 0.75, np.abs(field.u))
 
 
 # Colours
@@ -90,8 +97,11 @@ def _crack(canvas: Canvas, field: Field, at: float, width: float, sway: float) -
 @mark("Erythema")
 def erythema(canvas: Canvas, field: Field) -> None:
     """Redness, mottled and uneven; on dark skin a deep violaceous red."""
-    halo = field.mask if field.radius.max() > 0.13 else np.maximum(
-        field.mask, 0.55 * smoothstep(1.6, 0.9, field.d))
+    halo = (
+        field.mask
+        if field.radius.max() > 0.13
+        else np.maximum(field.mask, 0.55 * smoothstep(1.6, 0.9, field.d))
+    )
     mottle = 0.82 + 0.16 * canvas.noise(7) + 0.14 * canvas.noise(18) + 0.14 * canvas.noise(46)
     _tint(canvas, field, "red", np.clip(halo * (mottle + 0.12 * (field.ident - 0.5)), 0.0, 1.0))
 
@@ -175,7 +185,7 @@ def patch(canvas: Canvas, field: Field) -> None:
 def papule(canvas: Canvas, field: Field) -> None:
     """A small raised bump."""
     _raise(canvas, field, 0.52 * smoothstep(1.1, 0.1, field.d))
-    canvas.stain(field.within(1.0, 0.15) * 0.25, canvas.tone * np.float32([0.95, 0.75, 0.72]))
+    canvas.stain(field.within(1.0, 0.15) * 0.25, canvas.tone * rgb(0.95, 0.75, 0.72))
 
 
 @mark("Plaque")
@@ -210,12 +220,12 @@ def wheal(canvas: Canvas, field: Field) -> None:
 def cyst(canvas: Canvas, field: Field) -> None:
     """A smooth skin-coloured swelling with a small dark pore beside its centre."""
     _raise(canvas, field, 0.15 * _dome(field) + 0.4 * smoothstep(1.12, 0.0, field.d))
-    canvas.stain(field.within(0.75, 0.35) * 0.5, shade_of(canvas, "ivory"))
+    canvas.stain(field.within(0.75, 0.35) * 0.25, shade_of(canvas, "ivory"))
     foot = smoothstep(1.3, 1.0, field.d) * smoothstep(0.88, 1.0, field.d)
     canvas.color *= 1.0 - 0.2 * foot[..., None]
     canvas.gloss += 0.12 * field.within(0.9)
     pore = field.blob(0.2, 0.16, 0.13)
-    canvas.paint(np.clip(1.6 * pore, 0.0, 0.92), np.float32([0.10, 0.07, 0.06]))
+    canvas.paint(np.clip(1.6 * pore, 0.0, 0.92), rgb(0.10, 0.07, 0.06))
 
 
 @mark("Abscess")
@@ -224,8 +234,21 @@ def abscess(canvas: Canvas, field: Field) -> None:
     canvas.stain(smoothstep(1.6, 0.4, field.d) * 0.85, shade_of(canvas, "raw"))
     _raise(canvas, field, 0.55 * smoothstep(1.25, 0.0, field.d))
     pus = smoothstep(0.66, 0.3, field.d + 0.14 * canvas.noise(14) + 0.08 * canvas.noise(28))
-    canvas.paint(pus * 0.9, shade_of(canvas, "pus") * np.float32([0.9, 0.9, 0.72]))
+    canvas.paint(pus * 0.9, shade_of(canvas, "pus") * rgb(0.9, 0.9, 0.72))
     canvas.gloss += 0.5 * field.within(0.8)
+
+
+@mark("Sclerosis")
+def sclerosis(canvas: Canvas, field: Field) -> None:
+    """Tight, hard, ivory skin with a waxy shine and a lilac rim."""
+    area = field.within(0.9, 0.14)
+    rim = smoothstep(0.75, 1.0, field.d) * smoothstep(1.35, 1.02, field.d)
+    canvas.stain(rim * 0.45, shade_of(canvas, "purple"))
+    canvas.paint(area * (0.7 + 0.1 * canvas.noise(6)), shade_of(canvas, "ivory"))
+    canvas.height *= 1.0 - 0.9 * area
+    shine = area * smoothstep(0.2, 1.0, np.sin(7.0 * field.v + 2.5 * canvas.noise(3)))
+    canvas.paint(shine * 0.6, rgb(1.0, 1.0, 0.98))
+    canvas.color *= 1.0 - 0.06 * (area - shine)[..., None]
 
 
 @mark("Induration")
@@ -238,25 +261,12 @@ def induration(canvas: Canvas, field: Field) -> None:
     canvas.color *= 1.0 - 0.2 * pit[..., None]
 
 
-@mark("Sclerosis")
-def sclerosis(canvas: Canvas, field: Field) -> None:
-    """Tight, hard, ivory skin with a waxy shine and a lilac rim."""
-    area = field.within(0.9, 0.14)
-    rim = smoothstep(0.75, 1.0, field.d) * smoothstep(1.35, 1.02, field.d)
-    canvas.stain(rim * 0.45, shade_of(canvas, "purple"))
-    canvas.paint(area * (0.7 + 0.1 * canvas.noise(6)), shade_of(canvas, "ivory"))
-    canvas.height *= 1.0 - 0.9 * area
-    shine = area * smoothstep(0.2, 1.0, np.sin(7.0 * field.v + 2.5 * canvas.noise(3)))
-    canvas.paint(shine * 0.6, np.float32([1.0, 1.0, 0.98]))
-    canvas.color *= 1.0 - 0.06 * (area - shine)[..., None]
-
-
 @mark("Atrophy")
 def atrophy(canvas: Canvas, field: Field) -> None:
     """A sunken thin centre, pale and finely wrinkled like cigarette paper."""
     area = field.within(0.68, 0.14)
     _raise(canvas, field, -0.2 * area)
-    canvas.stain(area * 0.66, shade_of(canvas, "pink") * np.float32([0.97, 0.95, 0.97]))
+    canvas.stain(area * 0.66, shade_of(canvas, "pink") * rgb(0.97, 0.95, 0.97))
     folds = 130.0 * field.v * field.radius + 3.0 * canvas.noise(6) + 1.2 * canvas.noise(20)
     wrinkle = area * np.sin(folds) * np.clip(0.75 + 0.5 * canvas.noise(14), 0.2, 1.2)
     canvas.height += 0.0022 * wrinkle
@@ -270,8 +280,9 @@ def lichenification(canvas: Canvas, field: Field) -> None:
     warp = canvas.noise(6) * 0.9
     spacing = np.float32(2.0 * np.pi * 17.0)
     across, along = field.u * field.radius * spacing, field.v * field.radius * spacing
-    ridges = np.minimum(np.abs(np.sin(0.5 * (across + along) + warp)),
-                        np.abs(np.sin(0.5 * (across - along) - warp)))
+    ridges = np.minimum(
+        np.abs(np.sin(0.5 * (across + along) + warp)), np.abs(np.sin(0.5 * (across - along) - warp))
+    )
     groove = smoothstep(0.34, 0.08, ridges) * area
     canvas.color *= 1.0 - 0.42 * groove[..., None]
     canvas.height += 0.005 * area - 0.007 * groove
@@ -285,7 +296,7 @@ def dome_shaped(canvas: Canvas, field: Field) -> None:
     """A full hemisphere with one soft highlight and a shaded foot."""
     _raise(canvas, field, 0.4 * _dome(field))
     glow = 0.7 * _lit_spot(canvas, field, 0.42, 0.24)
-    canvas.paint(glow, np.float32([1.0, 0.97, 0.94]))
+    canvas.paint(glow, rgb(1.0, 0.97, 0.94))
     foot = smoothstep(1.28, 1.0, field.d) * smoothstep(0.92, 1.02, field.d)
     canvas.color *= 1.0 - 0.3 * foot[..., None]
 
@@ -300,21 +311,6 @@ def flat_topped(canvas: Canvas, field: Field) -> None:
     canvas.color *= 1.0 - 0.25 * bevel[..., None]
 
 
-@mark("Acuminate")
-def acuminate(canvas: Canvas, field: Field) -> None:
-    """A pointed cone with a horny tip."""
-    _raise(canvas, field, 1.15 * np.clip(1.0 - field.d, 0.0, 1.0))
-    canvas.paint(0.95 * smoothstep(0.34, 0.16, field.d), shade_of(canvas, "keratin"))
-
-
-@mark("Umbilicated")
-def umbilicated(canvas: Canvas, field: Field) -> None:
-    """A dimple in the middle."""
-    dimple = smoothstep(0.46, 0.22, field.d)
-    _raise(canvas, field, -0.45 * dimple)
-    canvas.color *= 1.0 - 0.55 * dimple[..., None]
-
-
 @mark("Warty/Papillomatous")
 def warty(canvas: Canvas, field: Field) -> None:
     """A rough surface of small lobes with dark clefts and a few pale horn pearls."""
@@ -324,7 +320,7 @@ def warty(canvas: Canvas, field: Field) -> None:
     canvas.color *= 1.0 - 0.42 * (smoothstep(0.32, 0.02, lobes.border) * area)[..., None]
     canvas.color *= 1.0 + 0.35 * ((lobes.ident - 0.5) * area)[..., None]
     pearl = smoothstep(0.38, 0.2, lobes.centre) * (lobes.ident > 0.9) * area
-    canvas.paint(0.7 * pearl, shade_of(canvas, "honey") * np.float32([1.1, 1.2, 1.6]))
+    canvas.paint(0.7 * pearl, shade_of(canvas, "honey") * rgb(1.1, 1.2, 1.6))
 
 
 @mark("Exophytic/Fungating")
@@ -349,7 +345,7 @@ def pedunculated(canvas: Canvas, field: Field) -> None:
     stalk = smoothstep(neck + 0.06, neck - 0.06, np.abs(field.v)) * outside * length
     shadow = smoothstep(neck + 0.4, neck, np.abs(field.v)) * outside * length
     canvas.color *= 1.0 - 0.5 * (shadow * (1.0 - stalk))[..., None]
-    canvas.paint(0.9 * stalk, canvas.tone * np.float32([1.05, 0.86, 0.82]))
+    canvas.paint(0.9 * stalk, canvas.tone * rgb(1.05, 0.86, 0.82))
     _raise(canvas, field, 0.35 * stalk * np.sqrt(np.clip(1.0 - (field.v / neck) ** 2, 0.0, 1.0)))
     under = smoothstep(1.3, 1.0, field.d) * smoothstep(0.93, 1.03, field.d) * (1.0 - stalk)
     canvas.color *= 1.0 - 0.4 * under[..., None]
@@ -359,11 +355,11 @@ def pedunculated(canvas: Canvas, field: Field) -> None:
 def translucent(canvas: Canvas, field: Field) -> None:
     """A pearly, glassy body: pale glow along the rim and small highlights."""
     rim = smoothstep(0.35, 0.85, field.d) * field.within(0.97, 0.08)
-    pearl = shade_of(canvas, "keratin") * np.float32([0.98, 0.86, 0.87])
+    pearl = shade_of(canvas, "keratin") * rgb(0.98, 0.86, 0.87)
     canvas.paint(rim * np.clip(0.55 + 0.2 * canvas.noise(9), 0.3, 0.8), pearl)
     beads = canvas.cells(15)
     bead = smoothstep(0.3, 0.05, beads.centre) * (beads.ident > 0.35) * rim
-    canvas.paint(0.8 * bead, np.float32([1.0, 1.0, 1.0]))
+    canvas.paint(0.8 * bead, rgb(1.0, 1.0, 1.0))
     canvas.gloss += 0.6 * field.within(0.95)
 
 
@@ -397,13 +393,14 @@ def telangiectasia(canvas: Canvas, field: Field) -> None:
     """Thin branching red vessels."""
     paths = [path for spot in field.spots for path in _vessels(canvas, spot.x, spot.y, spot.radius)]
     vessels = canvas.strokes(paths, 0.0095) * field.within(1.1, 0.15)
-    red = np.float32([0.66, 0.02, 0.10]) * np.float32(1.0 - 0.4 * canvas.darkness)
+    red = rgb(0.66, 0.02, 0.10) * np.float32(1.0 - 0.4 * canvas.darkness)
     canvas.paint(0.9 * vessels, red)
 
 
 def _vessels(canvas: Canvas, x: float, y: float, radius: float) -> list[Array]:
     """Random walks from near the centre outwards, each with two side branches."""
-    rng, paths = canvas.rng, []
+    rng = canvas.rng
+    paths: list[Array] = []
     for angle in np.linspace(0.0, 2.0 * np.pi, 6)[:-1] + rng.uniform(0.0, 6.0):
         turns = angle + np.cumsum(rng.normal(0.0, 0.5, 9))
         steps = np.stack([np.cos(turns), np.sin(turns)], axis=1) * radius / 8.0
@@ -431,7 +428,7 @@ def comedo(canvas: Canvas, field: Field) -> None:
     """Blackheads: black dots with a pale rim."""
     _raise(canvas, field, 0.4 * _dome(field, 1.5))
     canvas.paint(0.4 * smoothstep(1.7, 1.3, field.d), canvas.tone * np.float32(1.1))
-    canvas.paint(0.95 * field.within(0.95, 0.15), np.float32([0.07, 0.05, 0.05]))
+    canvas.paint(0.95 * field.within(0.92, 0.25), rgb(0.08, 0.055, 0.05))
 
 
 @mark("Burrow")
@@ -445,7 +442,7 @@ def burrow(canvas: Canvas, field: Field) -> None:
     _raise(canvas, field, 0.1 * smoothstep(0.3, 0.0, off) * reach)
     tip = 0.2 * np.sin(5.0 + 6.0 * field.ident)
     dot = (field.u - 1.0) ** 2 + (field.v - tip) ** 2
-    canvas.paint(0.9 * smoothstep(0.03, 0.01, dot), np.float32([0.14, 0.08, 0.06]))
+    canvas.paint(0.9 * smoothstep(0.03, 0.01, dot), rgb(0.14, 0.08, 0.06))
 
 
 @mark("Scar")
@@ -453,14 +450,16 @@ def scar(canvas: Canvas, field: Field) -> None:
     """A pale, smooth, shiny, drawn-in band with fine cross folds."""
     width = 0.34 * np.sqrt(np.clip(1.15 - field.u**2, 0.0, 1.15)) + 0.1 * canvas.noise(16)
     off = np.abs(field.v - 0.18 * np.sin(2.2 * field.u + 6.0 * field.ident))
-    band = smoothstep(width + 0.08, width - 0.08, off) * (np.abs(field.u) < 1.1)
-    canvas.stain(0.35 * smoothstep(width + 0.4, width, off) * field.within(1.2),
-                 canvas.tone * np.float32([0.9, 0.66, 0.62]))
+    band = smoothstep(width + 0.13, width - 0.13, off) * (np.abs(field.u) < 1.1)
+    canvas.stain(
+        0.35 * smoothstep(width + 0.4, width, off) * field.within(1.2),
+        canvas.tone * rgb(0.9, 0.66, 0.62),
+    )
     canvas.height *= 1.0 - 0.8 * band
-    canvas.paint(0.8 * band, shade_of(canvas, "pink") * np.float32([1.03, 1.1, 1.1]))
-    _raise(canvas, field, 0.14 * band)
+    canvas.paint(0.8 * band, shade_of(canvas, "pink") * rgb(1.03, 1.1, 1.1))
+    _raise(canvas, field, 0.08 * band)
     fold = band * smoothstep(0.6, 1.0, np.sin(11.0 * field.u + 2.0 * canvas.noise(12)))
-    canvas.color *= 1.0 - 0.14 * fold[..., None]
+    canvas.color *= 1.0 - 0.1 * fold[..., None]
     canvas.gloss += 0.6 * band
 
 
@@ -470,20 +469,22 @@ def scale(canvas: Canvas, field: Field) -> None:
     large, fine = canvas.cells(20), canvas.cells(40)
     area = field.within(0.93, 0.1) * smoothstep(0.2, 0.6, field.mask)
     where = np.clip(0.62 + 0.5 * canvas.noise(9), 0.0, 1.0)
-    plate = smoothstep(0.02, 0.22, large.border) * smoothstep(0.5, 0.58, large.ident * where + 0.15)
-    powder = smoothstep(0.02, 0.25, fine.border) * smoothstep(0.5, 0.62, fine.ident * where + 0.25)
+    plate = smoothstep(0.0, 0.34, large.border) * smoothstep(0.5, 0.58, large.ident * where + 0.15)
+    powder = smoothstep(0.0, 0.3, fine.border) * smoothstep(0.5, 0.62, fine.ident * where + 0.25)
     flake = np.maximum(plate, 0.8 * powder) * area
-    canvas.paint(0.9 * flake, shade_of(canvas, "keratin"))
+    thickness = np.clip(0.85 + 0.2 * canvas.noise(50), 0.5, 1.0)
+    canvas.paint(0.95 * flake * thickness, shade_of(canvas, "keratin"))
     canvas.height += 0.005 * flake * (0.5 + large.ident)
 
 
 @mark("Crust")
 def crust(canvas: Canvas, field: Field) -> None:
-    """Dried serum: rough, partly glassy honey to brown clods."""
+    """Dried serum: rough, partly glassy honey to brown clods; on broad areas only islands of it."""
     large, fine = canvas.cells(16), canvas.cells(40)
     ragged = field.d + 0.2 * canvas.noise(12) + 0.16 * canvas.noise(30)
-    area = smoothstep(0.95, 0.7, ragged)
-    brown = shade_of(canvas, "honey") * np.float32([0.58, 0.46, 0.4])
+    islands = np.where(field.radius > 0.2, 0.3 - 0.8 * canvas.noise(5), np.float32(0.0))
+    area = smoothstep(0.95, 0.7, ragged + islands)
+    brown = shade_of(canvas, "honey") * rgb(0.58, 0.46, 0.4)
     canvas.paint(0.94 * area, shade_of(canvas, "honey"))
     dark = smoothstep(-0.1, 0.5, canvas.noise(18) + 0.7 * (large.ident - 0.5))
     canvas.paint(0.75 * area * dark, brown)
@@ -493,6 +494,13 @@ def crust(canvas: Canvas, field: Field) -> None:
     canvas.gloss += 0.35 * area
 
 
+@mark("Acuminate")
+def acuminate(canvas: Canvas, field: Field) -> None:
+    """A pointed cone with a horny tip."""
+    _raise(canvas, field, 1.0 * np.clip(1.0 - field.d, 0.0, 1.0))
+    canvas.paint(0.95 * smoothstep(0.5, 0.3, field.d), shade_of(canvas, "keratin"))
+
+
 @mark("Erosion")
 def erosion(canvas: Canvas, field: Field) -> None:
     """The top layer is gone: a moist, raw red, slightly sunken area with a thin ragged rim."""
@@ -500,7 +508,7 @@ def erosion(canvas: Canvas, field: Field) -> None:
     canvas.paint(0.9 * area, shade_of(canvas, "raw") * (1.0 + 0.1 * float(canvas.rng.normal())))
     canvas.color *= 1.0 + 0.12 * (canvas.noise(30) * area)[..., None]
     rim = smoothstep(0.84, 0.96, field.d) * smoothstep(1.1, 1.0, field.d)
-    canvas.paint(0.6 * rim, shade_of(canvas, "keratin") * np.float32([0.95, 0.88, 0.8]))
+    canvas.paint(0.6 * rim, shade_of(canvas, "keratin") * rgb(0.95, 0.88, 0.8))
     _raise(canvas, field, -0.1 * area)
     canvas.gloss += 0.7 * area
 
@@ -511,23 +519,28 @@ def ulcer(canvas: Canvas, field: Field) -> None:
     pit = smoothstep(0.62, 0.46, field.d + 0.08 * canvas.noise(12))
     wall = smoothstep(0.45, 0.65, field.d) * smoothstep(0.95, 0.72, field.d)
     _raise(canvas, field, 0.22 * wall - 0.55 * pit)
-    canvas.paint(0.95 * pit, shade_of(canvas, "blood") * np.float32([0.75, 1.0, 1.0]))
+    canvas.paint(0.95 * pit, shade_of(canvas, "blood") * rgb(0.75, 1.0, 1.0))
     slough = pit * smoothstep(0.05, 0.35, canvas.noise(20))
-    canvas.paint(0.8 * slough, np.float32([0.72, 0.62, 0.34]))
+    canvas.paint(0.8 * slough, rgb(0.72, 0.62, 0.34))
     canvas.gloss += 0.3 * pit
 
 
 @mark("Excoriation")
 def excoriation(canvas: Canvas, field: Field) -> None:
     """Scratch marks: parallel dark red lines with dotted crusts, fading at their ends."""
-    clods = canvas.cells(40)
-    worn = np.clip(0.85 + 0.35 * canvas.noise(16), 0.25, 1.0)
-    for at in (-0.55, -0.12, 0.3, 0.62):
-        line = _crack(canvas, field, at + 0.2 * float(canvas.rng.normal(0.0, 0.4)), 0.105, 0.06)
-        canvas.paint(0.3 * smoothstep(0.3, 0.1, np.abs(field.v - at)) * field.within(1.0, 0.2),
-                     shade_of(canvas, "red"))
-        canvas.paint(0.92 * line * worn, shade_of(canvas, "blood"))
-        canvas.paint(0.8 * line * (clods.ident > 0.72), np.float32([0.22, 0.05, 0.04]))
+    clods, sway = canvas.cells(40), 0.06 * canvas.noise(14)
+    worn = np.clip(0.85 + 0.35 * canvas.noise(16), 0.25, 1.0) * smoothstep(
+        1.05, 0.75, np.abs(field.u)
+    )
+    width = np.clip(0.0135 / field.radius, 0.05, 0.12)
+    for at in np.array([-0.55, -0.12, 0.3, 0.62]) + canvas.rng.normal(0.0, 0.08, 4):
+        off = np.abs(field.v - np.float32(at) - sway)
+        canvas.stain(
+            0.3 * smoothstep(0.3, 0.1, off) * field.within(1.0, 0.2), shade_of(canvas, "red")
+        )
+        line = np.clip((1.0 - off / width) * 1.6, 0.0, 1.0) * worn
+        canvas.paint(0.92 * line, shade_of(canvas, "blood"))
+        canvas.paint(0.8 * line * (clods.ident > 0.72), rgb(0.22, 0.05, 0.04))
 
 
 @mark("Fissure")
@@ -540,7 +553,7 @@ def fissure(canvas: Canvas, field: Field) -> None:
         width = 0.07 * ends * np.clip(0.8 + 0.5 * canvas.noise(12), 0.35, 1.3)
         canvas.paint(0.4 * ends * smoothstep(width + 0.09, width, off), shade_of(canvas, "keratin"))
         cleft = smoothstep(width + 0.015, width - 0.015, off) * ends
-        canvas.paint(0.95 * cleft, np.float32([0.25, 0.02, 0.02]))
+        canvas.paint(0.95 * cleft, rgb(0.25, 0.02, 0.02))
         _raise(canvas, field, -0.12 * cleft)
 
 
@@ -549,24 +562,36 @@ def pustule(canvas: Canvas, field: Field) -> None:
     """A small raised pus-filled top on a red base."""
     canvas.stain(smoothstep(1.75, 1.0, field.d) * 0.85, shade_of(canvas, "red"))
     _raise(canvas, field, 0.5 * _dome(field, 1.2))
-    canvas.paint(0.97 * field.within(0.74, 0.14), shade_of(canvas, "pus"))
+    canvas.paint(0.97 * field.within(0.68, 0.24), shade_of(canvas, "pus"))
 
 
 @mark("Vesicle")
 def vesicle(canvas: Canvas, field: Field) -> None:
     """A small clear blister: glassy, gray-white, with a dark rim and a highlight."""
-    _blister(canvas, field, np.float32([0.90, 0.85, 0.76]), 0.55)
-    canvas.paint(0.95 * np.minimum(1.5 * _lit_spot(canvas, field, 0.42, 0.18), 1.0), np.float32(1.0))
+    _blister(canvas, field, rgb(0.90, 0.83, 0.72), 0.5)
+    canvas.paint(
+        0.95 * np.minimum(1.5 * _lit_spot(canvas, field, 0.42, 0.18), 1.0), rgb(1.0, 1.0, 1.0)
+    )
 
 
 @mark("Bulla")
 def bulla(canvas: Canvas, field: Field) -> None:
     """A large tense blister with amber fluid that gathers at its lower side."""
-    _blister(canvas, field, np.float32([0.93, 0.80, 0.60]), 0.42)
+    _blister(canvas, field, rgb(0.93, 0.80, 0.60), 0.42)
     level = smoothstep(-0.15, 0.5, field.y) * field.within(0.88, 0.08)
-    canvas.paint(0.45 * level, np.float32([0.80, 0.55, 0.26]))
-    canvas.paint(0.95 * np.minimum(1.5 * _lit_spot(canvas, field, 0.5, 0.13), 1.0), np.float32(1.0))
-    canvas.paint(0.55 * _lit_spot(canvas, field, -0.62, 0.16), np.float32([1.0, 0.96, 0.88]))
+    canvas.paint(0.45 * level, rgb(0.80, 0.55, 0.26))
+    canvas.paint(
+        0.95 * np.minimum(1.5 * _lit_spot(canvas, field, 0.5, 0.13), 1.0), rgb(1.0, 1.0, 1.0)
+    )
+    canvas.paint(0.55 * _lit_spot(canvas, field, -0.62, 0.16), rgb(1.0, 0.96, 0.88))
+
+
+@mark("Umbilicated")
+def umbilicated(canvas: Canvas, field: Field) -> None:
+    """A dimple in the middle."""
+    dimple = smoothstep(0.46, 0.22, field.d)
+    _raise(canvas, field, -0.45 * dimple)
+    canvas.color *= 1.0 - 0.55 * dimple[..., None]
 
 
 def _blister(canvas: Canvas, field: Field, fluid: Array, body: float) -> None:
@@ -592,22 +617,24 @@ def exudate(canvas: Canvas, field: Field) -> None:
     """Oozing serum: amber wet film with bright reflections."""
     wet = canvas.noise(7) + 0.35 * canvas.noise(22)
     film = smoothstep(-0.3, 0.15, wet) * field.within(1.02, 0.12)
-    amber = np.float32([0.90, 0.66, 0.30]) * np.float32(1.0 - 0.25 * canvas.darkness)
+    amber = rgb(0.90, 0.66, 0.30) * np.float32(1.0 - 0.25 * canvas.darkness)
     canvas.paint(0.55 * film, amber)
     drops = canvas.cells(17)
     bead = film * (drops.ident > 0.3)
     canvas.height += 0.012 * bead * smoothstep(0.6, 0.1, drops.centre)
     size = 0.12 + 0.16 * drops.ident
-    canvas.paint(0.95 * bead * smoothstep(size, size - 0.12, drops.centre), np.float32(1.0))
+    canvas.paint(0.95 * bead * smoothstep(size, size - 0.12, drops.centre), rgb(1.0, 1.0, 1.0))
     canvas.gloss += 0.9 * film
 
 
 @mark("Friable")
 def friable(canvas: Canvas, field: Field) -> None:
     """Easily bleeding tissue: wet blood oozing over it and down."""
-    ooze = smoothstep(-0.05, 0.22, canvas.noise(9) + 0.35 * canvas.noise(26)) * field.within(0.98, 0.08)
+    ooze = smoothstep(-0.05, 0.22, canvas.noise(9) + 0.35 * canvas.noise(26)) * field.within(
+        0.98, 0.08
+    )
     canvas.paint(0.95 * ooze, shade_of(canvas, "blood"))
     canvas.gloss += 1.0 * ooze
     drops = canvas.cells(17)
     glint = smoothstep(0.2, 0.06, drops.centre) * (drops.ident > 0.4)
-    canvas.paint(0.85 * ooze * glint, np.float32([1.0, 0.88, 0.88]))
+    canvas.paint(0.85 * ooze * glint, rgb(1.0, 0.88, 0.88))

@@ -6,13 +6,16 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from skingpt4.synthetic.diseases import Arrangement
 from skingpt4.synthetic.lesions import Spot, lesion_field, place_lesions
-from skingpt4.synthetic.marks import MARKS
-from skingpt4.synthetic.skin import Array, Canvas, draw_skin, smoothstep
-from skingpt4.synthetic.world import Case
+from skingpt4.synthetic.marks import COLOURS, MARKS
+from skingpt4.synthetic.skin import Array, Canvas, draw_skin, rgb, smoothstep
+from skingpt4.synthetic.world import Case, Lesions
 
 DEFAULT_SIZE = 144
 JPEG_QUALITY = 92
+CLOTHS = ((0.16, 0.2, 0.24), (0.55, 0.65, 0.72), (0.78, 0.78, 0.76), (0.25, 0.42, 0.44))
+"""sRGB colours of what may lie behind a limb."""
 
 
 def render(case: Case, size: int = DEFAULT_SIZE) -> Image.Image:
@@ -41,24 +44,32 @@ def jpeg_bytes(case: Case, size: int = DEFAULT_SIZE) -> bytes:
 
 def draw_lesions(canvas: Canvas, case: Case) -> None:
     """Draw every group of lesions, each mark in the order of the table of marks."""
-    hosts: list[Spot] = []
-    others: list[Spot] = []
+    placed: list[tuple[Lesions, list[Spot]]] = []
     for group in case.groups:
-        spots = place_lesions(group, canvas.rng, hosts, others)
-        if hosts:
-            others += spots
-        hosts = hosts or spots
-        field = lesion_field(spots, group.shape, group.edge, canvas)
-        canvas.tints = 0
-        for concept, draw in MARKS.items():
-            if concept in group.marks:
-                draw(canvas, field)
+        hosts = placed[0][1] if placed else []
+        others = [spot for _, spots in placed[1:] for spot in spots]
+        placed.append((group, place_lesions(group, canvas.rng, hosts, others)))
+    # Broad areas lie below everything else.
+    for group, spots in sorted(
+        placed, key=lambda pair: pair[0].arrangement is not Arrangement.FIELD
+    ):
+        _draw_group(canvas, group, spots)
+
+
+def _draw_group(canvas: Canvas, group: Lesions, spots: list[Spot]) -> None:
+    """Draw the marks of one group of lesions."""
+    field = lesion_field(spots, group.shape, group.edge, canvas)
+    colours = len(COLOURS.intersection(group.marks))
+    canvas.share_colours(colours, int(0.7 / group.radius) + 2, field.d < 1.0)
+    for concept, draw in MARKS.items():
+        if concept in group.marks:
+            draw(canvas, field)
 
 
 def _unify(canvas: Canvas) -> None:
     """Let one fine mottling run over skin and lesions alike, so that nothing looks pasted on."""
     mottle = 0.035 * canvas.noise(28) + 0.045 * canvas.noise(64)
-    canvas.color *= 1.0 + mottle[..., None] * np.float32([0.8, 1.0, 1.05])
+    canvas.color *= 1.0 + mottle[..., None] * rgb(0.8, 1.0, 1.05)
     canvas.height += 0.0007 * canvas.noise(52)
 
 
@@ -93,8 +104,7 @@ def _ramp(canvas: Canvas, angle: float) -> Array:
 def _body_edge(canvas: Canvas, lit: Array) -> Array:
     """Let a limb end near one side of the picture, before a plain cloth."""
     rng = canvas.rng
-    cloth = rng.choice(np.float32([[0.16, 0.2, 0.24], [0.55, 0.65, 0.72], [0.78, 0.78, 0.76],
-                                   [0.25, 0.42, 0.44]]))
+    cloth = rgb(*CLOTHS[rng.integers(len(CLOTHS))])
     across = _ramp(canvas, rng.choice(4) * np.pi / 2 + rng.normal(0.0, 0.12))
     edge = across + 0.05 * canvas.noise(2) - rng.uniform(0.8, 0.94)
     rounding = smoothstep(-0.32, 0.02, edge)

@@ -111,8 +111,15 @@ class _Folder:
 _GENERAL = _Folder("step0_general", Stream.GENERAL, general_annotations)
 _CONCEPT = _Folder("step1_concept", Stream.CONCEPT, concept_annotations)
 _DIAGNOSIS = _Folder("step2_diagnosis", Stream.DIAGNOSIS, diagnosis_annotations)
-_WRITTEN = ("step0_general", "step0_dialogue", "step1_concept", "step2_diagnosis", "cases",
-            "cases.csv", "manifest.json")
+_WRITTEN = (
+    "step0_general",
+    "step0_dialogue",
+    "step1_concept",
+    "step2_diagnosis",
+    "cases",
+    "cases.csv",
+    "manifest.json",
+)
 
 
 def write_world(output: Path, options: WorldOptions, overwrite: bool = False) -> None:
@@ -166,7 +173,9 @@ def _write_folder(
     names = [str(index + 1) for index in range(number)]
     _draw_all(path / "image", names, cases, options)
     annotations = [
-        note for name, case in zip(names, cases, strict=True) for note in folder.annotate(case, name)
+        note
+        for name, case in zip(names, cases, strict=True)
+        for note in folder.annotate(case, name)
     ]
     _write_annotations(path, annotations)
     return _count(cases)
@@ -209,8 +218,10 @@ def _draw_all(
 ) -> None:
     """Draw the cases into JPEG files, several at a time, with a progress bar."""
     folder.mkdir(parents=True)
-    jobs = ((case, folder / f"{name}.jpg", options.size)
-            for name, case in zip(names, cases, strict=True))
+    jobs = (
+        (case, folder / f"{name}.jpg", options.size)
+        for name, case in zip(names, cases, strict=True)
+    )
     label = folder.name if folder.name != "image" else folder.parent.name
     for _ in tqdm(_run(jobs, options.workers), total=len(cases), desc=label, unit="image"):
         pass

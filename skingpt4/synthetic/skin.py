@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from skingpt4.dermatology import FITZPATRICK_TYPES
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 
 # sRGB in 0..1, estimated by eye from clinical photographs of each type.
 SKIN_TONES: dict[str, tuple[float, float, float]] = {
@@ -23,10 +24,15 @@ SKIN_TONES: dict[str, tuple[float, float, float]] = {
 }
 
 
-def smoothstep(low: float, high: float, x: Array) -> Array:
+def smoothstep(low: float | Array, high: float | Array, x: Array) -> Array:
     """0 below `low`, 1 above `high`, smooth between; with low > high it falls instead."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
+
+
+def rgb(red: float, green: float, blue: float) -> Array:
+    """A colour, or a factor per channel, `[3]`."""
+    return np.array([red, green, blue], np.float32)
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,10 @@ class Canvas:
         gloss: Strength of highlights, 0 (matt) to about 1 (wet).
         tone: The healthy skin's mean colour `[3]`.
         light: Unit vector `[2]` in the picture towards the lamp, always from above.
-        tints: How many colour concepts have been laid on the present lesions.
+        tints: How many colours have been laid on the present lesions so far.
+        tint_count: How many colours they will get.
+        tint_phase: Patchy field `[H, W]` in 0..1; a colour covers one interval of it.
+        grain: Brightness of the healthy skin `[H, W]` relative to `tone`.
     """
 
     size: int
@@ -92,15 +101,19 @@ class Canvas:
     gloss: Array = field(init=False)
     tone: Array = field(init=False)
     light: Array = field(init=False)
+    tint_phase: Array = field(init=False)
+    grain: Array = field(init=False)
     tints: int = 0
+    tint_count: int = 0
 
     def __post_init__(self) -> None:
         jitter = self.rng.normal(1.0, 0.035) * (1.0 + self.rng.normal(0.0, 0.015, 3))
         tone = np.clip(np.array(SKIN_TONES[self.fitzpatrick]) * jitter, 0.08, 0.97)
         self.tone = tone.astype(np.float32)
         angle = self.rng.uniform(-0.8, -0.2) * np.pi
-        self.light = np.float32([np.cos(angle), np.sin(angle)])
+        self.light = np.array([np.cos(angle), np.sin(angle)], np.float32)
         self.color = np.broadcast_to(self.tone, (self.size, self.size, 3)).copy()
+        self.grain = self.tint_phase = np.ones((self.size, self.size), np.float32)
         self.height = np.zeros((self.size, self.size), np.float32)
         self.gloss = np.full((self.size, self.size), 0.08, np.float32)
 
@@ -135,12 +148,23 @@ class Canvas:
         small = image.resize((self.size, self.size), Image.Resampling.BOX)
         return np.asarray(small, np.float32) / 255.0
 
+    def share_colours(self, count: int, patches: int, area: NDArray[np.bool_]) -> None:
+        """Prepare for `count` colours that share `area` equally in patches.
+
+        Args:
+            count: How many colours will come.
+            patches: About how many patches there are across the image.
+            area: Boolean `[H, W]`, the inside of the lesions.
+        """
+        self.tints, self.tint_count = 0, count
+        if count > 1 and area.any():
+            blend = self.noise(patches) + 0.1 * self.noise(24)
+            ranked = np.sort(blend[area])
+            self.tint_phase = np.searchsorted(ranked, blend).astype(np.float32) / len(ranked)
+
     def stain(self, mask: Array, target: Array) -> None:
         """Shift skin under `mask` to the colour `target`, keeping its fine texture."""
-        ratio = target / self.tone - 1.0
-        tinted = self.color * (1.0 + ratio * mask[..., None])
-        # Already tinted places would overshoot; pull them to the target as well.
-        self.color = tinted + (target - tinted) * (0.6 * mask[..., None])
+        self.color += (target * self.grain[..., None] - self.color) * mask[..., None]
 
     def paint(self, mask: Array, target: Array) -> None:
         """Cover what lies under `mask` with the colour `target`."""
@@ -150,7 +174,7 @@ class Canvas:
 def draw_skin(canvas: Canvas) -> None:
     """Give the blank canvas the look of healthy skin."""
     blotch = canvas.noise(3) * 0.035 + canvas.noise(9) * 0.02
-    canvas.color *= 1.0 + blotch[..., None] * np.float32([0.7, 1.1, 1.2])
+    canvas.color *= 1.0 + blotch[..., None] * rgb(0.7, 1.1, 1.2)
     lines = canvas.cells(int(canvas.rng.choice([30, 38, 46])))
     furrow = smoothstep(0.28, 0.0, lines.border)
     canvas.height -= furrow * 0.0008 * canvas.rng.uniform(0.5, 1.2)
@@ -160,17 +184,18 @@ def draw_skin(canvas: Canvas) -> None:
     canvas.height += canvas.noise(2) * 0.012
     if canvas.rng.random() < 0.45:
         draw_hairs(canvas, int(canvas.rng.integers(4, 16)))
+    canvas.grain = (canvas.color / canvas.tone).mean(axis=2)
 
 
 def draw_hairs(canvas: Canvas, count: int) -> None:
     """Lay thin curved body hairs, all combed in about one direction."""
     comb = canvas.rng.uniform(0.0, 2.0 * np.pi)
     steps = np.linspace(0.0, 1.0, 7)
-    paths = []
+    paths: list[Array] = []
     for _ in range(count):
         angle = comb + canvas.rng.normal(0.0, 0.35) + steps * canvas.rng.normal(0.0, 0.6)
         length = canvas.rng.uniform(0.06, 0.16)
         step = np.stack([np.cos(angle), np.sin(angle)], axis=1) * length / len(steps)
         paths.append(np.cumsum(step, axis=0) + canvas.rng.uniform(0.0, 1.0, 2))
     hair = canvas.strokes(paths, 0.0022)
-    canvas.paint(hair * 0.4, canvas.tone * np.float32([0.3, 0.25, 0.22]))
+    canvas.paint(hair * 0.4, canvas.tone * rgb(0.3, 0.25, 0.22))

@@ -118,8 +118,8 @@ def general_caption(case: Case) -> str:
     """Step 0: the photograph in plain visual words, at most about 45 of them."""
     noun = "mark" if _sized(case).startswith("one") else "marks"
     return (
-        f"A close photo of {TONES[case.fitzpatrick]} skin with {_sized(case)} {noun} {_layout(case)[1]}: "
-        f"{', '.join(PLAIN[concept] for concept in case.concepts)}."
+        f"A close photo of {TONES[case.fitzpatrick]} skin with {_sized(case)} {noun} "
+        f"{_layout(case)[1]}: {', '.join(PLAIN[concept] for concept in case.concepts)}."
     )
 
 
@@ -147,15 +147,17 @@ def cause_answer(case: Case) -> str:
 
 def treatment_answer(case: Case) -> str:
     """Answer to the paper's fourth question; it ends with advice to see a dermatologist."""
-    return (
-        f"For {case.disease}, treatment may include {KNOWLEDGE[case.disease].treatment}. {SEE_A_DOCTOR}"
-    )
+    treatment = KNOWLEDGE[case.disease].treatment
+    return f"For {case.disease}, treatment may include {treatment}. {SEE_A_DOCTOR}"
 
 
 def four_answers(case: Case) -> list[Turn]:
     """The paper's four questions with their answers, in order."""
     answers = (
-        diagnosis_caption(case), features_answer(case), cause_answer(case), treatment_answer(case)
+        diagnosis_caption(case),
+        features_answer(case),
+        cause_answer(case),
+        treatment_answer(case),
     )
     return [{"question": q, "answer": a} for q, a in zip(QUESTIONS, answers, strict=True)]
 

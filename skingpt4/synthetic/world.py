@@ -93,7 +93,9 @@ def _sample_groups(disease: Disease, rng: np.random.Generator) -> tuple[Lesions,
     options = [
         (group, mark) for group in disease.groups for mark in group.marks if mark not in wanted
     ]
-    present = [group.probability == 1 or rng.random() < group.probability for group in disease.groups]
+    present = [
+        group.probability == 1 or rng.random() < group.probability for group in disease.groups
+    ]
     for place in rng.permutation(len(options)):
         group, mark = options[place]
         drawn = rng.random() < group.marks[mark]
@@ -102,7 +104,9 @@ def _sample_groups(disease: Disease, rng: np.random.Generator) -> tuple[Lesions,
     if len(wanted) < MIN_CONCEPTS:
         return _sample_groups(disease, rng)
     sampled = (
-        _sample_group(group, wanted, rng) for group, there in zip(disease.groups, present, strict=True) if there
+        _sample_group(group, wanted, rng)
+        for group, there in zip(disease.groups, present, strict=True)
+        if there
     )
     return tuple(lesions for lesions in sampled if lesions.marks)
 

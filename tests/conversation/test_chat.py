@@ -56,9 +56,9 @@ def test_a_conversation_as_upstream_calls_it(chat, photo, prompts):
         temperature=0,
         max_length=2000,
     )
-    assert isinstance(text, str)
+    assert text
     assert isinstance(token_ids, np.ndarray)
-    assert token_ids.shape == (12,)
+    assert 1 <= len(token_ids) <= 12
     assert conv.messages == [["Human", f"{IMAGE_SLOT} What is this?"], ["Assistant", text]]
     system = CONV_VISION.system
     assert text_of(prompts[0]) == f"{system}###Human: <Img>*</Img> What is this?###Assistant:"
@@ -166,7 +166,8 @@ def test_what_the_model_writes_is_only_text_too(chat, asked, say, tokenizer):
     conv, img_list = asked
     assert chat.answer(conv, img_list)[0] == "a <ImageHere> b"
     chat.ask("And now?", conv)
-    assert chat.answer(conv, img_list)[0] == "a <ImageHere> b"
+    chat.answer(conv, img_list)
+    assert conv.messages[1] == ["Assistant", "a < ImageHere> b"]
 
 
 @pytest.mark.parametrize(
@@ -259,11 +260,14 @@ def test_an_error_takes_the_question_back_and_reaches_the_caller(
     assert text_of(prompts[-1]).endswith("###Human: <Img>*</Img> Again?###Assistant:")
 
 
-def test_a_setting_out_of_range_is_one_sentence(chat, asked):
+def test_a_setting_out_of_range_is_one_sentence_and_takes_the_question_back(chat, asked):
+    conv, img_list = asked
     with pytest.raises(ChatError, match="num_beams is 0"):
-        chat.answer(*asked, num_beams=0)
+        chat.answer(conv, img_list, num_beams=0)
+    chat.ask("Again?", conv)
     with pytest.raises(ChatError, match="temperature is -1"):
-        list(chat.stream_answer(*asked, temperature=-1))
+        list(chat.stream_answer(conv, img_list, temperature=-1))
+    assert conv.messages == [["Human", IMAGE_SLOT]]
 
 
 def test_cancelling_keeps_the_answer_so_far(chat, asked, say, word):

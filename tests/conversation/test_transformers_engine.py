@@ -31,7 +31,7 @@ def prompt(model, photo):
 
 
 def embed(model, prompt):
-    """The prompt as upstream wraps it: each text on its own, one BOS in front where there is one."""
+    """The prompt as upstream wraps it: each text on its own, BOS in front where there is one."""
     first, image, last = prompt
     tokenizer = model.llm_tokenizer
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]

@@ -18,7 +18,10 @@ TEST_DATA = Path(
     or Path(__file__).resolve().parents[2].parent / "shared" / "data"
 )
 SMALL = build_processor({"name": "blip2_image_eval", "image_size": 8})
-TALK = [{"question": "What is it?", "answer": "A plaque."}, {"question": "Why?", "answer": "Scale."}]
+TALK = [
+    {"question": "What is it?", "answer": "A plaque."},
+    {"question": "Why?", "answer": "Scale."},
+]
 
 
 @pytest.fixture

@@ -1,0 +1,93 @@
+"""The real model class at tiny size, loaded from a configuration as the scripts do."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from skingpt4.common.errors import ConfigError, UserError
+from skingpt4.conversation import load_chat
+from skingpt4.processors.blip_processors import Blip2ImageEvalProcessor
+
+SECTION_DATASETS = """
+datasets:
+  cc_sbu_align:
+    vis_processor:
+      train:
+        name: {name}
+        image_size: 56
+"""
+
+
+@pytest.fixture(scope="module")
+def llm_folder(llama, tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("llm")
+    llama.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def write_config(llm_folder, tmp_path):
+    def write(more=""):
+        path = tmp_path / "eval.yaml"
+        path.write_text(
+            "model:\n  arch: skin_gpt4\n  image_size: 56\n  vit_model: eva_tiny\n"
+            "  vit_weights: random\n  qformer: tiny\n  q_former_model: random\n"
+            f"  llm_model: {llm_folder}\n  prompt_style: skingpt4\n{more}",
+            encoding="utf-8",
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture
+def skin():
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_the_real_model_converses(write_config, skin):
+    chat = load_chat(write_config(), device="cpu")
+    conv, img_list = chat.new_conversation(), []
+    chat.upload_img(skin, conv, img_list)
+    chat.ask("What is this?", conv)
+    streamed = "".join(chat.stream_answer(conv.copy(), img_list, max_new_tokens=12))
+    text, token_ids = chat.answer(conv, img_list, max_new_tokens=12)
+    assert text == streamed
+    assert len(token_ids) >= 1
+    assert img_list[0].shape == (1, 32, 32)
+    assert not chat.model.training
+
+
+def test_the_real_model_tells_photos_apart(write_config, skin):
+    chat, conv, img_list = load_chat(write_config(), device="cpu"), None, []
+    for photo in (skin, skin.rotate(90), skin):
+        conv = chat.new_conversation()
+        chat.upload_img(photo, conv, img_list)
+    assert torch.equal(img_list[0], img_list[2])
+    assert not torch.allclose(img_list[0], img_list[1])
+
+
+@pytest.mark.parametrize("name", ["blip2_image_eval", "blip2_image_train"])
+def test_upstreams_place_for_the_processor_and_never_a_random_crop(write_config, name):
+    chat = load_chat(write_config(SECTION_DATASETS.format(name=name)), device="cpu")
+    assert isinstance(chat.vis_processor, Blip2ImageEvalProcessor)
+    assert chat.vis_processor.image_size == 56
+
+
+def test_without_a_named_processor_the_models_size_counts(write_config):
+    assert load_chat(write_config(), device="cpu").vis_processor.image_size == 56
+
+
+def test_options_reach_the_model(write_config):
+    chat = load_chat(write_config(), ["model.notice=drawn images only"], device="cpu")
+    assert chat.model.notice == "drawn images only"
+
+
+def test_what_a_user_gets_wrong_is_a_user_error(write_config, tmp_path):
+    with pytest.raises(ConfigError, match="missing"):
+        load_chat(tmp_path / "missing.yaml")
+    with pytest.raises(UserError, match="llm_model"):
+        load_chat(write_config(), ["model.llm_model=/no/such/folder"], device="cpu")

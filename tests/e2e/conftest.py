@@ -1,0 +1,198 @@
+"""A real browser on the real page: ``demo.py`` as a user starts it, with the embedded model."""
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+PROJECT = Path(__file__).resolve().parents[2]
+_DEV = "model.vit_weights=random model.q_former_model=random model.llm_model=output/tiny/llm"
+DEV_OPTIONS = ["--options", *_DEV.split(), 'model.ckpt=""'] if not (PROJECT / "weights/skingpt4-tiny/skingpt4_tiny.safetensors").exists() else []
+ANSWER_MS = 60_000
+READY = "The photo is ready."
+GROWTH_SCRIPT = """() => {
+    window.growth = [];
+    const note = () => {
+        const texts = [...document.querySelectorAll('#conversation .bot .message-content')];
+        const last = texts.length ? texts[texts.length - 1].innerText : '';
+        if (last !== window.growth[window.growth.length - 1]) window.growth.push(last);
+    };
+    new MutationObserver(note).observe(document.querySelector('#conversation'),
+        {subtree: true, childList: true, characterData: true});
+}"""
+
+
+def _browser_module():
+    spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Start one browser for all tests."""
+    if os.environ.get("SKIP_BROWSER") == "1":
+        pytest.skip("SKIP_BROWSER=1: the page was not tested in a browser")
+    finder = _browser_module()
+    path = finder.find_browser()
+    if path is None:
+        pytest.fail(finder.NOT_FOUND, pytrace=False)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=list(finder.FLAGS))
+        yield running
+        running.close()
+
+
+@dataclass
+class Server:
+    """A running ``demo.py`` and the folder under which it writes its temporary files."""
+
+    process: subprocess.Popen
+    url: str
+    folder: Path
+    start_seconds: float
+    log: list[str]
+
+    def files(self) -> list[Path]:
+        """List what lies on the disk."""
+        return [path for path in self.folder.rglob("*") if path.is_file()]
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.fixture(scope="session")
+def server(browser):
+    """Start ``demo.py``; at the end it must go quietly and leave no file."""
+    with tempfile.TemporaryDirectory() as folder:
+        running = _start(Path(folder))
+        yield running
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(timeout=30) == 0
+        assert running.files() == []
+        log = "".join(running.log)
+        assert "Traceback" not in log, log
+        assert "my-secret-name" not in log
+
+
+def _start(folder: Path) -> Server:
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "demo.py", "--port", "7960", *DEV_OPTIONS],
+        cwd=PROJECT,
+        env={**os.environ, "TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    log: list[str] = []
+    for line in process.stdout:
+        log.append(line)
+        if match := re.search(r"http://127\.0\.0\.1:\d+/", line):
+            break
+    else:
+        pytest.fail("demo.py ended before it served the page:\n" + "".join(log))
+    seconds = time.monotonic() - began
+    threading.Thread(target=lambda: log.extend(process.stdout), daemon=True).start()
+    return Server(process, match.group(), folder, seconds, log)
+
+
+class Visitor:
+    """Somebody at the page, in a browser context of their own."""
+
+    def __init__(self, browser: Browser, url: str, **context) -> None:
+        self.context = browser.new_context(**context)
+        self.requests: list[str] = []
+        self.context.on("request", lambda request: self.requests.append(request.url))
+        self.page: Page = self.context.new_page()
+        self.page.goto(url)
+        expect(self.page.locator("#disclaimer")).to_be_visible(timeout=30_000)
+        self.page.evaluate(GROWTH_SCRIPT)
+
+    def send_photo(self, data: bytes, name: str = "my-secret-name.jpg", mime: str = "image/jpeg"):
+        """Choose a file in the photo box."""
+        chosen = {"name": name, "mimeType": mime, "buffer": data}
+        self.page.set_input_files("#photo input[type=file]", chosen)
+
+    def show(self, data: bytes, **file) -> None:
+        """Send a photo and wait until it can be asked about."""
+        self.send_photo(data, **file)
+        self.expect_status(READY)
+
+    def expect_status(self, text: str) -> None:
+        expect(self.page.locator("#status")).to_contain_text(text, timeout=30_000)
+
+    def press(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def type_question(self, text: str) -> None:
+        self.page.fill("#question textarea", text)
+
+    def ask(self, text: str) -> str:
+        """Ask, wait for the end, return the answer."""
+        self.type_question(text)
+        self.press("Send")
+        return self.finish()
+
+    def finish(self) -> str:
+        """Wait until the answer is finished and return it."""
+        expect(self.page.locator("#status")).not_to_contain_text("Writing", timeout=ANSWER_MS)
+        return self.answers()[-1]
+
+    def questions(self) -> list[str]:
+        return self._texts("user")
+
+    def answers(self) -> list[str]:
+        """Return the answers, without the note under each."""
+        rows = self.page.locator("#conversation .bot-row").all()
+        return [row.locator(".message-content").first.inner_text() for row in rows]
+
+    def growth(self) -> list[str]:
+        """Return every state of the last answer that was on the screen."""
+        return self.page.evaluate("window.growth")
+
+    def outside_requests(self) -> list[str]:
+        """Return the requests that went anywhere but to this machine."""
+        urls = [urlsplit(url) for url in self.requests]
+        return [
+            url.geturl()
+            for url in urls
+            if url.scheme not in ("data", "blob") and url.hostname != "127.0.0.1"
+        ]
+
+    def shoot(self, name: str) -> None:
+        """Save a screenshot where SKINGPT4_SCREENSHOTS says, if it is set."""
+        if folder := os.environ.get("SKINGPT4_SCREENSHOTS"):
+            self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+    def _texts(self, role: str) -> list[str]:
+        return self.page.locator(f"#conversation .{role}-row .message-content").all_inner_texts()
+
+
+@pytest.fixture
+def visit(browser, server):
+    """Open the page as often as a test likes; nobody's page may call outside."""
+    visitors = []
+
+    def open_page(**context) -> Visitor:
+        visitors.append(Visitor(browser, server.url, **context))
+        return visitors[-1]
+
+    yield open_page
+    for visitor in visitors:
+        visitor.context.close()
+        assert visitor.outside_requests() == []

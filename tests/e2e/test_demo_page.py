@@ -1,0 +1,234 @@
+"""What a person does on the page, in a real browser, with the embedded model."""
+
+import io
+import time
+
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import expect
+
+from skingpt4.dermatology import DISCLAIMER, QUESTIONS
+
+SLACK = 4  # a busy machine may be this many times slower than the two free cores of the promise
+
+
+def photo(kind: str = "JPEG", size: tuple[int, int] = (320, 200), tint: str = "peru", **saving):
+    """Draw a red patch on skin, in a format's own bytes."""
+    image = Image.new("RGB", size, tint)
+    ImageDraw.Draw(image).ellipse((90, 50, 200, 150), fill="firebrick")
+    buffer = io.BytesIO()
+    image.convert(saving.pop("mode", "RGB")).save(buffer, kind, **saving)
+    return buffer.getvalue()
+
+
+def rotated_photo() -> bytes:
+    """A phone's JPEG: stored lying, to be shown upright."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return photo(exif=exif)
+
+
+def preview_size(page) -> list[int]:
+    return page.locator("#photo img").evaluate("image => [image.naturalWidth, image.naturalHeight]")
+
+
+def test_first_page(visit, server):
+    visitor = visit(viewport={"width": 1280, "height": 900})
+    expect(visitor.page.locator("#disclaimer")).to_have_text(DISCLAIMER)
+    expect(visitor.page.locator("#banner")).to_contain_text("drawn images")
+    assert visitor.page.title() == "SkinGPT-4"
+    assert server.start_seconds < 15 * SLACK
+    visitor.shoot("first_page")
+
+
+def test_conversation_streams(visit):
+    visitor = visit(viewport={"width": 1280, "height": 900})
+    visitor.show(rotated_photo())
+    assert preview_size(visitor.page) == [200, 320]
+    began = time.monotonic()
+    visitor.type_question("What is wrong with my skin?")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_function("window.growth.some(text => text.length > 3)")
+    assert time.monotonic() - began < 3 * SLACK
+    answer = visitor.finish()
+    states = [text for text in visitor.growth() if len(text) > 3 and answer.startswith(text)]
+    assert len(set(states)) >= 2
+    assert visitor.ask("And how is it treated?")
+    assert visitor.questions() == ["What is wrong with my skin?", "And how is it treated?"]
+    assert visitor.answers()[0] == answer
+    note = visitor.page.locator("#conversation .bot-row").first
+    expect(note).to_contain_text("Not a diagnosis.")
+    visitor.shoot("conversation")
+
+
+def test_listed_questions(visit):
+    visitor = visit()
+    visitor.page.locator("#examples button").first.click()
+    visitor.expect_status("The photo is ready.")
+    visitor.type_question("still typing")
+    for number, label in enumerate(
+        ("Describe it", "More features", "Possible causes", "Treatment"), start=1
+    ):
+        visitor.press(label)
+        expect(visitor.page.locator("#conversation .user-row")).to_have_count(number)
+        visitor.finish()
+    assert visitor.questions() == list(QUESTIONS)
+    assert all(visitor.answers())
+    assert visitor.page.input_value("#question textarea") == "still typing"
+
+
+def test_beams_give_one_piece(visit):
+    visitor = visit()
+    visitor.show(photo())
+    visitor.page.get_by_text("Settings of the answer").click()
+    visitor.page.get_by_label("number input for Beam width").fill("3")
+    visitor.page.get_by_label("number input for Beam width").press("Tab")
+    answer = visitor.ask("What is it?")
+    whole = [text for text in visitor.growth() if len(text) > 3 and answer.startswith(text)]
+    assert set(whole) == {answer}
+
+
+def test_stop(visit, server):
+    visitor = visit()
+    visitor.show(photo())
+    visitor.page.get_by_text("Settings of the answer").click()
+    field = visitor.page.get_by_label("number input for Temperature")
+    field.fill("2")  # rambles on to the longest answer
+    field.press("Tab")
+    visitor.type_question("Tell me everything.")
+    visitor.press("Send")
+    visitor.page.wait_for_function("window.growth.some(text => text.length > 3)")
+    visitor.press("Stop")
+    visitor.expect_status("Stopped.")
+    stopped = visitor.answers()[-1]
+    time.sleep(0.5)
+    used = server.cpu_seconds()
+    time.sleep(1.5)
+    assert server.cpu_seconds() - used < 0.5
+    assert visitor.answers()[-1] == stopped
+    expect(visitor.page.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
+    field.fill("0")
+    field.press("Tab")
+    assert visitor.ask("And in short?")
+
+
+def test_restart_forgets_everything(visit, server):
+    visitor = visit()
+    visitor.show(photo())
+    visitor.ask("What is it?")
+    visitor.press("Restart")
+    visitor.expect_status("Add a photo")
+    assert visitor.questions() == [] and visitor.answers() == []
+    expect(visitor.page.locator("#photo img")).to_have_count(0)
+    assert server.files() == []
+    visitor.type_question("What is it?")
+    visitor.press("Send")
+    visitor.expect_status("There is no photo yet")
+
+
+def test_restart_during_an_answer(visit):
+    visitor = visit()
+    visitor.show(photo())
+    visitor.type_question("What is it?")
+    visitor.press("Send")
+    visitor.page.wait_for_function("window.growth.length > 0")
+    visitor.press("Restart")
+    visitor.expect_status("Add a photo")
+    time.sleep(1)
+    assert visitor.questions() == [] and visitor.answers() == []
+
+
+def test_two_people_stay_apart(visit):
+    first, second = visit(), visit()
+    first.show(photo(size=(320, 200)))
+    second.show(photo(size=(250, 250), tint="sienna"))
+    first.type_question("Question of the first person")
+    second.type_question("Question of the second person")
+    first.press("Send")
+    second.press("Send")
+    first.finish()
+    second.finish()
+    assert first.questions() == ["Question of the first person"]
+    assert second.questions() == ["Question of the second person"]
+    assert preview_size(first.page) == [320, 200]
+    assert preview_size(second.page) == [250, 250]
+    first.press("Restart")
+    first.expect_status("Add a photo")
+    assert second.questions() == ["Question of the second person"]
+    assert second.ask("Still there?")
+
+
+@pytest.mark.parametrize(
+    ("name", "mime", "data"),
+    [
+        ("a.tiff", "image/tiff", photo("TIFF")),
+        ("a.jpg", "image/jpeg", photo("JPEG", mode="CMYK")),
+        ("a.png", "image/png", photo("PNG", mode="RGBA")),
+        ("a.gif", "image/gif", photo("GIF", mode="P")),
+        ("a.webp", "image/webp", photo("WEBP")),
+        ("a.bmp", "image/bmp", photo("BMP")),
+    ],
+    ids=["tiff", "cmyk-jpeg", "rgba-png", "gif", "webp", "bmp"],
+)
+def test_photo_formats(visit, server, name, mime, data):
+    visitor = visit()
+    visitor.show(data, name=name, mime=mime)
+    assert preview_size(visitor.page) == [320, 200]
+    visitor.page.wait_for_timeout(300)
+    assert server.files() == []
+
+
+def test_bad_files_leave_the_conversation_alone(visit, server):
+    visitor = visit()
+    visitor.show(photo())
+    answer = visitor.ask("What is it?")
+    for data, sentence in [
+        (b"this is text, not a photo", "is not a"),
+        (photo()[:900], "cannot be decoded"),
+        (b"", "is empty"),
+    ]:
+        visitor.send_photo(data)
+        visitor.expect_status(sentence)
+        expect(visitor.page.locator("#status .error")).to_have_count(1)
+        assert visitor.answers() == [answer]
+        assert preview_size(visitor.page) == [320, 200]
+    visitor.shoot("bad_file")
+    assert visitor.ask("Is it still there?")
+    assert server.files() == []
+
+
+def test_bad_questions_leave_the_conversation_alone(visit):
+    visitor = visit()
+    visitor.show(photo())
+    answer = visitor.ask("What is it?")
+    for question, sentence in [("   ", "empty"), ("x" * 100_000, "100,000 characters")]:
+        visitor.type_question(question)
+        visitor.press("Send")
+        visitor.expect_status(sentence)
+        assert visitor.answers() == [answer]
+    assert visitor.ask("Is it still there?")
+
+
+def test_markup_is_shown_as_text(visit):
+    text = "<img src=http://example.com/x.png> <b>bold</b> ![x](http://example.com/y.png)"
+    visitor = visit()
+    visitor.show(photo())
+    visitor.ask(text)
+    assert visitor.questions() == [text]
+
+
+def test_closed_tab_leaves_nothing(visit, server):
+    visitor = visit()
+    visitor.show(photo())
+    visitor.context.close()
+    time.sleep(0.5)
+    assert server.files() == []
+
+
+def test_phone(visit):
+    visitor = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    visitor.show(photo())
+    visitor.press("Describe it")
+    visitor.finish()
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
+    visitor.shoot("phone")
