@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TINY := output/tiny
-WEIGHTS := weights/skingpt4-tiny
 
 .PHONY: demo test lint weights ablation clean
 
@@ -33,12 +32,13 @@ weights: $(READY)
 	$(BIN)/python weights/export_tiny.py --ckpt $(TINY)/stage0/checkpoint_last.safetensors
 	$(BIN)/python train.py --cfg-path train_configs/tiny_stage1_concept.yaml
 	$(BIN)/python train.py --cfg-path train_configs/tiny_stage2_diagnosis.yaml
-	$(BIN)/python weights/export_tiny.py --ckpt $(TINY)/stage2/checkpoint_last.safetensors \
-		--projection $(WEIGHTS)/skingpt4_tiny.safetensors
+	$(BIN)/python weights/export_tiny.py --ckpt $(TINY)/stage2/checkpoint_last.safetensors --projection skingpt4_tiny.safetensors
 
 # The paper's ablation on the 150 held-out drawn cases (after `make weights`).
 ablation: $(READY)
+	$(BIN)/python weights/export_tiny.py --ckpt $(TINY)/stage1/checkpoint_last.safetensors --projection skingpt4_tiny_step1.safetensors
 	$(BIN)/python train.py --cfg-path train_configs/tiny_ablation_step2_only.yaml
+	$(BIN)/python weights/export_tiny.py --ckpt $(TINY)/step2_only/checkpoint_last.safetensors --projection skingpt4_tiny_step2_only.safetensors
 	$(BIN)/python benchmarks/tiny_quality.py --ablation
 
 clean:

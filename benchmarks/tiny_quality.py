@@ -2,7 +2,8 @@
 
 ``python benchmarks/tiny_quality.py`` measures the shipped model; with ``--ablation`` also the
 other training recipes of the paper: step 1 only, step 2 only, neither. Needs the cases of
-``python dataset/make_synthetic.py --cases-only``. Prints Markdown tables with 95 % intervals.
+``python dataset/make_synthetic.py --output output/synthetic``. Prints Markdown tables with 95 %
+intervals.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from skingpt4.common.cli import run_script
 from skingpt4.common.errors import DatasetError
 from skingpt4.conversation.chat import Chat, load_chat
 from skingpt4.dermatology import QUESTIONS, classes_named, concepts_named
-from skingpt4.prompts import IMAGE_SLOT, load_prompts
+from skingpt4.synthetic.text import CONCEPT_QUESTION
 
 WEIGHTS = "weights/skingpt4-tiny"
 SYSTEMS = {
@@ -29,7 +30,6 @@ SYSTEMS = {
     "step 1 only": f"{WEIGHTS}/skingpt4_tiny_step1.safetensors",
     "neither (step 0 only)": f"{WEIGHTS}/skingpt4_tiny_step0.safetensors",
 }
-CONCEPT_QUESTION = load_prompts("prompts/alignment_concept.txt")[0].removeprefix(IMAGE_SLOT).strip()
 HEADER = (
     "| trained on | class named | concept micro-F1 | four different answers |\n|---|---|---|---|"
 )
@@ -141,8 +141,9 @@ def main() -> None:
     parser.add_argument("--cfg-path", default="eval_configs/skingpt4_eval_tiny.yaml")
     parser.add_argument("--cases", type=Path, default=Path("output/synthetic/cases.csv"))
     parser.add_argument("--ablation", action="store_true", help="measure every recipe")
+    parser.add_argument("--limit", type=int, help="measure only the first cases")
     args = parser.parse_args()
-    cases = read_cases(args.cases)
+    cases = read_cases(args.cases)[: args.limit]
     names = list(SYSTEMS) if args.ablation else list(SYSTEMS)[:1]
     lines, per_class = [], []
     for name in names:

@@ -62,10 +62,10 @@ def main() -> None:
     parser.add_argument("--ckpt", type=Path, required=True)
     parser.add_argument("--llm", type=Path, default=Path("output/tiny/llm"))
     parser.add_argument("--output", type=Path, default=Path("weights/skingpt4-tiny"))
-    parser.add_argument("--projection", type=Path, help="write only the projection, to this file")
+    parser.add_argument("--projection", help="write only the projection, to a file of this name")
     args = parser.parse_args()
     if args.projection:
-        export_projection(args.ckpt, args.projection)
+        export_projection(args.ckpt, args.output / args.projection)
     else:
         export_foundation(args.ckpt, args.llm, args.output)
 

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from skingpt4.common.cli import run_script
+from skingpt4.common.config import PROJECT_ROOT
 from skingpt4.common.errors import DatasetError
 from skingpt4.prompts import load_prompts
 
@@ -49,7 +50,7 @@ def corpus(data: Path) -> Iterator[str]:
             yield from (text for turn in turns for text in turn.values() if text)
             if "caption" in row:
                 yield row["caption"]
-    for path in sorted(Path("prompts").glob("*.txt")):
+    for path in sorted((PROJECT_ROOT / "prompts").glob("*.txt")):
         yield from load_prompts(path)
     yield from ["Human: Hello", "Assistant: Hello"] * 1000
 

@@ -103,7 +103,8 @@ def free_port(host: str, first: int) -> int:
     Raises:
         ConfigError: If none of the next 100 is free.
     """
-    for port in range(first, min(first + PORTS_TRIED, 65536)):
+    last = min(first + PORTS_TRIED, 65536) if first > 0 else first
+    for port in range(first, last):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -23,7 +23,7 @@ def find_case(seed: int, disease: str, fitzpatrick: str) -> Case:
     )
 
 
-def write_contact_sheet(path: Path, seed: int = 0) -> None:
+def write_contact_sheet(path: Path, seed: int = 0, tile: int = TILE) -> None:
     """Draw the 15 classes (rows) on the six skin types (columns) into one labelled picture.
 
     The diseases of a class take turns along its row.
@@ -31,21 +31,22 @@ def write_contact_sheet(path: Path, seed: int = 0) -> None:
     Args:
         path: Where to write; the ending chooses PNG or JPEG.
         seed: Seed of the world.
+        tile: Width and height of one photograph in pixels.
     """
-    step = TILE + GAP
+    step = tile + GAP
     size = (LABEL + step * len(FITZPATRICK_TYPES), HEAD + step * len(CLASSES))
     sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for column, skin_type in enumerate(FITZPATRICK_TYPES):
-        pen.text((LABEL + column * step + TILE // 2, 4), f"type {skin_type}", "black", font, "ma")
+        pen.text((LABEL + column * step + tile // 2, 4), f"type {skin_type}", "black", font, "ma")
     for row, entry in enumerate(CLASSES):
         top = HEAD + row * step
         label = "\n".join([_short(entry.name), *(f"  {name}" for name in entry.diseases)])
-        pen.multiline_text((6, top + TILE // 2), label, "black", font, "lm", spacing=5)
+        pen.multiline_text((6, top + tile // 2), label, "black", font, "lm", spacing=5)
         for column, skin_type in enumerate(FITZPATRICK_TYPES):
             case = find_case(seed, entry.diseases[column % len(entry.diseases)], skin_type)
-            tile = render(case, 2 * TILE).resize((TILE, TILE), Image.Resampling.LANCZOS)
-            sheet.paste(tile, (LABEL + column * step, top))
+            photo = render(case, 2 * tile).resize((tile, tile), Image.Resampling.LANCZOS)
+            sheet.paste(photo, (LABEL + column * step, top))
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, quality=85)
 

@@ -81,9 +81,8 @@ def place_lesions(
         others: Lesions of later groups; new ones keep clear of them where there is room.
     """
     centres = _CENTRES[group.arrangement](group, rng, hosts)
-    if group.arrangement is Arrangement.SCATTERED or others:
-        taken = others if group.arrangement in _RELATIVE else hosts + others
-        centres = _clear_of(centres, taken, 0.6 * group.radius) or centres
+    taken = others if group.arrangement in _RELATIVE else hosts + others
+    centres = _clear_of(centres, taken, 0.6 * group.radius) or centres
     axis = rng.uniform(0.0, np.pi)
     stretch = 1.9 if group.arrangement is Arrangement.LINEAR and group.radius > 0.12 else 1.0
     spots = []

@@ -171,14 +171,15 @@ def poikiloderma(canvas: Canvas, field: Field) -> None:
 @mark("Macule")
 def macule(canvas: Canvas, field: Field) -> None:
     """A small flat spot: a slight change of colour, no relief."""
-    canvas.stain(field.mask * 0.3, canvas.tone * np.float32(0.72))
+    canvas.stain(field.mask * 0.45, canvas.tone * np.float32(0.65))
 
 
 @mark("Patch")
 def patch(canvas: Canvas, field: Field) -> None:
-    """A broad flat area: fine texture is smoothed, the border slightly marked."""
+    """A broad flat area: fine relief is smoothed, the border marked by a thin darker line."""
     rim = smoothstep(0.8, 0.97, field.d) * field.within(1.03, 0.06)
-    canvas.stain(field.mask * 0.12 + rim * 0.15, canvas.tone * np.float32(0.8))
+    canvas.color *= 1.0 - (0.06 * field.mask + 0.2 * rim)[..., None]
+    canvas.height *= 1.0 - 0.7 * field.within(0.95)
 
 
 @mark("Papule")

@@ -137,7 +137,8 @@ def test_a_truncated_shard_gives_what_it_has(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["bad samples", "no samples", "no tar", "nothing"])
-def test_shards_without_one_good_sample_are_refused(tmp_path, content):
+def test_shards_without_one_good_sample_are_refused(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(shards_module, "REJECTS_IN_A_ROW", 100)
     path = tmp_path / "a.tar"
     if content in ("bad samples", "no samples"):
         write_shard(path, BAD["corrupt image"] if content == "bad samples" else {})

@@ -18,7 +18,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 PROJECT = Path(__file__).resolve().parents[2]
 _DEV = "model.vit_weights=random model.q_former_model=random model.llm_model=output/tiny/llm"
-DEV_OPTIONS = ["--options", *_DEV.split(), 'model.ckpt=""'] if not (PROJECT / "weights/skingpt4-tiny/skingpt4_tiny.safetensors").exists() else []
+DEV_OPTIONS = (
+    ["--options", *_DEV.split(), "model.ckpt=/tmp/dev_ckpt.safetensors"]
+    if not (PROJECT / "weights/skingpt4-tiny/skingpt4_tiny.safetensors").exists()
+    else []
+)
 ANSWER_MS = 60_000
 READY = "The photo is ready."
 GROWTH_SCRIPT = """() => {
@@ -121,6 +125,7 @@ class Visitor:
         self.page: Page = self.context.new_page()
         self.page.goto(url)
         expect(self.page.locator("#disclaimer")).to_be_visible(timeout=30_000)
+        expect(self.page.locator("#conversation")).to_be_visible(timeout=30_000)
         self.page.evaluate(GROWTH_SCRIPT)
 
     def send_photo(self, data: bytes, name: str = "my-secret-name.jpg", mime: str = "image/jpeg"):

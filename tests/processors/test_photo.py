@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from skingpt4.common.errors import PhotoError
 from skingpt4.processors.photo import open_photo
@@ -197,8 +198,12 @@ def test_a_108_megapixel_photo_opens(large_jpeg):
     assert (photo.mode, photo.size) == ("RGB", (12_000, 9_000))
 
 
-def test_a_108_megapixel_photo_is_quick_with_max_side(large_jpeg):
+def test_a_108_megapixel_photo_is_decoded_at_a_reduced_size(large_jpeg, monkeypatch):
+    decoded = []
+    load = JpegImageFile.load
+    monkeypatch.setattr(JpegImageFile, "load", lambda self: decoded.append(self.size) or load(self))
     photo = open_photo(large_jpeg, max_side=2048)
+    assert decoded[0] == (3000, 2250)
     assert photo.size == (2048, 1536)
     assert near(photo.getpixel((1000, 700)), (90, 90, 90), 1)
 
@@ -292,7 +297,7 @@ def test_every_kind_of_source_gives_the_same_photo(tmp_path):
     path = tmp_path / "photo.png"
     path.write_bytes(data)
     stream = io.BytesIO(data)
-    stream.seek(7)
+    stream.read()
     with Image.open(path) as image:
         sources = [data, path, str(path), stream, image, np.asarray(image)]
         photos = {open_photo(source).tobytes() for source in sources}

@@ -1,0 +1,76 @@
+"""A chat without a model: the methods of `Chat`, as slow or as faulty as a test wants it."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from skingpt4.conversation.chat import Chat
+from skingpt4.conversation.conversation import CONV_VISION
+
+
+class FakeChat:
+    """Answers ``word0 word1 …``; each step waits for `go` when `paused` is set.
+
+    Args:
+        words: Number of words of an answer.
+        error: Raised by every answer after its first word, if given.
+    """
+
+    ask = Chat.ask
+    _plain = Chat._plain
+
+    def __init__(self, words=3, error=None, notice="Drawn <images> only."):
+        self.model = SimpleNamespace(notice=notice)
+        self._markers = set()
+        self.words = words
+        self.error = error
+        self.go = threading.Semaphore(0)
+        self.paused = False
+        self.active = 0
+        self.decodings = []
+
+    def new_conversation(self):
+        return CONV_VISION.copy()
+
+    def upload_img(self, image, conv, img_list):
+        conv.add_photo()
+        img_list.append(torch.tensor(image.size))
+        return "Received."
+
+    def stream_answer(self, conv, img_list, *, cancel, **decoding):
+        self.decodings.append(decoding)
+        self.active += 1
+        said = []
+        try:
+            for number in range(self.words):
+                if self.paused:
+                    self.go.acquire(timeout=10)
+                if cancel.is_set():
+                    break
+                said.append(f"word{number} ")
+                yield said[-1]
+                if self.error is not None:
+                    said.clear()
+                    raise self.error
+        finally:
+            self.active -= 1
+            if said:
+                conv.append_message(conv.roles[1], "".join(said))
+            else:
+                conv.drop_question()
+
+
+@pytest.fixture
+def make_chat():
+    return FakeChat
+
+
+@pytest.fixture
+def photo_bytes(tmp_path):
+    """A small photo as the bytes of a PNG file."""
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (40, 30), "peru").save(path)
+    return path.read_bytes()

@@ -1,0 +1,93 @@
+"""Where the page is served, and `demo.py`'s command line."""
+
+import importlib.util
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from skingpt4.common.errors import ConfigError
+from skingpt4.demo.server import Address, free_port, parse_login
+
+SCRIPT = Path(__file__).resolve().parents[2] / "demo.py"
+
+
+@pytest.fixture
+def demo():
+    """The script as a module; it does nothing when imported."""
+    spec = importlib.util.spec_from_file_location("demo_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_taken_port_gives_the_next():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert port < free_port("127.0.0.1", port) < port + 100
+
+
+@pytest.mark.parametrize("port", [65536, -1])
+def test_impossible_port_is_one_sentence(port):
+    with pytest.raises(ConfigError, match=str(port)):
+        free_port("127.0.0.1", port)
+
+
+def test_unknown_host_is_one_sentence():
+    with pytest.raises(ConfigError, match="no-such-host"):
+        free_port("no-such-host.invalid", 7860)
+
+
+def test_login():
+    assert parse_login(None) is None
+    assert parse_login("anna:se:cret") == ("anna", "se:cret")
+
+
+@pytest.mark.parametrize("text", ["", "anna", "anna:", ":secret"])
+def test_half_a_login_is_refused(text):
+    with pytest.raises(ConfigError, match="--auth"):
+        parse_login(text)
+
+
+def test_open_address_needs_a_login():
+    with pytest.raises(ConfigError, match=r"0\.0\.0\.0"):
+        Address(host="0.0.0.0")
+    assert Address(host="0.0.0.0", login=("anna", "secret")).host == "0.0.0.0"
+
+
+def test_script_passes_its_arguments_on(demo, monkeypatch):
+    seen = []
+    monkeypatch.setattr(demo, "setup_logger", lambda: None)
+    monkeypatch.setattr(demo, "load_chat", lambda *args: seen.append(args))
+    monkeypatch.setattr(demo, "serve", lambda chat, address: seen.append(address))
+    command = "demo.py --cfg-path a.yaml --port 8000 --auth anna:secret --options a.b=c d=1"
+    monkeypatch.setattr(sys, "argv", command.split())
+    monkeypatch.setattr(demo.torch.cuda, "is_available", lambda: False)
+    demo.main()
+    assert seen[0] == ("a.yaml", ["a.b=c", "d=1"], "cpu")
+    assert seen[1] == Address(port=8000, login=("anna", "secret"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--host 0.0.0.0", "--auth user:password"),
+        ("--cfg-path nowhere.yaml", "nowhere.yaml"),
+        ("--auth anna", "--auth"),
+    ],
+)
+def test_mistake_is_one_sentence_and_exit_code_2(
+    demo, monkeypatch, capsys, tmp_path, arguments, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "setup_logger", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["demo.py", *arguments.split()])
+    with pytest.raises(SystemExit) as ended:
+        demo.run_script(demo.main)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1

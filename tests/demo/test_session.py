@@ -1,0 +1,213 @@
+"""One visitor's session: photo, question, stop, restart; errors leave it as it was."""
+
+import base64
+import threading
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from skingpt4.common.errors import ChatError, PhotoError
+from skingpt4.demo.session import PREVIEW_SIDE, Session, Sessions
+
+
+@pytest.fixture
+def open_session(make_chat, photo_bytes):
+    """Make a session that already has a photo."""
+
+    def make(**chat):
+        session = Session(make_chat(**chat))
+        session.show_photo(photo_bytes)
+        return session
+
+    return make
+
+
+def said(session):
+    return [(exchange.question, exchange.answer) for exchange in session.case.exchanges]
+
+
+def test_question_is_answered_piece_by_piece(open_session):
+    session = open_session()
+    session.ask("  What is it? ")
+    states = [case.exchanges[-1].answer for case in session.answer(num_beams=2, temperature=0.5)]
+    assert states == ["word0 ", "word0 word1 ", "word0 word1 word2 "]
+    assert said(session) == [("What is it?", states[-1])]
+    assert session.case.exchanges[-1].is_finished
+    assert session._chat.decodings == [{"num_beams": 2, "temperature": 0.5}]
+
+
+def test_follow_up_continues_the_same_conversation(open_session):
+    session = open_session()
+    for question in ("One?", "Two?"):
+        session.ask(question)
+        list(session.answer())
+    human, assistant = session.case.conversation.roles
+    roles = [role for role, _ in session.case.conversation.messages]
+    assert roles == [human, assistant, human, assistant]
+    assert [question for question, _ in said(session)] == ["One?", "Two?"]
+
+
+def test_question_needs_a_photo(make_chat):
+    session = Session(make_chat())
+    with pytest.raises(ChatError, match="no photo yet"):
+        session.ask("What is it?")
+    assert said(session) == []
+
+
+@pytest.mark.parametrize("question", ["", " \n ", "x" * 100_000])
+def test_unusable_question_changes_nothing(open_session, question):
+    session = open_session()
+    before = session.case.conversation.copy()
+    with pytest.raises(ChatError):
+        session.ask(question)
+    assert said(session) == []
+    assert session.case.conversation == before
+    assert not session.case.is_answering
+
+
+def test_second_question_waits_for_the_first_answer(open_session):
+    session = open_session()
+    session.ask("One?")
+    with pytest.raises(ChatError, match="being written"):
+        session.ask("Two?")
+    assert [question for question, _ in said(session)] == ["One?"]
+
+
+def test_answer_is_written_once_even_if_asked_for_twice(open_session):
+    session = open_session()
+    session.ask("One?")
+    first = session.answer()
+    next(first)
+    assert list(session.answer()) == []
+    list(first)
+    assert said(session) == [("One?", "word0 word1 word2 ")]
+
+
+def test_stop_keeps_what_was_written(open_session):
+    session = open_session()
+    session.ask("One?")
+    pieces = session.answer()
+    next(pieces)
+    session.stop()
+    assert list(pieces) == []
+    assert said(session) == [("One?", "word0 ")]
+    assert not session.case.is_answering
+    assert session._chat.active == 0
+
+
+def test_stop_before_the_first_word_takes_the_question_back(open_session):
+    session = open_session()
+    session.ask("One?")
+    session.stop()
+    assert list(session.answer()) == []
+    assert said(session) == []
+    session.ask("Two?")
+    list(session.answer())
+    assert said(session) == [("Two?", "word0 word1 word2 ")]
+
+
+def test_error_takes_the_question_back(open_session):
+    session = open_session(error=ChatError("Too long."))
+    session.ask("One?")
+    with pytest.raises(ChatError, match="Too long"):
+        list(session.answer())
+    assert said(session) == []
+    assert not session.case.conversation.has_question()
+    assert not session.case.is_answering
+
+
+def test_abandoned_answer_ends_generation(open_session):
+    session = open_session()
+    session.ask("One?")
+    pieces = session.answer()
+    next(pieces)
+    pieces.close()
+    assert session._chat.active == 0
+    assert not session.case.is_answering
+
+
+def test_restart_stops_and_forgets(open_session):
+    session = open_session()
+    session.ask("One?")
+    pieces = session.answer()
+    old = next(pieces)
+    session.restart()
+    assert list(pieces) == []
+    assert old.cancel.is_set()
+    assert (said(session), session.case.images, session.case.preview) == ([], [], None)
+
+
+def test_new_photo_begins_a_new_case(open_session, photo_bytes):
+    session = open_session()
+    session.ask("One?")
+    list(session.answer())
+    session.show_photo(photo_bytes)
+    assert said(session) == []
+    assert len(session.case.images) == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"plain text", b"\xff\xd8\xff\xe0 cut off"])
+def test_bad_photo_leaves_the_case(open_session, data):
+    session = open_session()
+    session.ask("One?")
+    list(session.answer())
+    case = session.case
+    with pytest.raises(PhotoError):
+        session.show_photo(data)
+    assert session.case is case
+    assert not case.cancel.is_set()
+
+
+def test_preview_is_a_small_upright_jpeg_without_metadata(make_chat):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "the camera's maker"
+    buffer = BytesIO()
+    Image.new("RGB", (2 * PREVIEW_SIDE, PREVIEW_SIDE)).save(buffer, "JPEG", exif=exif)
+    session = Session(make_chat())
+    session.show_photo(buffer.getvalue())
+    data = base64.b64decode(session.case.preview.removeprefix("data:image/jpeg;base64,"))
+    preview = Image.open(BytesIO(data))
+    assert preview.size == (PREVIEW_SIDE // 2, PREVIEW_SIDE)
+    assert dict(preview.getexif()) == {}
+
+
+def test_uploads_are_deleted_at_restart(open_session, tmp_path):
+    session = open_session()
+    path = tmp_path / "sent" / "a.jpg"
+    path.parent.mkdir()
+    path.write_bytes(b"x")
+    session.uploads.append(path)
+    session.restart()
+    assert not path.parent.exists()
+
+
+def test_sessions_are_separate_and_can_be_closed(make_chat, photo_bytes):
+    sessions = Sessions(make_chat())
+    first, second = sessions.get("a"), sessions.get("b")
+    assert sessions.get("a") is first and first is not second
+    first.show_photo(photo_bytes)
+    assert second.case.images == []
+    case = first.case
+    sessions.close("a")
+    sessions.close("never opened")
+    assert case.cancel.is_set()
+    assert len(sessions) == 1
+    assert sessions.get("a") is not first
+
+
+def test_closing_ends_an_answer_in_another_thread(make_chat, photo_bytes):
+    chat = make_chat(words=1000)
+    chat.paused = True
+    sessions = Sessions(chat)
+    session = sessions.get("a")
+    session.show_photo(photo_bytes)
+    session.ask("One?")
+    reader = threading.Thread(target=lambda: list(session.answer()))
+    reader.start()
+    chat.go.release()
+    sessions.close("a")
+    chat.go.release()
+    reader.join(timeout=10)
+    assert not reader.is_alive()
+    assert chat.active == 0

@@ -1,0 +1,140 @@
+"""The README's commands, word for word; long ones cut short by further options."""
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from skingpt4.common.checkpoint import read_tensors
+from tests.conftest import PROJECT
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.split("#")[0].strip()
+]
+PIPELINE = [line for line in COMMANDS if line.startswith("python") and "demo.py" not in line]
+DEMOS = [line for line in COMMANDS if line.startswith("python demo.py")]
+# What makes each script quick; the commands themselves stay as written.
+SHORTER = {
+    "dataset/make_synthetic.py": "--foundation 30 --dialogues 60 --concept 30 --diagnosis 30 "
+    "--cases-per-class 1 --workers 1 --overwrite",
+    "train.py": "run.max_epoch=1 run.iters_per_epoch=2 run.num_workers=0 run.warmup_steps=1",
+    "benchmarks/tiny_quality.py": "--limit 1",
+}
+
+
+def run_in_process(command, extra=""):
+    script, *arguments = shlex.split(command)[1:]
+    if script == "train.py" and "--options" not in arguments:
+        arguments.append("--options")
+    argv, sys.argv = sys.argv, [script, *arguments, *shlex.split(extra)]
+    try:
+        runpy.run_path(str(PROJECT / script), run_name="__main__")
+    except SystemExit as stop:
+        assert not stop.code, f"{command}: exit {stop.code}"
+    finally:
+        sys.argv = argv
+
+
+def script_of(command):
+    return shlex.split(command)[1]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """Run the whole pipeline in an empty folder, where every file it needs is its own."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for command in PIPELINE:
+            if "my_folder" in command:
+                Path("my_folder").symlink_to("output/synthetic/step2_diagnosis")
+            run_in_process(command, SHORTER.get(script_of(command), ""))
+    return folder
+
+
+def test_the_pipeline_runs_as_written(workplace):
+    for step in ("stage0", "stage1", "stage2"):
+        assert (workplace / "output" / "tiny" / step / "log.txt").is_file()
+    assert (workplace / "output" / "mine" / "checkpoint_last.safetensors").is_file()
+
+
+@pytest.mark.parametrize("step", ["stage1", "stage2"])
+def test_steps_one_and_two_save_the_projection_alone(workplace, step):
+    saved = read_tensors(workplace / "output" / "tiny" / step / "checkpoint_last.safetensors")
+    assert saved.keys() == {"llama_proj.weight", "llama_proj.bias"}
+
+
+def test_step_zero_trains_every_part(workplace):
+    saved = read_tensors(workplace / "output" / "tiny" / "stage0" / "checkpoint_last.safetensors")
+    parts = {name.split(".")[0] for name in saved}
+    assert parts == {
+        "visual_encoder",
+        "ln_vision",
+        "Qformer",
+        "query_tokens",
+        "llama_proj",
+        "llm_model",
+    }
+
+
+def test_accelerate_launches_training(workplace):
+    (command,) = [line for line in COMMANDS if line.startswith("accelerate")]
+    launcher = [str(Path(sys.executable).parent / "accelerate"), "launch", "--cpu"]
+    arguments = shlex.split(command)[2:]
+    arguments[0] = str(PROJECT / arguments[0])
+    options = ["--options", *SHORTER["train.py"].split(), "run.output_dir=output/launched"]
+    done = subprocess.run(
+        [*launcher, *arguments, *options], cwd=workplace, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (workplace / "output" / "launched" / "checkpoint_last.safetensors").is_file()
+
+
+def test_make_weights_is_what_the_readme_says():
+    dry = subprocess.run(
+        ["make", "-n", "weights", "ablation"], cwd=PROJECT, capture_output=True, text=True
+    )
+    planned = dry.stdout.replace(".venv/bin/", "").replace("\\\n", " ")
+    for command in PIPELINE:
+        if "my_folder" not in command:
+            assert command in planned
+
+
+def page_answers(port, process):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
+                return page.status == 200
+        except OSError:
+            time.sleep(0.3)
+    return False
+
+
+@pytest.mark.parametrize("number", range(len(DEMOS)))
+def test_the_demo_serves_as_written(number):
+    port = 18000 + number
+    command = [sys.executable, *shlex.split(DEMOS[number])[1:], "--port", str(port)]
+    process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+    try:
+        assert page_answers(port, process)
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_the_python_example_runs(monkeypatch, capsys):
+    monkeypatch.chdir(PROJECT)
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip()

@@ -1,0 +1,110 @@
+"""Captions, answers and dialogues."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from skingpt4.dermatology import CLASSES, CONCEPTS, QUESTIONS, classes_named, concepts_named
+from skingpt4.synthetic import text
+from skingpt4.synthetic.diseases import CLASS_OF, DISEASES
+from skingpt4.synthetic.knowledge import KNOWLEDGE
+from skingpt4.synthetic.world import Stream, sample_case
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return [sample_case(2, Stream.DIALOGUE, index) for index in range(600)]
+
+
+def test_concept_caption_has_the_papers_form(cases):
+    for case in cases:
+        caption = text.concept_caption(case)
+        assert caption.startswith("This is a skin disease image with following clinical concepts: ")
+        assert concepts_named(caption) == case.concepts
+
+
+def test_diagnosis_caption_names_the_disease_and_its_class(cases):
+    for case in cases:
+        caption = text.diagnosis_caption(case)
+        assert caption == f"This could be a skin disease image of {case.disease}."
+        assert classes_named(caption) == (case.class_name,)
+
+
+def test_features_answer_lists_every_concept_in_words(cases):
+    for case in cases:
+        assert concepts_named(text.features_answer(case)) == case.concepts
+
+
+def test_plain_words_are_distinct_and_not_clinical():
+    assert set(text.PLAIN) == {concept.name for concept in CONCEPTS}
+    assert len(set(text.PLAIN.values())) == 48
+    assert all(2 <= len(phrase.split()) <= 5 for phrase in text.PLAIN.values())
+    clinical = {"erythema", "papule", "plaque", "macule", "lesion", "patch", "scale", "crust"}
+    words = {word for phrase in text.PLAIN.values() for word in phrase.lower().split()}
+    assert not clinical & words
+
+
+def test_general_caption_is_plain_and_short(cases):
+    for case in cases:
+        caption = text.general_caption(case)
+        assert classes_named(caption) == ()
+        assert len(caption.split()) <= 45
+        assert f" {text.TONES[case.fitzpatrick]} skin " in caption
+        body = caption.split(": ")[1].rstrip(".")
+        assert body.split(", ") == [text.PLAIN[concept] for concept in case.concepts]
+
+
+@pytest.mark.parametrize("disease", DISEASES)
+def test_cause_and_treatment_are_short_on_topic_and_cautious(disease):
+    case = next(
+        case
+        for case in (sample_case(0, Stream.SHOW, index) for index in range(60))
+        if case.disease == disease
+    )
+    for answer in (text.cause_answer(case), text.treatment_answer(case)):
+        assert disease in answer.lower()
+        assert classes_named(answer) == (CLASS_OF[disease],)
+        assert len(re.findall(r"\.(?:\s|$)", answer)) == 2
+        assert len(answer.split()) <= 40
+    assert text.treatment_answer(case).split(". ")[-1].startswith("Please see a dermatologist")
+
+
+def test_knowledge_covers_exactly_the_diseases():
+    assert set(KNOWLEDGE) == {name for entry in CLASSES for name in entry.diseases}
+    causes = {entry.cause for entry in KNOWLEDGE.values()}
+    assert len(causes) == len(KNOWLEDGE)
+
+
+def test_four_answers_are_the_papers_questions(cases):
+    turns = text.four_answers(cases[0])
+    assert tuple(turn["question"] for turn in turns) == QUESTIONS
+    assert len({turn["answer"] for turn in turns}) == 4
+
+
+def test_dialogues_hold_the_concepts_in_the_image_slot(cases):
+    questions = set()
+    for number, case in enumerate(cases):
+        turns = text.text_dialogue(case, np.random.default_rng(number))
+        slot = re.match(r"<Img>(.+?)</Img> (.+)", turns[0]["question"])
+        assert slot is not None
+        words = slot.group(1).split(", ")
+        if slot.group(2) in text.GENERAL_QUESTIONS:
+            assert {text.PLAIN[concept] for concept in case.concepts} <= set(words)
+        else:
+            assert tuple(words[:-1]) == case.concepts
+        questions |= {slot.group(2), *(turn["question"] for turn in turns[1:])}
+        assert 1 <= len(turns) <= 5
+        assert all(set(turn) == {"question", "answer"} for turn in turns)
+    small_talk = {turn["question"] for turn in text.follow_ups(cases[0])}
+    wanted = {*QUESTIONS, *text.GENERAL_QUESTIONS, *text.DIAGNOSIS_QUESTIONS, *small_talk}
+    assert questions == wanted | {text.CONCEPT_QUESTION}
+
+
+def test_vocabulary_is_compact(cases):
+    words = set()
+    for number, case in enumerate(cases):
+        turns = text.text_dialogue(case, np.random.default_rng(number))
+        words |= set(re.findall(r"[a-z]+", json.dumps(turns).lower()))
+    assert len(words) < 900
