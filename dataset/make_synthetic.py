@@ -1,14 +1,11 @@
 """Draw the synthetic skin world: python dataset/make_synthetic.py --output output/synthetic."""
 
 import argparse
-import logging
-import sys
 from dataclasses import fields
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from skingpt4.common.errors import UserError
+from skingpt4.common.cli import run_script
+from skingpt4.common.logger import setup_logger
 from skingpt4.synthetic.gallery import write_contact_sheet, write_examples
 from skingpt4.synthetic.sets import WorldOptions, write_world
 
@@ -47,25 +44,20 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> int:
-    """Write what was asked for; 2 means that the user can fix something."""
+def main() -> None:
+    """Write what was asked for."""
     args = parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        options = WorldOptions(
-            **{field.name: getattr(args, field.name) for field in fields(WorldOptions)}
-        )
-        if args.output:
-            write_world(args.output, options, args.overwrite)
-        if args.contact_sheet:
-            write_contact_sheet(args.contact_sheet, options.seed)
-        if args.examples:
-            write_examples(args.examples, options.seed)
-    except UserError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    setup_logger()
+    options = WorldOptions(
+        **{field.name: getattr(args, field.name) for field in fields(WorldOptions)}
+    )
+    if args.output:
+        write_world(args.output, options, args.overwrite)
+    if args.contact_sheet:
+        write_contact_sheet(args.contact_sheet, options.seed)
+    if args.examples:
+        write_examples(args.examples, options.seed)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,16 @@ from skingpt4.models.skin_gpt4 import SkinGPT4
 from skingpt4.models.vision import VIT_SHAPES
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+def find_test_data():
+    """Return the folder of real photos: named by the environment, or lying beside the project."""
+    named = os.environ.get("SKINGPT4_TEST_DATA")
+    beside = sorted(PROJECT.parent.glob("*/data/labelled_15class.csv"))
+    return Path(named) if named else (beside[0].parent if beside else PROJECT / "no-test-data")
+
+
+TEST_DATA = find_test_data()
 TEXTS = [
     "This could be a skin disease image of psoriasis.",
     "This is a skin disease image with following clinical concepts: Plaque, Crust, Erythema",

@@ -1,6 +1,6 @@
 """The page's layout, and which action answers which click."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,7 @@ def _wire(app: gr.Blocks, page: Page, actions: Actions) -> None:
     photos = private | {"concurrency_limit": PHOTOS_AT_ONCE, "concurrency_id": "photos"}
     # Raw in and out: photos reach `open_photo` as they were sent, and are shown without a file.
     photos |= {"preprocess": False, "postprocess": False, "outputs": [page.photo, *shown]}
+    photos |= {"show_progress_on": page.photo}
     page.photo.input(actions.photo, [page.photo], **photos).then(
         actions.discard_uploads, None, None, **at_once
     )
@@ -200,4 +201,15 @@ def _wire(app: gr.Blocks, page: Page, actions: Actions) -> None:
         [page.photo, *shown],
         **at_once,
     )
-    app.unload(actions.close)
+    app.unload(_close(app, actions))
+
+
+def _close(app: gr.Blocks, actions: Actions) -> Callable[[gr.Request], None]:
+    """Make the action of a closing tab."""
+
+    def close(request: gr.Request) -> None:
+        actions.close(request)
+        # Gradio would remember the page's last contents, with photo and conversation.
+        app.state_holder.session_data.pop(str(request.session_hash), None)
+
+    return close

@@ -15,7 +15,7 @@ PATCH_SIZE = 14
 # block (paper).
 VIT_SHAPES: dict[str, dict[str, Any]] = {
     "eva_clip_g": {"embed_dim": 1408, "depth": 39, "num_heads": 16, "mlp_ratio": 4.3637},
-    "eva_tiny": {"embed_dim": 192, "depth": 8, "num_heads": 4, "mlp_ratio": 4.0},
+    "eva_tiny": {"embed_dim": 192, "depth": 6, "num_heads": 6, "mlp_ratio": 4.0},
 }
 
 

@@ -1,9 +1,7 @@
 """Folder data sets: what is read, in which form, and one sentence for each thing wrong."""
 
 import json
-import os
 import pickle
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +10,8 @@ from PIL import Image
 from skingpt4.common.errors import DatasetError
 from skingpt4.datasets.image_text import ImageTextDataset, TextDialogueDataset
 from skingpt4.processors import build_processor
+from tests.conftest import TEST_DATA
 
-TEST_DATA = Path(
-    os.environ.get("SKINGPT4_TEST_DATA")
-    or Path(__file__).resolve().parents[2].parent / "shared" / "data"
-)
 SMALL = build_processor({"name": "blip2_image_eval", "image_size": 8})
 TALK = [
     {"question": "What is it?", "answer": "A plaque."},

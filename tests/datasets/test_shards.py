@@ -4,7 +4,6 @@ import io
 import itertools
 import json
 import logging
-import os
 import tarfile
 from pathlib import Path
 
@@ -18,11 +17,8 @@ from skingpt4.datasets import shards as shards_module
 from skingpt4.datasets.loaders import build_loader
 from skingpt4.datasets.shards import ShardDataset, expand_shards
 from skingpt4.processors import build_processor
+from tests.conftest import TEST_DATA
 
-TEST_DATA = Path(
-    os.environ.get("SKINGPT4_TEST_DATA")
-    or Path(__file__).resolve().parents[2].parent / "shared" / "data"
-)
 SMALL = build_processor({"name": "blip2_image_eval", "image_size": 8})
 CAPTION = build_processor({"name": "blip_caption"})
 

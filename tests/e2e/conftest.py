@@ -150,11 +150,18 @@ class Visitor:
     def ask(self, text: str) -> str:
         """Ask, wait for the end, return the answer."""
         self.type_question(text)
-        self.press("Send")
-        return self.finish()
+        return self.press_and_finish("Send")
 
-    def finish(self) -> str:
-        """Wait until the answer is finished and return it."""
+    def press_and_finish(self, name: str) -> str:
+        """Press a button that asks, wait for the end of the answer and return it."""
+        asked = len(self.questions())
+        self.press(name)
+        return self.finish(asked + 1)
+
+    def finish(self, number: int = 1) -> str:
+        """Wait until so many answers are finished, each with its note, and return the last."""
+        notes = self.page.locator("#conversation .bot .message + .message")
+        expect(notes).to_have_count(number, timeout=ANSWER_MS)
         expect(self.page.locator("#status")).not_to_contain_text("Writing", timeout=ANSWER_MS)
         return self.answers()[-1]
 

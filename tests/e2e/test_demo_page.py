@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 
+from skingpt4.demo.app import QUESTION_LABELS
 from skingpt4.dermatology import DISCLAIMER, QUESTIONS
 
 SLACK = 4  # a busy machine may be this many times slower than the two free cores of the promise
@@ -66,12 +67,8 @@ def test_listed_questions(visit):
     visitor.page.locator("#examples button").first.click()
     visitor.expect_status("The photo is ready.")
     visitor.type_question("still typing")
-    for number, label in enumerate(
-        ("Describe it", "More features", "Possible causes", "Treatment"), start=1
-    ):
-        visitor.press(label)
-        expect(visitor.page.locator("#conversation .user-row")).to_have_count(number)
-        visitor.finish()
+    for label in QUESTION_LABELS:
+        visitor.press_and_finish(label)
     assert visitor.questions() == list(QUESTIONS)
     assert all(visitor.answers())
     assert visitor.page.input_value("#question textarea") == "still typing"
@@ -228,7 +225,6 @@ def test_closed_tab_leaves_nothing(visit, server):
 def test_phone(visit):
     visitor = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     visitor.show(photo())
-    visitor.press("Describe it")
-    visitor.finish()
+    visitor.press_and_finish("Describe it")
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
     visitor.shoot("phone")

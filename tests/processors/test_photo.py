@@ -1,11 +1,9 @@
 """Any photo opens as plain RGB; anything else is one sentence."""
 
 import io
-import os
 import struct
 import threading
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,16 +14,13 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from skingpt4.common.errors import PhotoError
 from skingpt4.processors.photo import open_photo
+from tests.conftest import TEST_DATA
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
     pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read"),
 ]
 
-TEST_DATA = Path(
-    os.environ.get("SKINGPT4_TEST_DATA")
-    or Path(__file__).resolve().parents[2].parent / "shared" / "data"
-)
 RED = (200, 30, 40)
 ORIENTATION = 0x0112
 
