@@ -48,7 +48,7 @@ class WorldOptions:
     """
 
     seed: int = 0
-    foundation: int = 6000
+    foundation: int = 12000
     dialogues: int = 20000
     concept: int = 3000
     diagnosis: int = 3000

@@ -17,12 +17,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 PROJECT = Path(__file__).resolve().parents[2]
-_DEV = "model.vit_weights=random model.q_former_model=random model.llm_model=output/tiny/llm"
-DEV_OPTIONS = (
-    ["--options", *_DEV.split(), "model.ckpt=/tmp/dev_ckpt.safetensors"]
-    if not (PROJECT / "weights/skingpt4-tiny/skingpt4_tiny.safetensors").exists()
-    else []
-)
 ANSWER_MS = 60_000
 READY = "The photo is ready."
 GROWTH_SCRIPT = """() => {
@@ -96,7 +90,7 @@ def server(browser):
 def _start(folder: Path) -> Server:
     began = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "demo.py", "--port", "7960", *DEV_OPTIONS],
+        [sys.executable, "demo.py", "--port", "7960"],
         cwd=PROJECT,
         env={**os.environ, "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,

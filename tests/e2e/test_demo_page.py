@@ -63,7 +63,7 @@ def test_conversation_streams(visit):
 
 
 def test_listed_questions(visit):
-    visitor = visit()
+    visitor = visit(viewport={"width": 1280, "height": 900})
     visitor.page.locator("#examples button").first.click()
     visitor.expect_status("The photo is ready.")
     visitor.type_question("still typing")
@@ -72,6 +72,8 @@ def test_listed_questions(visit):
     assert visitor.questions() == list(QUESTIONS)
     assert all(visitor.answers())
     assert visitor.page.input_value("#question textarea") == "still typing"
+    visitor.type_question("")
+    visitor.shoot("listed_questions")
 
 
 def test_beams_give_one_piece(visit):
