@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from skingpt4.common.errors import UserError
-from skingpt4.demo.privacy import read_upload
+from skingpt4.demo.privacy import own_upload, read_upload
 from skingpt4.demo.session import Case, Exchange, Session, Sessions
 
 logger = logging.getLogger(__name__)
@@ -65,9 +65,13 @@ class Actions:
         """Take a photo from file, clipboard or webcam; without one, start over."""
         if not upload or not upload.get("path"):
             return self.restart(request)
-        path = Path(upload["path"])
-        self._session(request).uploads.append(path)
-        return self._show_photo(lambda: read_upload(path), request)
+
+        def read() -> bytes:
+            path = own_upload(str(upload["path"]))
+            self._session(request).uploads.append(path)
+            return read_upload(path)
+
+        return self._show_photo(read, request)
 
     def discard_uploads(self, request: gr.Request) -> None:
         """Delete what was sent, once the browser has stopped showing it from there."""

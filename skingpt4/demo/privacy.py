@@ -18,6 +18,9 @@ SWITCHES = {
 }
 """Environment of a process that reports to nobody; not the user's to override."""
 
+UPLOADS_VARIABLE = "GRADIO_TEMP_DIR"
+"""Names the folder in which Gradio puts what visitors send."""
+
 HEARTBEAT_SECONDS = "2"
 """How soon a closed tab is noticed; Gradio's own pace is 15 seconds."""
 
@@ -34,16 +37,32 @@ def private_folder() -> Iterator[Path]:
 
     The page must be built inside, because its parts remember the folder they were made with.
     """
-    before = os.environ.get("GRADIO_TEMP_DIR")
+    before = os.environ.get(UPLOADS_VARIABLE)
     folder = Path(tempfile.mkdtemp(prefix="skingpt4-"))
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ[UPLOADS_VARIABLE] = str(folder)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.environ.pop("GRADIO_TEMP_DIR")
+        os.environ.pop(UPLOADS_VARIABLE)
         if before is not None:
-            os.environ["GRADIO_TEMP_DIR"] = before
+            os.environ[UPLOADS_VARIABLE] = before
+
+
+def own_upload(path: str) -> Path:
+    """Return an upload's path, having checked that it is one.
+
+    A browser sends the path along; a crafted request could name any file of this machine, to be
+    shown or deleted.
+
+    Raises:
+        PhotoError: If the path leads out of the folder for uploads.
+    """
+    resolved = Path(path).resolve()
+    folder = os.environ.get(UPLOADS_VARIABLE)
+    if not folder or not resolved.is_relative_to(Path(folder).resolve()):
+        raise PhotoError("The photo was not uploaded through this page; please send it again.")
+    return resolved
 
 
 def read_upload(path: Path) -> bytes:

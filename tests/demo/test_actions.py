@@ -30,8 +30,9 @@ def make_actions(make_chat, tmp_path, photo_bytes):
 
 
 @pytest.fixture
-def upload(tmp_path, photo_bytes):
+def upload(tmp_path, photo_bytes, monkeypatch):
     """A photo where Gradio would put it."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     path = tmp_path / "uploads" / "hash" / "anna.png"
     path.parent.mkdir(parents=True)
     path.write_bytes(photo_bytes)
@@ -61,6 +62,22 @@ def test_bad_photo_shows_a_sentence_and_the_photo_before(make_actions, upload):
     assert "anna" not in shown["status"]
     assert shown["photo"] == before
     assert "chatbot" not in shown
+
+
+@pytest.mark.parametrize("disguise", ["{0}", "{1}/../../{2}"])
+def test_no_other_file_of_this_machine_is_shown_or_deleted(
+    make_actions, upload, tmp_path, photo_bytes, disguise
+):
+    """A crafted request may name any path."""
+    private = tmp_path / "private.png"
+    private.write_bytes(photo_bytes)
+    actions = make_actions()
+    path = disguise.format(private, upload.parent, private.name)
+    shown = actions.photo({"path": path}, ANNA)
+    assert "was not uploaded through this page" in shown["status"]
+    assert shown["photo"] is None
+    actions.discard_uploads(ANNA)
+    assert private.exists()
 
 
 def test_removing_the_photo_starts_over(make_actions):
