@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
+from torch import Tensor
 from tqdm import tqdm
 
 from skingpt4.common.cli import run_script
@@ -72,7 +73,8 @@ def read_cases(path: Path) -> list[Case]:
 
 def converse(chat: Chat, image: Path, questions: Sequence[str]) -> Iterator[str]:
     """Ask about one photo, one conversation, greedily; yield the answers."""
-    conv, photos = chat.new_conversation(), []
+    conv = chat.new_conversation()
+    photos: list[Tensor] = []
     chat.upload_img(image, conv, photos)
     for question in questions:
         chat.ask(question, conv)
@@ -145,7 +147,8 @@ def main() -> None:
     args = parser.parse_args()
     cases = read_cases(args.cases)[: args.limit]
     names = list(SYSTEMS) if args.ablation else list(SYSTEMS)[:1]
-    lines, per_class = [], []
+    lines: list[str] = []
+    per_class: list[str] = []
     for name in names:
         chat = load_chat(args.cfg_path, [f"model.ckpt={SYSTEMS[name]}"])
         outcomes = [measure(chat, case) for case in tqdm(cases, desc=name)]

@@ -26,7 +26,7 @@ LAYERS = {
     "evaluation": 4,
 }
 SCRIPTS = 5
-SCRIPT_FOLDERS = (".", "dataset", "benchmarks")
+SCRIPT_FOLDERS = (".", "dataset", "weights", "benchmarks")
 
 
 def find_modules(root):

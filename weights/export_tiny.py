@@ -46,7 +46,7 @@ def export_foundation(ckpt: Path, llm: Path, folder: Path) -> None:
     save_tensors(folder / "skingpt4_tiny_step0.safetensors", projection, record)
     model = LlamaForCausalLM(LlamaConfig.from_pretrained(llm))
     assign(model, select(tensors, LLM_PREFIX, strip=True), ckpt, required=("model.",))
-    model.to(torch.float16).save_pretrained(folder / "llm")
+    model.half().save_pretrained(folder / "llm")
     AutoTokenizer.from_pretrained(llm).save_pretrained(folder / "llm")
     (folder / "llm" / "tokenizer.model").write_bytes((llm / "tokenizer.model").read_bytes())
 

@@ -3,20 +3,27 @@
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import torch
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from transformers import LlamaConfig, LlamaForCausalLM
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.conftest import PROJECT
+
+EMBEDDED_LLM = PROJECT / "weights" / "skingpt4-tiny" / "llm"
+
 ANSWER_MS = 60_000
 READY = "The photo is ready."
 GROWTH_SCRIPT = """() => {
@@ -60,7 +67,6 @@ class Server:
     process: subprocess.Popen
     url: str
     folder: Path
-    start_seconds: float
     log: list[str]
 
     def files(self) -> list[Path]:
@@ -76,8 +82,27 @@ class Server:
 @pytest.fixture(scope="session")
 def server(browser):
     """Start ``demo.py``; at the end it must go quietly and leave no file."""
+    with _served() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def rambling_server(browser, tmp_path_factory):
+    """Serve a language model that was never trained: it goes on, slowly, to the longest answer."""
+    folder = tmp_path_factory.mktemp("rambling")
+    shutil.copytree(EMBEDDED_LLM, folder, dirs_exist_ok=True)
+    (folder / "model.safetensors").unlink()
+    torch.manual_seed(0)
+    config = LlamaConfig.from_pretrained(EMBEDDED_LLM, num_hidden_layers=24)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    with _served("--options", f"model.llm_model={folder}") as running:
+        yield running
+
+
+@contextmanager
+def _served(*arguments: str) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
-        running = _start(Path(folder))
+        running = _start(Path(folder), arguments)
         yield running
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(timeout=30) == 0
@@ -87,10 +112,9 @@ def server(browser):
         assert "my-secret-name" not in log
 
 
-def _start(folder: Path) -> Server:
-    began = time.monotonic()
+def _start(folder: Path, arguments: Sequence[str]) -> Server:
     process = subprocess.Popen(
-        [sys.executable, "demo.py", "--port", "7960"],
+        [sys.executable, "demo.py", "--port", "7960", *arguments],
         cwd=PROJECT,
         env={**os.environ, "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
@@ -104,9 +128,8 @@ def _start(folder: Path) -> Server:
             break
     else:
         pytest.fail("demo.py ended before it served the page:\n" + "".join(log))
-    seconds = time.monotonic() - began
     threading.Thread(target=lambda: log.extend(process.stdout), daemon=True).start()
-    return Server(process, match.group(), folder, seconds, log)
+    return Server(process, match.group(), folder, log)
 
 
 class Visitor:
@@ -194,8 +217,8 @@ def visit(browser, server):
     """Open the page as often as a test likes; nobody's page may call outside."""
     visitors = []
 
-    def open_page(**context) -> Visitor:
-        visitors.append(Visitor(browser, server.url, **context))
+    def open_page(url: str = server.url, **context) -> Visitor:
+        visitors.append(Visitor(browser, url, **context))
         return visitors[-1]
 
     yield open_page
