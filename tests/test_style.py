@@ -8,7 +8,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "skingpt4"
-SCRIPT_FOLDERS = (".", "dataset", "benchmarks")
+SCRIPT_FOLDERS = (".", "dataset", "weights", "benchmarks")
 LONGEST_FUNCTION = 60
 DOCUMENTED = 0.9
 ABSOLUTE_PATH = re.compile(r"(/(home|root|ibex|mnt|Users|scratch)(/|$))|([A-Z]:\\)")

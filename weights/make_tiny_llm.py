@@ -19,6 +19,8 @@ from skingpt4.prompts import load_prompts
 
 CONTEXT = 1024
 VOCABULARY = 1200
+# step0_reading has the same words once more.
+SETS = ("step0_dialogue", "step0_general", "step1_concept", "step2_diagnosis")
 SEED = 0
 # One token each, so that text tokenises alike in pieces (training) and whole (chat).
 MARKERS = ["###", "<Img>", "</Img>"]
@@ -39,11 +41,11 @@ def corpus(data: Path) -> Iterator[str]:
     """Yield every text of the synthetic sets, and the training prompts.
 
     Raises:
-        DatasetError: If the folder holds no set.
+        DatasetError: If the folder lacks a set.
     """
-    sets = sorted(data.glob("*/filter_cap.json"))
-    if not sets:
-        raise DatasetError(f"'{data}' holds no synthetic set; run dataset/make_synthetic.py first.")
+    sets = [data / name / "filter_cap.json" for name in SETS]
+    if not all(path.is_file() for path in sets):
+        raise DatasetError(f"'{data}' lacks a synthetic set; run dataset/make_synthetic.py first.")
     for path in sets:
         for row in json.loads(path.read_text(encoding="utf-8"))["annotations"]:
             turns = row.get("dialogue") or [{"question": row.get("question", ""), "answer": ""}]

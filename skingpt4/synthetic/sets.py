@@ -39,6 +39,7 @@ class WorldOptions:
         seed: Seed of the world, 0 <= seed < HELD_OUT.
         foundation: Images of step 0.
         dialogues: Text-only conversations of step 0.
+        readings: Text-only questions about disorderly notes, for the end of step 0.
         concept: Images of step 1.
         diagnosis: Images of step 2.
         cases_per_class: Held-out cases of each of the 15 classes.
@@ -50,6 +51,7 @@ class WorldOptions:
     seed: int = 0
     foundation: int = 12000
     dialogues: int = 20000
+    readings: int = 20000
     concept: int = 3000
     diagnosis: int = 3000
     cases_per_class: int = 10
@@ -58,7 +60,7 @@ class WorldOptions:
     paper_balance: bool = False
 
     def __post_init__(self) -> None:
-        counts = ("foundation", "dialogues", "concept", "diagnosis", "cases_per_class")
+        counts = ("foundation", "dialogues", "readings", "concept", "diagnosis", "cases_per_class")
         limits = {**dict.fromkeys(counts, 0), "size": 32, "workers": 1, "seed": 0}
         for name, least in limits.items():
             if getattr(self, name) < least:
@@ -114,6 +116,7 @@ _DIAGNOSIS = _Folder("step2_diagnosis", Stream.DIAGNOSIS, diagnosis_annotations)
 _WRITTEN = (
     "step0_general",
     "step0_dialogue",
+    "step0_reading",
     "step1_concept",
     "step2_diagnosis",
     "cases",
@@ -139,7 +142,8 @@ def write_world(output: Path, options: WorldOptions, overwrite: bool = False) ->
             (_DIAGNOSIS, options.diagnosis),
         )
     }
-    _write_dialogues(output / "step0_dialogue", options)
+    _write_texts(output / "step0_dialogue", text.text_dialogue, options.dialogues, options)
+    _write_texts(output / "step0_reading", text.reading_dialogue, options.readings, options)
     counts["cases"] = _write_cases(output, options)
     settings = {name: value for name, value in asdict(options).items() if name != "workers"}
     _write_json(output / "manifest.json", {"version": VERSION, **settings, "counts": counts})
@@ -181,13 +185,18 @@ def _write_folder(
     return _count(cases)
 
 
-def _write_dialogues(path: Path, options: WorldOptions) -> None:
-    """Write the text-only conversations."""
+def _write_texts(
+    path: Path,
+    talk: Callable[[Case, np.random.Generator], list[text.Turn]],
+    number: int,
+    options: WorldOptions,
+) -> None:
+    """Write a text-only set."""
     annotations: list[Annotation] = []
-    for index in range(options.dialogues):
+    for index in range(number):
         case = sample_case(options.seed, Stream.DIALOGUE, index, options.class_weights)
         rng = np.random.default_rng((*case.draw_seed, 2))
-        annotations.append({"dialogue": text.text_dialogue(case, rng)})
+        annotations.append({"dialogue": talk(case, rng)})
     path.mkdir(parents=True)
     _write_annotations(path, annotations)
 

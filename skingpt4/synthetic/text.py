@@ -194,6 +194,31 @@ def text_dialogue(case: Case, rng: np.random.Generator) -> list[Turn]:
     words = [vocabulary[concept] for concept in case.concepts] + [_layout(case)[plain]]
     if plain:
         words = [f"{TONES[case.fitzpatrick]} skin", _sized(case), *words]
+    return _with_slot(words, turns)
+
+
+def reading_dialogue(case: Case, rng: np.random.Generator) -> list[Turn]:
+    """A text-only conversation, mostly short, whose slot is a disorderly note.
+
+    Its words come in any order, some of them twice, each sign in clinical or in plain words. It
+    teaches the language model to find what it is asked for, whatever the order, and that a
+    "red colour" is an erythema, as a large one has learned from books.
+
+    Args:
+        case: The case that the words describe.
+        rng: Chooses the question and the note.
+    """
+    kinds = (_concepts, _diagnosis, _features, _general, _whole, _chatty)
+    turns = kinds[int(rng.choice(len(kinds), p=(0.3, 0.25, 0.1, 0.15, 0.15, 0.05)))](case, rng)
+    clinical = rng.random(len(case.concepts)) < 0.5
+    signs = [name if c else PLAIN[name] for name, c in zip(case.concepts, clinical, strict=True)]
+    signs += [_layout(case)[int(rng.integers(2))], _sized(case), f"{TONES[case.fitzpatrick]} skin"]
+    again = [sign for sign in signs if rng.random() < 0.4]
+    return _with_slot([str(word) for word in rng.permutation([*signs, *again])], turns)
+
+
+def _with_slot(words: list[str], turns: list[Turn]) -> list[Turn]:
+    """Put words where the photo would stand, before the first question."""
     slot = f"<Img>{', '.join(words)}</Img> "
     return [{**turns[0], "question": slot + turns[0]["question"]}, *turns[1:]]
 
@@ -212,6 +237,11 @@ def _part(case: Case, rng: np.random.Generator) -> list[Turn]:
 def _one_of_four(case: Case, rng: np.random.Generator) -> list[Turn]:
     """One of the four questions."""
     return [four_answers(case)[rng.integers(4)]]
+
+
+def _features(case: Case, rng: np.random.Generator) -> list[Turn]:
+    """The second of the four questions."""
+    return [four_answers(case)[1]]
 
 
 def _concepts(case: Case, rng: np.random.Generator) -> list[Turn]:

@@ -25,8 +25,8 @@ PIPELINE = [line for line in COMMANDS if line.startswith("python") and "demo.py"
 DEMOS = [line for line in COMMANDS if line.startswith("python demo.py")]
 # What makes each script quick; the commands themselves stay as written.
 SHORTER = {
-    "dataset/make_synthetic.py": "--foundation 30 --dialogues 60 --concept 30 --diagnosis 30 "
-    "--cases-per-class 1 --workers 1 --overwrite",
+    "dataset/make_synthetic.py": "--foundation 30 --dialogues 60 --readings 40 --concept 30 "
+    "--diagnosis 30 --cases-per-class 1 --workers 1 --overwrite",
     "train.py": "run.max_epoch=1 run.iters_per_epoch=2 run.num_workers=0 run.warmup_steps=1",
     "benchmarks/tiny_quality.py": "--limit 1",
 }

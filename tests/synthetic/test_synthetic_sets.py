@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = {
     "foundation": 9,
     "dialogues": 30,
+    "readings": 20,
     "concept": 9,
     "diagnosis": 12,
     "cases_per_class": 1,
@@ -120,7 +121,14 @@ def test_another_seed_gives_other_photographs(world, tmp_path):
 def test_refuses_to_overwrite_unless_told(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     few = WorldOptions(
-        foundation=1, dialogues=1, concept=1, diagnosis=1, cases_per_class=0, size=32, workers=1
+        foundation=1,
+        dialogues=1,
+        readings=1,
+        concept=1,
+        diagnosis=1,
+        cases_per_class=0,
+        size=32,
+        workers=1,
     )
     with pytest.raises(DatasetError, match="--overwrite"):
         write_world(tmp_path, few)
@@ -162,7 +170,8 @@ def run_script(*arguments):
 
 
 def test_script_writes_and_refuses_in_one_sentence(tmp_path):
-    few = "--foundation 1 --concept 1 --diagnosis 1 --dialogues 2 --cases-per-class 0 --size 32"
+    few = "--foundation 1 --concept 1 --diagnosis 1 --dialogues 2 --readings 2 "
+    few += "--cases-per-class 0 --size 32"
     first = run_script("--output", tmp_path / "out", "--workers", 1, *few.split())
     assert first.returncode == 0, first.stderr
     assert (tmp_path / "out" / "manifest.json").is_file()

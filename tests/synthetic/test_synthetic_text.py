@@ -102,6 +102,23 @@ def test_dialogues_hold_the_concepts_in_the_image_slot(cases):
     assert questions == wanted | {text.CONCEPT_QUESTION}
 
 
+def test_notes_hold_every_concept_in_some_words_and_order(cases):
+    clinical = plain = disorder = 0
+    for number, case in enumerate(cases):
+        turns = text.reading_dialogue(case, np.random.default_rng(number))
+        slot = re.match(r"<Img>(.+?)</Img> (.+)", turns[0]["question"])
+        words = slot.group(1).split(", ")
+        for concept in case.concepts:
+            assert concept in words or text.PLAIN[concept] in words
+        clinical += sum(concept in words for concept in case.concepts)
+        plain += sum(text.PLAIN[concept] in words for concept in case.concepts)
+        named = [word for word in words if word in case.concepts]
+        disorder += named != sorted(named, key=case.concepts.index)
+        assert turns == text.reading_dialogue(case, np.random.default_rng(number))
+    assert min(clinical, plain) > 0.4 * (clinical + plain)
+    assert disorder > 0
+
+
 def test_vocabulary_is_compact(cases):
     words = set()
     for number, case in enumerate(cases):
