@@ -104,7 +104,8 @@ class Actions:
         """Write the answer to the question just asked, piece by piece."""
         session = self._session(request)
         case, message = session.case, _status("")
-        if case.pending is None:
+        if case.pending is None:  # the page would go blank if nothing were shown
+            yield self._conversation(case)
             return
         try:
             for _ in session.answer(num_beams, temperature):

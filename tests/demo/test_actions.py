@@ -140,7 +140,10 @@ def test_restart_during_an_answer_shows_the_empty_page(make_actions):
 
 
 def test_nothing_to_answer(make_actions):
-    assert list(make_actions().answer(1, 0.0, ANNA)) == []
+    (shown,) = make_actions().answer(1, 0.0, ANNA)
+    assert shown["chatbot"] == []
+    assert shown["send"]["interactive"]
+    assert "status" not in shown
 
 
 def test_visitors_see_their_own_only(make_actions):

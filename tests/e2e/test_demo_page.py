@@ -196,7 +196,7 @@ def test_bad_questions_leave_the_conversation_alone(visit):
     answer = visitor.ask("What is it?")
     for question, sentence in [("   ", "empty"), ("x" * 100_000, "100,000 characters")]:
         visitor.type_question(question)
-        visitor.page.press("#question textarea", "Enter")
+        visitor.press("Send")
         visitor.expect_status(sentence)
         assert visitor.answers() == [answer]
     assert visitor.ask("Is it still there?")
