@@ -89,7 +89,7 @@ def measure(chat: Chat, case: Case) -> Outcome:
     return Outcome(named, frozenset(concepts_named(concepts)), answers)
 
 
-def micro_f1(cases: Sequence[Case], outcomes: Sequence[Outcome]) -> np.ndarray:
+def concept_counts(cases: Sequence[Case], outcomes: Sequence[Outcome]) -> np.ndarray:
     """Return per-case counts ``[n, 3]`` of hits, said and drawn concepts."""
     return np.array(
         [
@@ -119,7 +119,7 @@ def row(name: str, cases: Sequence[Case], outcomes: Sequence[Outcome]) -> str:
     """Format one system's line."""
     hits = sum(outcome.named for outcome in outcomes)
     interval = binomtest(hits, len(cases)).proportion_ci(method="wilson")
-    counts = micro_f1(cases, outcomes)
+    counts = concept_counts(cases, outcomes)
     low, high = bootstrap(counts)
     distinct = sum(len(set(outcome.answers)) == len(QUESTIONS) for outcome in outcomes)
     return (

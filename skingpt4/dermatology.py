@@ -190,11 +190,6 @@ DISCLAIMER = (
     "Please see a dermatologist for any concern about your skin."
 )
 
-TINY_NOTICE = (
-    "This small model was trained on drawn images only. It shows how the system works and has no "
-    "clinical use."
-)
-
 
 def _pattern(terms: tuple[str, ...]) -> re.Pattern[str]:
     """Match any of the terms as whole words, with an optional plural s."""

@@ -18,7 +18,6 @@ class ModelConfig:
         vit_weights: EVA file; ``random`` builds it untrained (ours).
         qformer: Row of the Q-Former's shape (ours).
         q_former_model: LAVIS file; ``random`` builds it untrained.
-        vit_precision: Arithmetic of the vision tower on a GPU: ``fp16``, ``bf16`` or ``fp32``.
         llm_model: Folder or id of a Hugging Face causal LM; upstream's ``llama_model`` is read too.
         freeze_llm: Keep the LLM as it is (ours; upstream always does).
         ckpt: Checkpoint laid over the parts, with ``llama_proj`` at least.
@@ -26,6 +25,9 @@ class ModelConfig:
         prompt_path: File of training prompts.
         max_txt_len: Longest answer in tokens, end symbol included.
         notice: Sentence shown wherever the model speaks (ours).
+
+    Read from upstream's files and without effect so far: ``vit_precision``, ``low_resource``,
+    ``has_qformer``, ``prompt``.
     """
 
     arch: str = "skin_gpt4"
@@ -91,8 +93,10 @@ class RunConfig:
         accum_grad_iters: Micro-batches an optimiser step.
         max_grad_norm: Gradient clipping; ``null`` for none (ours).
         upstream_warmup: Warm up anew in each epoch, as upstream does (ours).
-        log_freq: Steps between two lines of ``log.txt``.
         device: Where to run; accelerate uses what is there, ``cpu`` forces the CPU.
+
+    Read from upstream's files and without effect so far: ``log_freq``, ``batch_size_eval``,
+    ``evaluate``, ``world_size``, ``dist_url``, ``distributed``, ``wandb_log``, ``job_name``.
     """
 
     task: str = "image_text_pretrain"

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from skingpt4.dermatology import CLASSES, CONCEPTS, QUESTIONS, classes_named, concepts_named
+from skingpt4.prompts import load_prompts, with_image_slot
 from skingpt4.synthetic import text
 from skingpt4.synthetic.diseases import CLASS_OF, DISEASES
 from skingpt4.synthetic.knowledge import KNOWLEDGE
 from skingpt4.synthetic.world import Stream, sample_case
+from tests.conftest import PROJECT
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,19 @@ def test_four_answers_are_the_papers_questions(cases):
     turns = text.four_answers(cases[0])
     assert tuple(turn["question"] for turn in turns) == QUESTIONS
     assert len({turn["answer"] for turn in turns}) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "questions"),
+    [
+        ("alignment.txt", text.GENERAL_QUESTIONS),
+        ("alignment_concept.txt", (text.CONCEPT_QUESTION,)),
+        ("alignment_skin.txt", text.DIAGNOSIS_QUESTIONS),
+    ],
+)
+def test_questions_are_the_training_prompts(name, questions):
+    prompts = load_prompts(PROJECT / "prompts" / name)
+    assert prompts == [with_image_slot(question) for question in questions]
 
 
 def test_dialogues_hold_the_concepts_in_the_image_slot(cases):
