@@ -28,9 +28,9 @@ $(READY): pyproject.toml constraints.txt
 weights: $(READY)
 	$(BIN)/python dataset/make_synthetic.py --output output/synthetic --overwrite
 	$(BIN)/python weights/make_tiny_llm.py --data output/synthetic --output $(TINY)/llm
+	$(BIN)/python train.py --cfg-path train_configs/tiny_stage0_language.yaml
 	$(BIN)/python train.py --cfg-path train_configs/tiny_stage0_foundation.yaml
-	$(BIN)/python train.py --cfg-path train_configs/tiny_stage0_reading.yaml
-	$(BIN)/python weights/export_tiny.py --foundation $(TINY)/stage0/checkpoint_last.safetensors --ckpt $(TINY)/stage0_reading/checkpoint_last.safetensors
+	$(BIN)/python weights/export_tiny.py --language $(TINY)/stage0_language/checkpoint_last.safetensors --ckpt $(TINY)/stage0/checkpoint_last.safetensors
 	$(BIN)/python train.py --cfg-path train_configs/tiny_stage1_concept.yaml
 	$(BIN)/python train.py --cfg-path train_configs/tiny_stage2_diagnosis.yaml
 	$(BIN)/python weights/export_tiny.py --ckpt $(TINY)/stage2/checkpoint_last.safetensors --projection skingpt4_tiny.safetensors

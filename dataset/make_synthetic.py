@@ -12,8 +12,8 @@ from skingpt4.synthetic.sets import WorldOptions, write_world
 HELP = {
     "seed": "seed of the world",
     "foundation": "images of step 0",
+    "questions": "text-only questions of step 0",
     "dialogues": "text-only conversations of step 0",
-    "readings": "text-only questions about notes, end of step 0",
     "concept": "images of step 1",
     "diagnosis": "images of step 2",
     "cases_per_class": "held-out cases of each class",

@@ -1,8 +1,8 @@
 """Cut trained checkpoints into the files of the full model's formats, in half precision.
 
-``python weights/export_tiny.py --foundation A --ckpt B`` writes step 0: an EVA file, a LAVIS
-Q-Former file, a Hugging Face LLM folder and the projection, each tensor from B where B has it,
-else from A. With ``--projection NAME`` it writes only B's projection, as steps 1 and 2 leave it.
+``python weights/export_tiny.py --language A --ckpt B`` writes step 0: a Hugging Face LLM folder
+from A, and an EVA file, a LAVIS Q-Former file and the projection from B. With ``--projection NAME``
+it writes only B's projection, as steps 1 and 2 leave it.
 """
 
 import argparse
@@ -50,8 +50,8 @@ def export_foundation(tensors: Tensors, source: Path, llm: Path, folder: Path) -
 def main() -> None:
     """Parse the paths and export."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--foundation", type=Path, help="checkpoint with the parts B lacks")
-    parser.add_argument("--ckpt", type=Path, required=True, help="the last checkpoint")
+    parser.add_argument("--language", type=Path, help="checkpoint that holds the language model")
+    parser.add_argument("--ckpt", type=Path, required=True, help="checkpoint that holds the rest")
     parser.add_argument("--llm", type=Path, default=Path("output/tiny/llm"))
     parser.add_argument("--output", type=Path, default=Path("weights/skingpt4-tiny"))
     parser.add_argument("--projection", help="write only the projection, to a file of this name")
@@ -61,7 +61,7 @@ def main() -> None:
         projection = select(tensors, PROJECTION_PREFIX)
         save_tensors(args.output / args.projection, projection, read_metadata(args.ckpt))
     else:
-        earlier = read_tensors(args.foundation) if args.foundation else {}
+        earlier = read_tensors(args.language) if args.language else {}
         export_foundation(earlier | tensors, args.ckpt, args.llm, args.output)
 
 

@@ -19,8 +19,7 @@ from skingpt4.prompts import load_prompts
 
 CONTEXT = 1024
 VOCABULARY = 1200
-# step0_reading has the same words once more.
-SETS = ("step0_dialogue", "step0_general", "step1_concept", "step2_diagnosis")
+SETS = ("step0_question", "step0_dialogue", "step0_general", "step1_concept", "step2_diagnosis")
 SEED = 0
 # One token each, so that text tokenises alike in pieces (training) and whole (chat).
 MARKERS = ["###", "<Img>", "</Img>"]

@@ -48,6 +48,7 @@ BUILDERS = {
     "cc_sbu_align": FOLDER,
     "cc_sbu": SHARDS,
     "laion": SHARDS,
+    "text_question": TEXT,
     "text_dialogue": TEXT,
 }
 for _name, _builder in BUILDERS.items():

@@ -38,7 +38,10 @@ class EncodedBatch:
 
 
 class DialogueEncoder:
-    """Tokenises training segments as upstream does: each on its own, BOS once in front."""
+    """Tokenises training segments as upstream does: each on its own, BOS once in front.
+
+    A template may write the beginning-of-text token itself; it is then not put in front again.
+    """
 
     def __init__(
         self,
@@ -65,16 +68,16 @@ class DialogueEncoder:
 
     def encode(self, segments: Sequence[Segment]) -> EncodedDialogue:
         """Encode one dialogue."""
-        bos = self.tokenizer.bos_token_id
         out = EncodedDialogue([], [], [])
-        if bos is not None:
-            _extend(out, [bos], is_target=False)
         for segment in segments:
             if segment.is_target:
                 _extend(out, self.answer_ids(segment.text), is_target=True)
             else:
                 self._extend_prompt(out, segment.text)
-        return out
+        bos = self.tokenizer.bos_token_id
+        if bos is None or (out.ids[:1] == [bos] and not out.is_image[0]):
+            return out
+        return EncodedDialogue([bos, *out.ids], [False, *out.is_image], [IGNORE_INDEX, *out.labels])
 
     def _extend_prompt(self, out: EncodedDialogue, text: str) -> None:
         for number, piece in enumerate(text.split(IMAGE_PLACEHOLDER)):

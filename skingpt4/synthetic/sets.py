@@ -22,7 +22,7 @@ from skingpt4.synthetic.world import Case, Stream, sample_case
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same seed no longer gives the same files."""
 
 HELD_OUT = 1_000_000
@@ -38,8 +38,8 @@ class WorldOptions:
     Attributes:
         seed: Seed of the world, 0 <= seed < HELD_OUT.
         foundation: Images of step 0.
+        questions: Text-only questions of step 0.
         dialogues: Text-only conversations of step 0.
-        readings: Text-only questions about disorderly notes, for the end of step 0.
         concept: Images of step 1.
         diagnosis: Images of step 2.
         cases_per_class: Held-out cases of each of the 15 classes.
@@ -49,18 +49,18 @@ class WorldOptions:
     """
 
     seed: int = 0
-    foundation: int = 12000
-    dialogues: int = 20000
-    readings: int = 20000
-    concept: int = 3000
-    diagnosis: int = 3000
+    foundation: int = 30000
+    questions: int = 40000
+    dialogues: int = 10000
+    concept: int = 6000
+    diagnosis: int = 6000
     cases_per_class: int = 10
     size: int = DEFAULT_SIZE
     workers: int = 2
     paper_balance: bool = False
 
     def __post_init__(self) -> None:
-        counts = ("foundation", "dialogues", "readings", "concept", "diagnosis", "cases_per_class")
+        counts = ("foundation", "questions", "dialogues", "concept", "diagnosis", "cases_per_class")
         limits = {**dict.fromkeys(counts, 0), "size": 32, "workers": 1, "seed": 0}
         for name, least in limits.items():
             if getattr(self, name) < least:
@@ -115,8 +115,8 @@ _CONCEPT = _Folder("step1_concept", Stream.CONCEPT, concept_annotations)
 _DIAGNOSIS = _Folder("step2_diagnosis", Stream.DIAGNOSIS, diagnosis_annotations)
 _WRITTEN = (
     "step0_general",
+    "step0_question",
     "step0_dialogue",
-    "step0_reading",
     "step1_concept",
     "step2_diagnosis",
     "cases",
@@ -142,8 +142,8 @@ def write_world(output: Path, options: WorldOptions, overwrite: bool = False) ->
             (_DIAGNOSIS, options.diagnosis),
         )
     }
+    _write_texts(output / "step0_question", text.text_question, options.questions, options)
     _write_texts(output / "step0_dialogue", text.text_dialogue, options.dialogues, options)
-    _write_texts(output / "step0_reading", text.reading_dialogue, options.readings, options)
     counts["cases"] = _write_cases(output, options)
     settings = {name: value for name, value in asdict(options).items() if name != "workers"}
     _write_json(output / "manifest.json", {"version": VERSION, **settings, "counts": counts})

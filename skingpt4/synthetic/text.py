@@ -176,45 +176,39 @@ def follow_ups(case: Case) -> list[Turn]:
     return [{"question": question, "answer": answer} for question, answer in pairs]
 
 
-def text_dialogue(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """A text-only conversation: the image slot of its first question holds words.
+def text_question(case: Case, rng: np.random.Generator) -> list[Turn]:
+    """One question about a disorderly note that stands in the image slot, with its answer.
 
-    Args:
-        case: The case that the words describe.
-        rng: Chooses the kind of conversation.
-
-    Returns:
-        One to five turns; the first question begins with `<Img>words</Img> `.
-    """
-    kinds = (_whole, _part, _one_of_four, _concepts, _diagnosis, _general, _chatty)
-    kind = kinds[int(rng.choice(len(kinds), p=(0.3, 0.12, 0.14, 0.12, 0.12, 0.1, 0.1)))]
-    turns = kind(case, rng)
-    plain = kind is _general
-    vocabulary = PLAIN if plain else {name: name for name in PHRASES}
-    words = [vocabulary[concept] for concept in case.concepts] + [_layout(case)[plain]]
-    if plain:
-        words = [f"{TONES[case.fitzpatrick]} skin", _sized(case), *words]
-    return _with_slot(words, turns)
-
-
-def reading_dialogue(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """A text-only conversation, mostly short, whose slot is a disorderly note.
-
-    Its words come in any order, some of them twice, each sign in clinical or in plain words. It
-    teaches the language model to find what it is asked for, whatever the order, and that a
+    The note's words come in any order, some of them twice, each sign in clinical or in plain words.
+    It teaches the language model to find what it is asked for, whatever the order, and that a
     "red colour" is an erythema, as a large one has learned from books.
 
     Args:
-        case: The case that the words describe.
+        case: The case that the note describes.
         rng: Chooses the question and the note.
+
+    Returns:
+        One turn, whose question begins with `<Img>words</Img> `.
     """
-    kinds = (_concepts, _diagnosis, _features, _general, _whole, _chatty)
-    turns = kinds[int(rng.choice(len(kinds), p=(0.3, 0.25, 0.1, 0.15, 0.15, 0.05)))](case, rng)
+    kinds = (_concepts, _diagnosis, _features, _general)
+    kind = kinds[int(rng.choice(len(kinds), p=(0.3, 0.3, 0.1, 0.3)))]
+    return _with_slot(_note(case, rng), kind(case, rng))
+
+
+def text_dialogue(case: Case, rng: np.random.Generator) -> list[Turn]:
+    """A conversation of two to four turns about a note as in `text_question`."""
+    kinds = (_whole, _part, _chatty)
+    kind = kinds[int(rng.choice(len(kinds), p=(0.6, 0.2, 0.2)))]
+    return _with_slot(_note(case, rng), kind(case, rng))
+
+
+def _note(case: Case, rng: np.random.Generator) -> list[str]:
+    """The signs of a case as somebody jots them down."""
     clinical = rng.random(len(case.concepts)) < 0.5
     signs = [name if c else PLAIN[name] for name, c in zip(case.concepts, clinical, strict=True)]
     signs += [_layout(case)[int(rng.integers(2))], _sized(case), f"{TONES[case.fitzpatrick]} skin"]
     again = [sign for sign in signs if rng.random() < 0.4]
-    return _with_slot([str(word) for word in rng.permutation([*signs, *again])], turns)
+    return [str(word) for word in rng.permutation([*signs, *again])]
 
 
 def _with_slot(words: list[str], turns: list[Turn]) -> list[Turn]:
@@ -232,11 +226,6 @@ def _part(case: Case, rng: np.random.Generator) -> list[Turn]:
     """Two or three of the four questions in any order."""
     turns = four_answers(case)
     return [turns[place] for place in rng.permutation(4)[: rng.integers(2, 4)]]
-
-
-def _one_of_four(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """One of the four questions."""
-    return [four_answers(case)[rng.integers(4)]]
 
 
 def _features(case: Case, rng: np.random.Generator) -> list[Turn]:

@@ -21,6 +21,7 @@ from skingpt4.datasets.shards import ShardDataset
 DEFAULTS = Path(__file__).resolve().parents[2] / "skingpt4" / "configs" / "datasets"
 FOLDERS = ("skin_concept", "skin_align", "cc_sbu_align")
 SHARDS = ("cc_sbu", "laion")
+TEXTS = ("text_dialogue", "text_question")
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def config(storage, **settings):
 
 
 def test_the_registered_names():
-    assert registry.names("builder") == sorted([*FOLDERS, *SHARDS, "text_dialogue"])
+    assert registry.names("builder") == sorted([*FOLDERS, *SHARDS, *TEXTS])
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -67,10 +68,11 @@ def test_shards_clean_captions_and_follow_the_seed(shard, name):
     assert next(iter(dataset))["text_input"] == "spot no 1"
 
 
-def test_text_dialogue(tmp_path):
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_sets(tmp_path, name):
     rows = {"annotations": [{"question": "Why?", "caption": "Sun."}]}
     (tmp_path / "filter_cap.json").write_text(json.dumps(rows), encoding="utf-8")
-    dataset = build_dataset("text_dialogue", config(str(tmp_path), data_type="text"))["train"]
+    dataset = build_dataset(name, config(str(tmp_path), data_type="text"))["train"]
     assert isinstance(dataset, TextDialogueDataset)
     assert dataset[0]["dialogue"] == [("Why?", "Sun.")]
 

@@ -1,6 +1,5 @@
 """A real browser on the real page: ``demo.py`` as a user starts it, with the embedded model."""
 
-import importlib.util
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.conftest import PROJECT
+from tests.e2e import browser as finder
 
 EMBEDDED_LLM = PROJECT / "weights" / "skingpt4-tiny" / "llm"
 
@@ -38,19 +38,11 @@ GROWTH_SCRIPT = """() => {
 }"""
 
 
-def _browser_module():
-    spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def browser():
     """Start one browser for all tests."""
     if os.environ.get("SKIP_BROWSER") == "1":
         pytest.skip("SKIP_BROWSER=1: the page was not tested in a browser")
-    finder = _browser_module()
     path = finder.find_browser()
     if path is None:
         pytest.fail(finder.NOT_FOUND, pytrace=False)

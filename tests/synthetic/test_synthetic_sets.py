@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = {
     "foundation": 9,
     "dialogues": 30,
-    "readings": 20,
+    "questions": 20,
     "concept": 9,
     "diagnosis": 12,
     "cases_per_class": 1,
@@ -77,11 +77,12 @@ def test_step_two_mixes_notes_into_diagnoses(world):
             assert note["caption"].startswith("This could be a skin disease image of ")
 
 
-def test_dialogues_are_text_only(world):
-    notes = annotations(world / "step0_dialogue")
-    assert len(notes) == 30
+@pytest.mark.parametrize(("name", "number"), [("step0_question", 20), ("step0_dialogue", 30)])
+def test_text_sets_hold_no_image(world, name, number):
+    notes = annotations(world / name)
+    assert len(notes) == number
     assert all(set(note) == {"dialogue"} for note in notes)
-    assert not (world / "step0_dialogue" / "image").exists()
+    assert not (world / name / "image").exists()
 
 
 def test_cases_list_every_class(world):
@@ -123,7 +124,7 @@ def test_refuses_to_overwrite_unless_told(tmp_path):
     few = WorldOptions(
         foundation=1,
         dialogues=1,
-        readings=1,
+        questions=1,
         concept=1,
         diagnosis=1,
         cases_per_class=0,
@@ -170,7 +171,7 @@ def run_script(*arguments):
 
 
 def test_script_writes_and_refuses_in_one_sentence(tmp_path):
-    few = "--foundation 1 --concept 1 --diagnosis 1 --dialogues 2 --readings 2 "
+    few = "--foundation 1 --concept 1 --diagnosis 1 --dialogues 2 --questions 2 "
     few += "--cases-per-class 0 --size 32"
     first = run_script("--output", tmp_path / "out", "--workers", 1, *few.split())
     assert first.returncode == 0, first.stderr

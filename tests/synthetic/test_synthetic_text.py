@@ -98,38 +98,43 @@ def test_questions_are_the_training_prompts(name, questions):
     assert prompts == [with_image_slot(question) for question in questions]
 
 
-def test_dialogues_hold_the_concepts_in_the_image_slot(cases):
-    questions = set()
+def spoken(talk, cases):
+    """The slot's words and the questions of every conversation."""
     for number, case in enumerate(cases):
-        turns = text.text_dialogue(case, np.random.default_rng(number))
+        turns = talk(case, np.random.default_rng(number))
+        assert turns == talk(case, np.random.default_rng(number))
+        assert all(set(turn) == {"question", "answer"} for turn in turns)
         slot = re.match(r"<Img>(.+?)</Img> (.+)", turns[0]["question"])
         assert slot is not None
-        words = slot.group(1).split(", ")
-        if slot.group(2) in text.GENERAL_QUESTIONS:
-            assert {text.PLAIN[concept] for concept in case.concepts} <= set(words)
-        else:
-            assert tuple(words[:-1]) == case.concepts
-        questions |= {slot.group(2), *(turn["question"] for turn in turns[1:])}
-        assert 1 <= len(turns) <= 5
-        assert all(set(turn) == {"question", "answer"} for turn in turns)
+        questions = [slot.group(2), *(turn["question"] for turn in turns[1:])]
+        yield case, slot.group(1).split(", "), questions
+
+
+def test_text_questions_are_those_of_the_training_prompts(cases):
+    asked = [questions for _, _, questions in spoken(text.text_question, cases)]
+    assert all(len(questions) == 1 for questions in asked)
+    wanted = {*QUESTIONS[:2], *text.GENERAL_QUESTIONS, *text.DIAGNOSIS_QUESTIONS}
+    assert {questions[0] for questions in asked} == wanted | {text.CONCEPT_QUESTION}
+
+
+def test_text_dialogues_hold_the_four_questions_and_small_talk(cases):
+    asked = [questions for _, _, questions in spoken(text.text_dialogue, cases)]
+    assert all(2 <= len(questions) <= 4 for questions in asked)
+    assert any(tuple(questions) == QUESTIONS for questions in asked)
     small_talk = {turn["question"] for turn in text.follow_ups(cases[0])}
-    wanted = {*QUESTIONS, *text.GENERAL_QUESTIONS, *text.DIAGNOSIS_QUESTIONS, *small_talk}
-    assert questions == wanted | {text.CONCEPT_QUESTION}
+    assert {question for questions in asked for question in questions} == {*QUESTIONS, *small_talk}
 
 
-def test_notes_hold_every_concept_in_some_words_and_order(cases):
+@pytest.mark.parametrize("talk", [text.text_question, text.text_dialogue])
+def test_notes_hold_every_concept_in_some_words_and_order(talk, cases):
     clinical = plain = disorder = 0
-    for number, case in enumerate(cases):
-        turns = text.reading_dialogue(case, np.random.default_rng(number))
-        slot = re.match(r"<Img>(.+?)</Img> (.+)", turns[0]["question"])
-        words = slot.group(1).split(", ")
+    for case, words, _ in spoken(talk, cases):
         for concept in case.concepts:
             assert concept in words or text.PLAIN[concept] in words
         clinical += sum(concept in words for concept in case.concepts)
         plain += sum(text.PLAIN[concept] in words for concept in case.concepts)
         named = [word for word in words if word in case.concepts]
         disorder += named != sorted(named, key=case.concepts.index)
-        assert turns == text.reading_dialogue(case, np.random.default_rng(number))
     assert min(clinical, plain) > 0.4 * (clinical + plain)
     assert disorder > 0
 
