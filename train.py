@@ -3,19 +3,30 @@
 import argparse
 
 from skingpt4 import runners, tasks  # noqa: F401  (register the tasks and runners)
-from skingpt4.common.cli import add_config_arguments, run_script
+from skingpt4.common.cli import (
+    add_check_argument,
+    add_config_arguments,
+    finish_check,
+    run_script,
+)
 from skingpt4.common.config import Config
 from skingpt4.common.logger import setup_logger
 from skingpt4.common.registry import registry
+from skingpt4.models.placement import best_device
+from skingpt4.tasks.preflight import preflight
 
 
 def main() -> None:
-    """Read the config, build the task's parts, train."""
+    """Read the config, build the task's parts, train; or only check."""
     parser = argparse.ArgumentParser(description="Train SkinGPT-4.")
     add_config_arguments(parser)
+    add_check_argument(parser)
     args = parser.parse_args()
     setup_logger()
     config = Config.load(args.cfg_path, args.options)
+    if args.check:
+        device = "cpu" if config.run.device == "cpu" else best_device()
+        finish_check(preflight(config, device, training=True))
     task = registry.get_task_class(config.run.task)()
     datasets = task.build_datasets(config)
     model = task.build_model(config)

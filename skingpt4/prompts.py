@@ -1,12 +1,15 @@
 """How a conversation is written for each LLM family: one object for training and for chat.
 
-A prompt is text in which ``<ImageHere>`` stands for the projected query outputs of one photo.
-Strings of the rows are upstream's (MiniGPT-4, SkinGPT-4), because released weights depend on them.
+A prompt is text in which ``<ImageHere>`` stands for the projected query outputs of one photo. The
+rows ``skingpt4``, ``minigpt4`` and ``llama2`` are upstream's, because released weights depend on
+their strings; the others write what the LLMs themselves were taught. No row writes the
+beginning-of-text token (``llama2`` does, before each turn): who tokenises puts it in front, once.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from skingpt4.common.errors import ConfigError
 
@@ -40,10 +43,13 @@ class PromptStyle:
         roles: Names of the human and of the assistant.
         role_sep: Stands between a role and its text.
         open_role_sep: Follows the assistant's role when its answer is still to come.
-        sep: Ends the system line and every message; in chat, generation stops at ``end_sym``.
-        template: Training form of a question; ``{}`` is the question.
-        answer_prefix: Stands before a training answer.
+        sep: Ends every message; in chat, generation stops at it and at ``end_sym``.
         end_sym: Ends a training answer.
+        template: Training form of a question, ``{}`` being the question; empty for the form that
+            the chat writes.
+        answer_prefix: Stands before a training answer.
+        system_sep: Ends the system line; None for ``sep``.
+        human_sep: Ends the human's message; None for ``sep``.
     """
 
     name: str
@@ -52,31 +58,50 @@ class PromptStyle:
     role_sep: str
     open_role_sep: str
     sep: str
-    template: str
-    answer_prefix: str
     end_sym: str
+    template: str = ""
+    answer_prefix: str = ""
+    system_sep: str | None = None
+    human_sep: str | None = None
+
+    @property
+    def opening(self) -> str:
+        """What a chat begins with: the system line and its end."""
+        return self.system + (self.sep if self.system_sep is None else self.system_sep)
+
+    def message_end(self, role: str) -> str:
+        """Return what ends a message of this role."""
+        is_human = role == self.roles[0] and self.human_sep is not None
+        return cast(str, self.human_sep) if is_human else self.sep
 
     def chat(self, messages: Sequence[Message]) -> str:
         """Render the conversation so far; a message without text is the open answer."""
-        parts = [self.system + self.sep]
+        parts = [self.opening]
         for role, text in messages:
-            closed = role + self.role_sep + (text or "") + self.sep
+            closed = role + self.role_sep + (text or "") + self.message_end(role)
             parts.append(role + self.open_role_sep if text is None else closed)
         return "".join(parts)
 
     def training(self, turns: Sequence[Turn]) -> list[Segment]:
-        """Cut a dialogue into prompt and answer segments.
-
-        Later turns drop the separator that the answer before them has already written.
-        """
+        """Cut a dialogue into prompt and answer segments."""
         segments = []
         for number, (question, answer) in enumerate(turns):
-            prompt = self.template.replace("{}", question)
-            if number and self.sep:
-                prompt = prompt.removeprefix(self.sep)
-            segments.append(Segment(prompt, is_target=False))
+            write = self._from_template if self.template else self._as_chat
+            segments.append(Segment(write(question, number), is_target=False))
             segments.append(Segment(self.answer_prefix + answer + self.end_sym, is_target=True))
         return segments
+
+    def _from_template(self, question: str, number: int) -> str:
+        """Later turns drop the separator that the answer before them has already written."""
+        prompt = self.template.replace("{}", question)
+        return prompt.removeprefix(self.sep) if number and self.sep else prompt
+
+    def _as_chat(self, question: str, number: int) -> str:
+        """Later turns begin with what is left of the end of the answer before them."""
+        before = self.sep.removeprefix(self.end_sym) if number else self.opening
+        human, assistant = self.roles
+        asked = human + self.role_sep + question + self.message_end(human)
+        return before + asked + assistant + self.open_role_sep
 
 
 _SKINGPT4 = PromptStyle(
@@ -86,15 +111,16 @@ _SKINGPT4 = PromptStyle(
     role_sep=": ",
     open_role_sep=":",
     sep="###",
-    template="###Human: {} ###Assistant: ",
-    answer_prefix="",
     end_sym="###",
+    template="###Human: {} ###Assistant: ",
 )
 
 PROMPT_STYLES: dict[str, PromptStyle] = {
     style.name: style
     for style in (
         _SKINGPT4,
+        # MiniGPT-4's present chat ends the open role with a space, as its training does.
+        replace(_SKINGPT4, name="minigpt4", open_role_sep=": "),
         replace(
             _SKINGPT4,
             name="llama2",
@@ -106,12 +132,78 @@ PROMPT_STYLES: dict[str, PromptStyle] = {
             end_sym="</s>",
         ),
         # The embedded model is trained on exactly the string that the chat renders.
-        replace(
-            _SKINGPT4,
-            name="chat",
-            system="",
-            template="###Human: {}###Assistant:",
+        replace(_SKINGPT4, name="chat", system="", template="", answer_prefix=" "),
+        PromptStyle(
+            name="vicuna",  # version 1.1 and later
+            system=(
+                "A chat between a curious user and an artificial intelligence assistant. "
+                "The assistant gives helpful, detailed, and polite answers to the user's questions."
+            ),
+            system_sep=" ",
+            roles=("USER", "ASSISTANT"),
+            role_sep=": ",
+            open_role_sep=":",
+            human_sep=" ",
+            sep="</s>",
+            end_sym="</s>",
             answer_prefix=" ",
+        ),
+        PromptStyle(
+            name="llama3",
+            system="",
+            system_sep="",
+            roles=(
+                "<|start_header_id|>user<|end_header_id|>\n\n",
+                "<|start_header_id|>assistant<|end_header_id|>\n\n",
+            ),
+            role_sep="",
+            open_role_sep="",
+            sep="<|eot_id|>",
+            end_sym="<|eot_id|>",
+        ),
+        PromptStyle(
+            name="falcon",
+            system="",
+            system_sep="",
+            roles=("User", "Assistant"),
+            role_sep=": ",
+            open_role_sep=":",
+            human_sep="\n",
+            sep="<|endoftext|>\n",
+            end_sym="<|endoftext|>",
+            answer_prefix=" ",
+        ),
+        PromptStyle(
+            name="mistral",
+            system="",
+            system_sep="",
+            roles=("[INST]", " [/INST]"),
+            role_sep=" ",
+            open_role_sep="",
+            human_sep="",
+            sep="</s>",
+            end_sym="</s>",
+            answer_prefix=" ",
+        ),
+        PromptStyle(
+            name="qwen",  # ChatML
+            system="",
+            system_sep="",
+            roles=("<|im_start|>user\n", "<|im_start|>assistant\n"),
+            role_sep="",
+            open_role_sep="",
+            sep="<|im_end|>\n",
+            end_sym="<|im_end|>",
+        ),
+        PromptStyle(
+            name="gemma",
+            system="",
+            system_sep="",
+            roles=("<start_of_turn>user\n", "<start_of_turn>model\n"),
+            role_sep="",
+            open_role_sep="",
+            sep="<end_of_turn>\n",
+            end_sym="<end_of_turn>",
         ),
     )
 }

@@ -54,8 +54,61 @@ def test_a_config_overrides_template_and_end_symbol():
     assert style.end_sym == "</s>"
     with pytest.raises(ConfigError, match=r"has no '\{\}'"):
         get_prompt_style("skingpt4", "no slot")
-    with pytest.raises(ConfigError, match="choose one of: skingpt4, llama2, chat"):
-        get_prompt_style("vicuna")
+    with pytest.raises(ConfigError, match="choose one of: skingpt4, minigpt4, llama2, chat, "):
+        get_prompt_style("bert")
+
+
+def test_minigpt4_differs_by_a_space():
+    messages = [("Human", "Why?"), ("Assistant", None)]
+    ours, theirs = (PROMPT_STYLES[name].chat(messages) for name in ("skingpt4", "minigpt4"))
+    assert theirs == ours + " "
+
+
+# What each family's own chat template writes for two turns, without the beginning token.
+TWO_TURNS = {
+    "vicuna": (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant "
+        "gives helpful, detailed, and polite answers to the user's questions. "
+        "USER: Q1 ASSISTANT: A1</s>USER: Q2 ASSISTANT:"
+    ),
+    "llama3": (
+        "<|start_header_id|>user<|end_header_id|>\n\nQ1<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nA1<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nQ2<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    ),
+    "falcon": "User: Q1\nAssistant: A1<|endoftext|>\nUser: Q2\nAssistant:",
+    "mistral": "[INST] Q1 [/INST] A1</s>[INST] Q2 [/INST]",
+    "qwen": (
+        "<|im_start|>user\nQ1<|im_end|>\n<|im_start|>assistant\nA1<|im_end|>\n"
+        "<|im_start|>user\nQ2<|im_end|>\n<|im_start|>assistant\n"
+    ),
+    "gemma": (
+        "<start_of_turn>user\nQ1<end_of_turn>\n<start_of_turn>model\nA1<end_of_turn>\n"
+        "<start_of_turn>user\nQ2<end_of_turn>\n<start_of_turn>model\n"
+    ),
+    "chat": "###Human: Q1###Assistant: A1###Human: Q2###Assistant:",
+}
+
+
+@pytest.mark.parametrize("name", TWO_TURNS)
+def test_families_are_chatted_with_in_their_own_form_and_trained_on_it(name):
+    style = PROMPT_STYLES[name]
+    human, assistant = style.roles
+    messages = [(human, "Q1"), (assistant, "A1"), (human, "Q2"), (assistant, None)]
+    chatted = style.chat(messages)
+    assert chatted == TWO_TURNS[name]
+    trained = style.training([("Q1", "A1"), ("Q2", "A2")])
+    assert [segment.is_target for segment in trained] == [False, True, False, True]
+    assert "".join(s.text for s in trained[:3]) == chatted
+    assert trained[3].text.endswith("A2" + style.end_sym)
+
+
+def test_no_answer_ends_twice():
+    for style in PROMPT_STYLES.values():
+        text = "".join(s.text for s in style.training([("Q1", "A1"), ("Q2", "A2")]))
+        assert style.end_sym * 2 not in text
+        assert text.count("A1" + style.end_sym) == 1
 
 
 def test_the_photo_goes_before_a_question_that_does_not_place_it():

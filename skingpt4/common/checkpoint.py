@@ -1,14 +1,15 @@
-"""Weight files: reading any of them safely, writing ours atomically."""
+"""Weight files: mapping any of them into memory safely, writing ours atomically."""
 
 import json
 import os
 import pickle
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -16,31 +17,153 @@ from skingpt4.common.errors import WeightsError
 
 METADATA_KEY = "skingpt4"
 
+# A Hugging Face folder holds one of these whole, or shards and ``<name>.index.json``.
+FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+
+# A mapping counts as used memory once read, so it is renewed after this share of the file: small
+# enough to stay unseen beside the tensors made from it, large enough to make renewing it cheap.
+RENEWALS = 16
+SMALLEST_WINDOW = 8 * 2**20
+
+# How files begin that are often kept in a weight file's place.
+IMPOSTORS = {
+    b"version https://git-lfs": "it is a Git LFS pointer, not the file itself",
+    b"<": "it is a web page",
+}
+
 Tensors = dict[str, Tensor]
 
 
-def read_tensors(path: str | Path) -> Tensors:
-    """Read ``.safetensors``, or a ``.pth`` in LAVIS / MiniGPT-4 form, into CPU memory.
+class TensorSource(Mapping[str, Tensor]):
+    """The tensors of a file or folder by name, mapped into memory: nothing is read before used.
+
+    A tensor may be shared with the file's mapping: change none in place that was got from here.
+
+    Attributes:
+        path: The file or folder.
+        shapes: Shape of each tensor by name.
+        dtypes: Type of each tensor by name.
+    """
+
+    def __init__(self, path: Path, files: list[Path]) -> None:
+        self.path = path
+        self._files: dict[str, Path] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, torch.dtype] = {}
+        self._mapped: dict[Path, Tensors] = {}
+        self._given = 0
+        for file in files:
+            for name, tensor in self._map(file).items():
+                self._files[name] = file
+                self.shapes[name] = tuple(tensor.shape)
+                self.dtypes[name] = tensor.dtype
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return a tensor in CPU memory, in the file's own type."""
+        file = self._files[name]
+        tensor = self._map(file)[name]
+        self._given += tensor.nbytes
+        if self._given > max(SMALLEST_WINDOW, file.stat().st_size // RENEWALS):
+            self._renew()
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What we wrote beside the tensors; empty for files of others."""
+        return read_metadata(self.path)
+
+    def _map(self, file: Path) -> Tensors:
+        if file not in self._mapped:
+            self._mapped[file] = _map_file(file)
+        return self._mapped[file]
+
+    def _renew(self) -> None:
+        """Let go of the mappings; each is closed when the last tensor got from it is."""
+        self._mapped = {file: t for file, t in self._mapped.items() if not _is_mappable(file)}
+        self._given = 0
+
+
+def open_tensors(path: str | Path) -> TensorSource:
+    """Open a ``.safetensors`` file, a ``.pth`` or ``.bin``, or a Hugging Face folder.
 
     A ``.pth`` is read without running any code in it; its ``model`` entry is taken where it
-    has one.
+    has one. A folder may be sharded.
 
     Raises:
-        WeightsError: If the file is missing, damaged, or holds anything but tensors.
+        WeightsError: If a file is missing, damaged, or holds anything but tensors.
     """
-    file = Path(path)
-    if not file.is_file():
+    place = Path(path)
+    if place.is_dir():
+        return TensorSource(place, _folder_files(place))
+    if not place.is_file():
         raise WeightsError(f"The weight file '{path}' does not exist; check the path.")
+    return TensorSource(place, [place])
+
+
+def read_tensors(path: str | Path) -> Tensors:
+    """Return all tensors of a file or folder; see :func:`open_tensors`."""
+    return dict(open_tensors(path))
+
+
+def _folder_files(folder: Path) -> list[Path]:
+    """Return the files that hold a folder's tensors."""
+    for name in FOLDER_FILES:
+        if (folder / name).is_file():
+            return [folder / name]
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            return _shards(index)
+    expected = " nor ".join(f"{name} (or its index)" for name in FOLDER_FILES)
+    raise WeightsError(f"The folder '{folder}' holds neither {expected}; check the path.")
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise WeightsError(f"The index '{index}' is damaged; fetch it again.") from None
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing:
+        raise WeightsError(
+            f"The folder '{index.parent}' lacks {len(missing)} of the {len(names)} files that its "
+            f"index names ({', '.join(missing[:4])}); fetch them."
+        )
+    return [index.parent / name for name in names]
+
+
+def _map_file(file: Path) -> Tensors:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:160]
+        content = torch.load(
+            file, map_location="cpu", weights_only=True, mmap=_is_mappable(file) or None
+        )
+    except Exception as error:  # a damaged pickle raises nearly anything
         raise WeightsError(
-            f"The weight file '{path}' is damaged or unsafe ({reason}); fetch it again."
+            f"The weight file '{file}' is damaged or unsafe ({_reason(file, error)}); "
+            "fetch it again."
         ) from None
-    return _tensors_of(content, path)
+    return _tensors_of(content, file)
+
+
+def _is_mappable(file: Path) -> bool:
+    """Tell whether a file can be mapped; PyTorch's form before 1.6 has to be read whole."""
+    return file.suffix == ".safetensors" or zipfile.is_zipfile(file)
+
+
+def _reason(file: Path, error: Exception) -> str:
+    with file.open("rb") as opened:
+        start = opened.read(64).lstrip()
+    for beginning, reason in IMPOSTORS.items():
+        if start.startswith(beginning):
+            return reason
+    return " ".join(str(error).split())[:160]
 
 
 def _tensors_of(content: Any, path: str | Path) -> Tensors:

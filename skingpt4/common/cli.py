@@ -1,13 +1,26 @@
-"""What the scripts share: upstream's two arguments, and errors shown as one sentence."""
+"""What the scripts share: upstream's two arguments, ``--check``, errors shown as one sentence."""
 
 import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn, Protocol
 
 from skingpt4.common.errors import UserError
 from skingpt4.common.registry import UnknownNameError
 
+CHECK_FAILED_EXIT = 1
 USER_ERROR_EXIT = 2
+
+
+class CheckReport(Protocol):
+    """What ``--check`` found."""
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether the run can start."""
+
+    def table(self) -> str:
+        """Return all findings as text."""
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
@@ -18,6 +31,21 @@ def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = 
     parser.add_argument(
         "--options", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of the YAML"
     )
+
+
+def add_check_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--check``; a script that gets it ends with :func:`finish_check`."""
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="only tell what is missing, what does not fit and the memory needed; takes seconds",
+    )
+
+
+def finish_check(report: CheckReport) -> NoReturn:
+    """Write the findings to standard output and end: exit code 0 if the run can start, else 1."""
+    sys.stdout.write(report.table() + "\n")
+    sys.exit(0 if report.ok else CHECK_FAILED_EXIT)
 
 
 def run_script(main: Callable[[], None]) -> None:

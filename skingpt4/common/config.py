@@ -19,6 +19,15 @@ PROJECT_ROOT = PACKAGE_ROOT.parent
 DEFAULTS = PACKAGE_ROOT / "configs"
 MODEL_PATHS = ("vit_weights", "q_former_model", "llm_model", "ckpt", "prompt_path")
 ARCH_ALIASES = {"mini_gpt4": "minigpt4"}
+# MiniGPT-4's first release named its model type otherwise.
+MODEL_TYPE_ALIASES = {("minigpt4", "pretrain_vicuna"): "pretrain_vicuna0"}
+
+CHOICES = {
+    "vit_precision": ("fp16", "bf16", "fp32", "auto"),
+    "llm_dtype": ("fp16", "bf16", "fp32", "auto"),
+    "quantization": ("", "int8", "nf4"),
+    "device_map": ("", "auto"),
+}
 
 Tree = dict[str, Any]
 
@@ -66,6 +75,8 @@ class Config:
 
 def locate(path: str) -> str:
     """Return a relative path's place: the working folder, else the project's root, else as is."""
+    if path.startswith("~"):
+        return str(Path(path).expanduser())
     if not path or Path(path).exists():
         return path
     in_project = PROJECT_ROOT / path
@@ -92,9 +103,11 @@ def _read_yaml(path: Path) -> Tree:
 
 def _parse_options(options: Sequence[str]) -> Tree:
     for option in options:
-        if "=" not in option.strip("="):
+        if option.find("=") < 1:
             raise ConfigError(f"--options '{option}' is not of the form key.subkey=value.")
-    return cast(Tree, OmegaConf.to_container(OmegaConf.from_dotlist(list(options))))
+    # A shell drops the quotes of an empty value; without them it would mean null.
+    written = [f"{option}''" if option.endswith("=") else option for option in options]
+    return cast(Tree, OmegaConf.to_container(OmegaConf.from_dotlist(written)))
 
 
 def _modernise(tree: Tree) -> Tree:
@@ -105,6 +118,9 @@ def _modernise(tree: Tree) -> Tree:
             model["llm_model"] = model.pop("llama_model")
         if model.get("arch") in ARCH_ALIASES:
             model["arch"] = ARCH_ALIASES[model["arch"]]
+        kind = (model.get("arch"), model.get("model_type"))
+        if kind in MODEL_TYPE_ALIASES:
+            model["model_type"] = MODEL_TYPE_ALIASES[kind]
     return tree
 
 
@@ -214,9 +230,10 @@ def _check_values(config: Config, source: str) -> None:
         (run.warmup_steps >= 0, f"run.warmup_steps is {run.warmup_steps}, must be ≥ 0"),
         (model.max_txt_len >= 1, f"model.max_txt_len is {model.max_txt_len}, must be ≥ 1"),
         (model.image_size >= 1, f"model.image_size is {model.image_size}, must be ≥ 1"),
-        (
-            model.vit_precision in ("fp16", "bf16", "fp32"),
-            f"model.vit_precision is '{model.vit_precision}', must be fp16, bf16 or fp32",
+        *(
+            (value in allowed, f"model.{name} is '{value}', must be one of: {', '.join(allowed)}")
+            for name, allowed in CHOICES.items()
+            for value in [getattr(model, name)]
         ),
     ]
     broken = [phrase for holds, phrase in rules if not holds]

@@ -16,9 +16,18 @@ class ModelConfig:
         model_type: Selects the defaults file.
         vit_model: Row of the vision tower's shape.
         vit_weights: EVA file; ``random`` builds it untrained (ours).
+        has_qformer: False joins patches by four instead, as MiniGPT-4 does on Llama-2.
         qformer: Row of the Q-Former's shape (ours).
         q_former_model: LAVIS file; ``random`` builds it untrained.
-        llm_model: Folder or id of a Hugging Face causal LM; upstream's ``llama_model`` is read too.
+        llm_model: Hugging Face causal LM: folder, id, or ``random:<row>`` for an untrained one;
+            upstream's ``llama_model`` is read too.
+        vit_precision: ``fp16``, ``bf16``, ``fp32``, or ``auto`` for what suits the device; on a
+            CPU upstream's ``fp16`` means ``auto``.
+        llm_dtype: The same choice for the LLM (ours).
+        quantization: ``int8`` or ``nf4`` for the LLM on a GPU; empty for none (ours).
+        low_resource: Upstream's name for ``quantization: int8``.
+        device_map: ``auto`` spreads the LLM over all GPUs; empty keeps it on one (ours).
+        allow_untrained: Start without the projection's checkpoint (ours).
         freeze_llm: Keep the LLM as it is (ours; upstream always does).
         ckpt: Checkpoint laid over the parts, with ``llama_proj`` at least.
         prompt_style: Row of the conversation's written form (ours).
@@ -26,8 +35,7 @@ class ModelConfig:
         max_txt_len: Longest answer in tokens, end symbol included.
         notice: Sentence shown wherever the model speaks (ours).
 
-    Read from upstream's files and without effect so far: ``vit_precision``, ``low_resource``,
-    ``has_qformer``, ``prompt``.
+    Read from upstream's files and without effect so far: ``prompt``.
     """
 
     arch: str = "skin_gpt4"
@@ -45,9 +53,13 @@ class ModelConfig:
     freeze_qformer: bool = True
     num_query_token: int = 32
     llm_model: str = ""
+    llm_dtype: str = "auto"
+    quantization: str = ""
+    device_map: str = ""
     freeze_llm: bool = True
     low_resource: bool = False
     ckpt: str = ""
+    allow_untrained: bool = False
     prompt: str = ""
     prompt_style: str = "skingpt4"
     prompt_path: str = ""

@@ -14,11 +14,12 @@ from torch import Tensor
 from transformers import StoppingCriteriaList
 
 from skingpt4.common.config import Config
-from skingpt4.common.errors import ChatError, PhotoError
+from skingpt4.common.errors import ChatError, ConfigError, PhotoError
 from skingpt4.common.registry import registry
 from skingpt4.conversation.conversation import MARKERS, Conversation, plain_text
 from skingpt4.conversation.engines import Decoding, Engine, PromptSegment, TransformersEngine
 from skingpt4.models import SkinGPT4
+from skingpt4.models.placement import best_device
 from skingpt4.processors import build_processor
 from skingpt4.processors.photo import open_photo
 from skingpt4.prompts import IMAGE_PLACEHOLDER
@@ -74,7 +75,7 @@ class Chat:
             image: Anything that ``open_photo`` opens, or a processed tensor ``[3, H, W]`` or
                 ``[1, 3, H, W]``.
             conv: Gets the photo's slot.
-            img_list: Gets the photo's embeddings ``[1, 32, D]``.
+            img_list: Gets the photo's embeddings ``[1, image_tokens, D]``.
 
         Returns:
             ``"Received."``, as upstream.
@@ -273,21 +274,49 @@ def load_chat(
         device: Where the model runs; by default the first GPU, else the CPU.
 
     Raises:
+        ConfigError: If a part is untrained and ``model.allow_untrained`` is not set, or photos
+            would have another size than the vision tower takes.
         UserError: If the configuration or a weight file is not usable.
     """
     config = Config.load(cfg_path, options)
-    place = torch.device(device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
-    model = registry.get_model_class(config.model.arch).from_config(config.model)
-    return Chat(model.to(place).eval(), _vis_processor(config), place)
+    if not config.model.ckpt:
+        _refuse_untrained(config, ["projection"])
+    processor = _vis_processor(config)
+    place = torch.device(device or best_device())
+    model = registry.get_model_class(config.model.arch).from_config(config.model, place)
+    _refuse_untrained(config, model.untrained)
+    return Chat(model.eval(), processor, place)
+
+
+def _refuse_untrained(config: Config, parts: Sequence[str]) -> None:
+    if parts and not config.model.allow_untrained:
+        raise ConfigError(
+            f"The {' and the '.join(parts)} would be untrained and every answer nonsense; name the "
+            "weights (model.ckpt holds the projection), or start all the same with "
+            "--allow-untrained (model.allow_untrained=True)."
+        )
 
 
 def _vis_processor(config: Config) -> VisProcessor:
-    """Build the processor that a data set names (upstream's place) or section ``preprocess``."""
+    """Build the processor that a data set names (upstream's place) or section ``preprocess``.
+
+    Raises:
+        ConfigError: If it makes photos of another size than the model takes.
+    """
     named = [dataset.vis_processor.get("train") for dataset in config.datasets.values()]
     usable = [cfg for cfg in named if cfg and cfg.get("name") != TRAINING_PROCESSOR]
     chosen = usable[0] if usable else config.preprocess.vis_processor.get("eval")
     defaults = {"name": CHAT_PROCESSOR, "image_size": config.model.image_size}
-    return build_processor({**defaults, **(chosen or {})})  # type: ignore[return-value]
+    settings = {**defaults, **(chosen or {})}
+    processor = build_processor(settings)
+    wanted = config.model.image_size
+    made = getattr(processor, "image_size", wanted)
+    if made != wanted:
+        raise ConfigError(
+            f"The photo processor '{settings['name']}' has image_size {made}, but "
+            f"model.image_size is {wanted}; set both to the size of the vision tower's training."
+        )
+    return processor  # type: ignore[return-value]
 
 
 def _segments(conv: Conversation, img_list: Sequence[Tensor]) -> list[PromptSegment]:

@@ -1,22 +1,57 @@
-"""SkinGPT-4: a vision tower, a Q-Former, one linear projection, a language model."""
+"""SkinGPT-4: a vision tower, a Q-Former, one linear projection, a language model.
+
+With ``has_qformer: False`` patches joined by four take the Q-Former's place.
+"""
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
+from timm.models.eva import Eva
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Blip2QFormerModel, PreTrainedModel, PreTrainedTokenizerBase
 
-from skingpt4.common.errors import DatasetError
+from skingpt4.common.errors import DatasetError, WeightsError
 from skingpt4.common.registry import registry
 from skingpt4.common.schema import ModelConfig
 from skingpt4.models.batching import DialogueEncoder, EncodedBatch
-from skingpt4.models.llm import context_length, load_llm, load_tokenizer
+from skingpt4.models.joining import PATCHES_A_TOKEN, join_patches, joined_tokens
+from skingpt4.models.llm import (
+    build_meta_llm,
+    context_length,
+    is_random,
+    load_llm,
+    load_tokenizer,
+)
+from skingpt4.models.placement import choose_placement
 from skingpt4.models.qformer import build_qformer, build_query_tokens
-from skingpt4.models.vision import build_ln_vision, build_vision_tower
-from skingpt4.models.weights import load_checkpoint, load_qformer_weights, load_vision_weights
+from skingpt4.models.record import (
+    LlmFacts,
+    check_record,
+    check_width,
+    llm_facts,
+    qformer_values,
+    unverifiable,
+    write_record,
+)
+from skingpt4.models.vision import (
+    Float32LayerNorm,
+    build_ln_vision,
+    build_vision_tower,
+    set_key_bias,
+    set_matrix_dtype,
+)
+from skingpt4.models.weights import (
+    Sources,
+    check_sources,
+    load_sources,
+    open_sources,
+    projection_width,
+)
 from skingpt4.prompts import (
     IMAGE_PLACEHOLDER,
     Segment,
@@ -27,8 +62,15 @@ from skingpt4.prompts import (
 
 logger = logging.getLogger(__name__)
 
-# In place of a weight file: keep the part as it was built, at random.
-RANDOM = "random"
+# What a reader calls the parts.
+PART_NAMES = {
+    "visual_encoder": "vision tower",
+    "ln_vision": "vision norm",
+    "Qformer": "Q-Former",
+    "query_tokens": "query tokens",
+    "llama_proj": "projection",
+    "llm_model": "language model",
+}
 
 Dialogue = Sequence[tuple[str | None, str]]
 
@@ -42,58 +84,162 @@ class SkinGPT4(nn.Module):
         config: The settled ``model`` section.
         llm_model: A causal LM; its width is the projection's output.
         llm_tokenizer: The tokenizer that belongs to it.
+        vit_dtype: Of the vision tower's matrices; all else of the vision side is float32.
+
+    Attributes:
+        untrained: Names of the parts that hold random numbers.
     """
+
+    visual_encoder: Eva
+    ln_vision: Float32LayerNorm
+    Qformer: Blip2QFormerModel
+    query_tokens: nn.Parameter
+    llama_proj: nn.Linear
+    llm_model: PreTrainedModel
 
     def __init__(
         self,
         config: ModelConfig,
         llm_model: PreTrainedModel,
         llm_tokenizer: PreTrainedTokenizerBase,
+        vit_dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.config = config
-        self.visual_encoder = build_vision_tower(
-            config.vit_model, config.image_size, config.drop_path_rate
-        )
-        self.visual_encoder.set_grad_checkpointing(config.use_grad_checkpoint)
-        self.ln_vision = build_ln_vision(self.visual_encoder.embed_dim)
-        self.Qformer = build_qformer(config.qformer, self.visual_encoder.embed_dim)
-        self.query_tokens = build_query_tokens(config.num_query_token, self.Qformer)
+        self.vit_dtype = vit_dtype
         self.llm_model = llm_model
         self.llm_tokenizer = llm_tokenizer
-        embeddings = cast(nn.Embedding, llm_model.get_input_embeddings())
-        self.llama_proj = nn.Linear(self.Qformer.config.hidden_size, embeddings.embedding_dim)
+        for name, build in self._builders().items():
+            setattr(self, name, build())
+        self.untrained = self._drawn(self._builders())
         self.prompt_style = get_prompt_style(
             config.prompt_style, config.prompt_template, config.end_sym
         )
         self.prompts = load_prompts(config.prompt_path) if config.prompt_path else []
         self.encode_dialogues = DialogueEncoder(
-            llm_tokenizer, config.num_query_token, config.max_txt_len, self.end_sym
+            llm_tokenizer, self.image_tokens, config.max_txt_len, self.end_sym
         )
 
     @classmethod
-    def from_config(cls, config: ModelConfig) -> "SkinGPT4":
-        """Build the model, load its weight files and freeze what the config freezes.
+    def skeleton(cls, config: ModelConfig, vit_dtype: torch.dtype = torch.float32) -> "SkinGPT4":
+        """Build the model on the meta device: all shapes, no weights.
+
+        Raises:
+            ConfigError: If the section contradicts itself.
+            WeightsError: If the language model's configuration or tokenizer cannot be read.
+        """
+        tokenizer = load_tokenizer(config.llm_model)
+        llm = build_meta_llm(config.llm_model)
+        with torch.device("meta"):
+            model = cls(config, llm, tokenizer, vit_dtype)
+        model.freeze()
+        return model
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, device: str | torch.device = "cpu") -> "SkinGPT4":
+        """Build the model on a device, fill it and freeze what the config freezes.
+
+        Every file is compared with the model's skeleton before the first weight is read. What no
+        file fills is drawn at random.
 
         Raises:
             ConfigError: If the section contradicts itself.
             WeightsError: If a file is missing, damaged or does not fit.
         """
-        tokenizer = load_tokenizer(config.llm_model)
-        model = cls(config, load_llm(config.llm_model, config.freeze_llm), tokenizer)
-        if config.vit_weights != RANDOM:
-            load_vision_weights(model.visual_encoder, config.vit_weights)
-        if config.q_former_model != RANDOM:
-            load_qformer_weights(model, config.q_former_model)
-        if config.ckpt:
-            load_checkpoint(model, config.ckpt)
+        placement = choose_placement(config, device)
+        model = cls.skeleton(config, placement.vit_dtype)
+        sources = open_sources(config)
+        model.check(sources)
+        model.llm_model = load_llm(config.llm_model, placement, config.freeze_llm)
+        load_sources(model, sources, placement.device)
+        model._complete(placement.device)
+        model._check_record(sources)
         model.freeze()
+        model._log_parts()
         return model
+
+    def check(self, sources: Sources) -> None:
+        """Compare the weight files with the model; reads no tensor.
+
+        Raises:
+            WeightsError: If the checkpoint belongs to other parts, or a file does not fit.
+        """
+        self._check_record(sources)
+        check_sources(self, sources)
+
+    def _check_record(self, sources: Sources) -> None:
+        """Refuse a checkpoint of another language model, Q-Former or prompt form."""
+        if sources.checkpoint is None:
+            return
+        path, record = sources.checkpoint.path, sources.checkpoint.record
+        facts = self.llm_facts()
+        sentences = check_record(record, self.config, facts, path, self._qformer_values())
+        sentences = sentences or check_width(projection_width(sources.checkpoint), facts, path)
+        if sentences:
+            raise WeightsError(" ".join(sentences))
+        if self.device.type != "meta" and (unknown := unverifiable(record)):
+            logger.info("%s does not say with which %s it was trained", path, ", ".join(unknown))
+
+    def _builders(self) -> dict[str, Callable[[], nn.Module | nn.Parameter]]:
+        """Return how each part of the vision side is made, in the order of making."""
+        config = self.config
+        builders: dict[str, Callable[[], nn.Module | nn.Parameter]] = {
+            "visual_encoder": self._build_tower,
+            "ln_vision": lambda: build_ln_vision(self.visual_encoder.embed_dim),
+        }
+        if config.has_qformer:
+            builders |= {
+                "Qformer": lambda: build_qformer(config.qformer, self.visual_encoder.embed_dim),
+                "query_tokens": lambda: build_query_tokens(config.num_query_token, self.Qformer),
+            }
+        return builders | {"llama_proj": self._build_projection}
+
+    def _build_tower(self) -> Eva:
+        config = self.config
+        tower = build_vision_tower(config.vit_model, config.image_size, config.drop_path_rate)
+        tower.set_grad_checkpointing(config.use_grad_checkpoint)
+        set_matrix_dtype(tower, self.vit_dtype)
+        return tower
+
+    def _build_projection(self) -> nn.Linear:
+        joined_width = PATCHES_A_TOKEN * self.visual_encoder.embed_dim
+        width = self.Qformer.config.hidden_size if self.config.has_qformer else joined_width
+        embeddings = cast(nn.Embedding, self.llm_model.get_input_embeddings())
+        return nn.Linear(width, embeddings.embedding_dim)
+
+    def _drawn(self, names: Iterable[str]) -> list[str]:
+        """Name those of the parts just made that hold random numbers.
+
+        Without a Q-Former the vision norm has no file: it stays as made, as upstream's does.
+        """
+        as_made = () if self.config.has_qformer else ("ln_vision",)
+        return [PART_NAMES[name] for name in names if name not in as_made]
+
+    def _complete(self, device: torch.device) -> None:
+        """Draw at random what no file has filled, and note it; make the tower's buffers."""
+        self.untrained = ["language model"] if is_random(self.config.llm_model) else []
+        state = self.state_dict()
+        for name, build in self._builders().items():
+            own = {k: v for k, v in state.items() if k.split(".")[0] == name}
+            filled = {k: v for k, v in own.items() if not v.is_meta}
+            if len(filled) < len(own):
+                with torch.device(device):
+                    setattr(self, name, build())
+                self.load_state_dict(filled, strict=False, assign=True)
+                self.untrained += self._drawn([name])
+        set_key_bias(self.visual_encoder, device)
 
     @property
     def device(self) -> torch.device:
         """Where the projection, and so the prompt, lives."""
         return self.llama_proj.weight.device
+
+    @property
+    def image_tokens(self) -> int:
+        """How many language model inputs one photo becomes."""
+        if self.config.has_qformer:
+            return self.config.num_query_token
+        return joined_tokens(self.visual_encoder.patch_embed.num_patches)
 
     @property
     def end_sym(self) -> str:
@@ -102,8 +248,11 @@ class SkinGPT4(nn.Module):
 
     @property
     def notice(self) -> str:
-        """Sentence to show wherever the model speaks; empty for none."""
-        return self.config.notice
+        """What to show wherever the model speaks; empty for nothing."""
+        if not self.untrained:
+            return self.config.notice
+        parts = ", ".join(self.untrained)
+        return f"{self.config.notice} Untrained: {parts}. Answers mean nothing.".strip()
 
     @property
     def context_length(self) -> int:
@@ -115,22 +264,27 @@ class SkinGPT4(nn.Module):
         parts: dict[str, nn.Module] = {}
         if self.config.freeze_vit:
             parts |= {"visual_encoder": self.visual_encoder, "ln_vision": self.ln_vision}
-        if self.config.freeze_qformer:
+        if self.config.freeze_qformer and self.config.has_qformer:
             parts["Qformer"] = self.Qformer
         if self.config.freeze_llm:
             parts["llm_model"] = self.llm_model
         return parts
 
     def freeze(self) -> None:
-        """Freeze what the config freezes: no gradients, evaluation mode. Logs what remains."""
+        """Freeze what the config freezes: no gradients, evaluation mode."""
         for part in self.frozen_parts().values():
             part.requires_grad_(False)
-        self.query_tokens.requires_grad_(not self.config.freeze_qformer)
+        if self.config.has_qformer:
+            self.query_tokens.requires_grad_(not self.config.freeze_qformer)
         self.train(self.training)
+
+    def _log_parts(self) -> None:
         trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
         total = sum(p.numel() for p in self.parameters())
         frozen = ", ".join(self.frozen_parts()) or "nothing"
         logger.info("Frozen: %s; trainable: %d of %d parameters", frozen, trainable, total)
+        if self.untrained:
+            logger.warning("Drawn at random: %s", ", ".join(self.untrained))
 
     def train(self, mode: bool = True) -> "SkinGPT4":
         """Switch the trained parts to training mode; frozen parts always stay in evaluation."""
@@ -139,13 +293,50 @@ class SkinGPT4(nn.Module):
             part.eval()
         return self
 
+    def llm_facts(self) -> LlmFacts:
+        """Return what tells the language model from others; random numbers tell nothing."""
+        facts = llm_facts(self.llm_model, self.config.llm_model)
+        drawn = self.config.freeze_llm and PART_NAMES["llm_model"] in self.untrained
+        return replace(facts, embeddings=None) if drawn else facts
+
+    def record(self) -> dict[str, Any]:
+        """Return what a checkpoint of this model must say about the parts it belongs to."""
+        return write_record(self.config, self.llm_facts(), self._qformer_values())
+
+    def _qformer_values(self) -> list[float] | None:
+        """Return what tells the Q-Former from others; ``None`` if it is random and stays so."""
+        config = self.config
+        stays_random = config.freeze_qformer and PART_NAMES["Qformer"] in self.untrained
+        if stays_random or not config.has_qformer:
+            return None
+        last = self.Qformer.config.num_hidden_layers - 1
+        name = f"encoder.layer.{last}.output_query.dense.weight"
+        return qformer_values(self.query_tokens, self.Qformer.get_parameter(name))
+
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """Look up token embeddings: ids ``[...]`` to ``[..., D]``."""
         return cast(Tensor, self.llm_model.get_input_embeddings()(ids.to(self.device)))
 
+    def encode_patches(self, image: Tensor) -> Tensor:
+        """Return the normed patch features ``[B, 1 + N, C]`` of photos ``[B, 3, H, W]``.
+
+        In half precision the matrix products alone are half: the residual stream and all norms
+        are float32, as in upstream.
+        """
+        half = self.vit_dtype != torch.float32
+        precision = torch.autocast(self.device.type, self.vit_dtype) if half else nullcontext()
+        with precision:
+            features = self.visual_encoder(image.to(self.ln_vision.weight))
+        return cast(Tensor, self.ln_vision(features))
+
     def encode_query(self, image: Tensor) -> Tensor:
-        """Return the Q-Former's outputs ``[B, 32, Dq]`` for photos ``[B, 3, H, W]``."""
-        patches = self.ln_vision(self.visual_encoder(image.to(self.query_tokens)))
+        """Return what is projected for photos ``[B, 3, H, W]``: ``[B, image_tokens, Dq]``.
+
+        These are the Q-Former's outputs, or joined patches where there is none.
+        """
+        patches = self.encode_patches(image)
+        if not self.config.has_qformer:
+            return join_patches(patches)
         everywhere = torch.ones(patches.shape[:-1], dtype=torch.long, device=patches.device)
         output = self.Qformer(
             query_embeds=self.query_tokens.expand(len(patches), -1, -1),
@@ -155,7 +346,7 @@ class SkinGPT4(nn.Module):
         return cast(Tensor, output.last_hidden_state)
 
     def encode_img(self, image: Tensor) -> Tensor:
-        """Encode photos ``[B, 3, H, W]`` as LLM inputs ``[B, 32, D]``."""
+        """Encode photos ``[B, 3, H, W]`` as LLM inputs ``[B, image_tokens, D]``."""
         return cast(Tensor, self.llama_proj(self.encode_query(image)))
 
     def forward(self, samples: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """The vision tower: timm's EVA ViT, and the LayerNorm that follows it."""
 
+import math
 from typing import Any, cast
 
 import torch
@@ -31,6 +32,15 @@ class Float32LayerNorm(nn.LayerNorm):
         return out.to(hidden.dtype)
 
 
+class _Tower(Eva):
+    """timm's EVA ViT; on the meta device it is built at once, for there is nothing to draw."""
+
+    def init_weights(self, needs_reset: bool = True) -> None:
+        """Draw the initial weights (on the meta device timm's way takes seconds)."""
+        if not cast(Tensor, self.pos_embed).is_meta:
+            super().init_weights(needs_reset)
+
+
 def build_vision_tower(name: str, image_size: int, drop_path_rate: float = 0.0) -> Eva:
     """Build a randomly initialised tower: image ``[B, 3, H, W]`` to tokens ``[B, 1 + N, C]``.
 
@@ -46,7 +56,7 @@ def build_vision_tower(name: str, image_size: int, drop_path_rate: float = 0.0) 
             f"model.image_size {image_size} is no multiple of the patch size {PATCH_SIZE}; "
             f"use {round(image_size / PATCH_SIZE) * PATCH_SIZE}."
         )
-    return Eva(
+    return _Tower(
         img_size=image_size,
         patch_size=PATCH_SIZE,
         qkv_bias=True,
@@ -64,19 +74,47 @@ def build_ln_vision(width: int) -> Float32LayerNorm:
     return Float32LayerNorm(width, eps=1e-5)
 
 
-def fit_position_embedding(tower: Eva, embedding: Tensor) -> Tensor:
-    """Resize a stored position embedding ``[1, 1 + N, C]`` to the tower's image size.
+def set_matrix_dtype(tower: Eva, dtype: torch.dtype) -> None:
+    """Keep the matrices of linear layers and patches in ``dtype``, everything else in float32.
+
+    As upstream does for half precision: norms, biases, position and class tokens stay exact, and
+    under autocast so does the residual stream.
+    """
+    for layer in tower.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            weight = layer.weight
+            layer.weight = nn.Parameter(weight.to(dtype), requires_grad=weight.requires_grad)
+
+
+def set_key_bias(tower: Eva, device: torch.device) -> None:
+    """Put zeros for the keys' bias, a buffer of timm's that no weight file holds."""
+    biases = {n: b for n, b in tower.named_buffers() if n.endswith(".k_bias")}
+    for name, bias in biases.items():
+        attention = tower.get_submodule(name.removesuffix(".k_bias"))
+        zeros = torch.zeros(bias.shape, device=device)
+        attention.register_buffer("k_bias", zeros, persistent=False)
+
+
+def positions_fit(stored: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Tell whether a position embedding ``[1, 1 + N, C]`` can be resized to another square."""
+    if len(stored) != 3 or (stored[0], stored[2]) != (wanted[0], wanted[2]) or stored[1] < 2:
+        return False
+    return math.isqrt(stored[1] - 1) ** 2 == stored[1] - 1
+
+
+def fit_position_embedding(embedding: Tensor, wanted: torch.Size) -> Tensor:
+    """Resize a stored position embedding ``[1, 1 + N, C]`` to the tower's ``[1, 1 + M, C]``.
 
     Bicubic without antialiasing, as upstream; timm's default differs by up to 2e-2.
     """
-    if embedding.shape == cast(Tensor, tower.pos_embed).shape:
+    if embedding.shape == wanted:
         return embedding
-    with torch.no_grad():
-        resized = resample_abs_pos_embed(
-            embedding.float(),
-            new_size=list(tower.patch_embed.grid_size),
-            num_prefix_tokens=1,
-            interpolation="bicubic",
-            antialias=False,
-        )
+    side = math.isqrt(wanted[1] - 1)
+    resized = resample_abs_pos_embed(
+        embedding.float(),
+        new_size=[side, side],
+        num_prefix_tokens=1,
+        interpolation="bicubic",
+        antialias=False,
+    )
     return cast(Tensor, resized).to(embedding.dtype)

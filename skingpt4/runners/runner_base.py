@@ -21,6 +21,7 @@ from skingpt4.common.logger import append_json_line
 from skingpt4.common.optims import build_optimizer, build_schedule
 from skingpt4.common.registry import registry
 from skingpt4.datasets.loaders import MultiIterLoader, build_loader
+from skingpt4.models import SkinGPT4
 from skingpt4.models.weights import assign
 from skingpt4.tasks.base_task import BaseTask
 
@@ -121,7 +122,9 @@ class RunnerBase:
         """Write the checkpoint and the state that a resumed run needs."""
         if not self.accelerator.is_main_process:
             return
+        model = cast(SkinGPT4, self.accelerator.unwrap_model(self.model))
         record = {
+            **model.record(),
             "config": self.config.to_dict(),
             "epoch": epoch,
             "step": (epoch + 1) * self.iters_per_epoch,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -17,8 +18,10 @@ class BaseTask:
     """Builds the parts that a config names; a task changes what differs."""
 
     def build_model(self, config: Config) -> nn.Module:
-        """Build the registered model of ``model.arch``."""
-        model: nn.Module = registry.get_model_class(config.model.arch).from_config(config.model)
+        """Build the registered model of ``model.arch`` on this process's device."""
+        device = PartialState(cpu=config.run.device == "cpu").device
+        model_class = registry.get_model_class(config.model.arch)
+        model: nn.Module = model_class.from_config(config.model, device)
         return model
 
     def build_datasets(self, config: Config) -> dict[str, dict[str, Dataset[Any]]]:

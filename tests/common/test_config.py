@@ -93,6 +93,41 @@ def test_environment_variables_are_read(write, monkeypatch):
     assert config.run.output_dir == "elsewhere/x"
 
 
+def test_weights_and_data_are_looked_for_where_the_environment_says(monkeypatch, write):
+    path = PROJECT / "eval_configs" / "skingpt4_eval_falcon40b.yaml"
+    assert Config.load(path).model.vit_weights == "weights/eva_vit_g.pth"
+    monkeypatch.setenv("SKINGPT4_WEIGHTS", "elsewhere")
+    monkeypatch.setenv("SKINGPT4_DATA", "far/away")
+    model = Config.load(path).model
+    assert model.vit_weights == "elsewhere/eva_vit_g.pth"
+    assert model.llm_model == "elsewhere/falcon-40b-instruct"
+    assert model.ckpt.startswith("elsewhere/")
+    config = Config.load(write("datasets: {skin_align: {}}\n"))
+    assert config.datasets["skin_align"].build_info.storage == "far/away/skin_align"
+
+
+def test_an_option_can_empty_a_key(write):
+    path = write("model: {ckpt: some.pth}\n")
+    assert Config.load(path, ["model.ckpt="]).model.ckpt == ""
+
+
+def test_the_home_folder_and_remote_names(write, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names = ["model.ckpt=~/my.pth", "model.vit_weights=https://a.org/b.pth", "model.llm_model=a/b"]
+    model = Config.load(write("run: {}\n"), names).model
+    assert model.ckpt == str(tmp_path / "my.pth")
+    assert (model.vit_weights, model.llm_model) == ("https://a.org/b.pth", "a/b")
+
+
+def test_minigpt4s_first_names_mean_the_present_ones(write):
+    text = "model: {arch: mini_gpt4, model_type: pretrain_vicuna, llama_model: v}\n"
+    model = Config.load(write(text)).model
+    assert (model.arch, model.model_type, model.llm_model) == ("minigpt4", "pretrain_vicuna0", "v")
+    assert Config.load(write("model: {model_type: pretrain_vicuna}\n")).model.arch == "skin_gpt4"
+    model = Config.load(write("model: {arch: minigpt4, model_type: pretrain_llama2}\n")).model
+    assert (model.has_qformer, model.prompt_style) == (False, "llama2")
+
+
 def test_relative_paths_are_found_in_the_project_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert locate("prompts/alignment.txt") == str(PROJECT / "prompts" / "alignment.txt")
@@ -110,7 +145,11 @@ def test_relative_paths_are_found_in_the_project_too(tmp_path, monkeypatch):
         ("run: {max_epoch: many}\n", r"run.max_epoch.*'many'.*Integer"),
         ("run: {max_epoch: 0, init_lr: 0}\n", r"max_epoch is 0.*; run.init_lr is 0.0"),
         ("run: {min_lr: 1, init_lr: 0.1}\n", r"run.min_lr 1.0 is above run.init_lr 0.1"),
-        ("model: {vit_precision: int8}\n", r"'int8', must be fp16, bf16 or fp32"),
+        ("model: {vit_precision: int8}\n", r"'int8', must be one of: fp16, bf16, fp32, auto"),
+        (
+            "model: {quantization: nf8, device_map: all, llm_dtype: half}\n",
+            r"llm_dtype is 'half'.*quantization is 'nf8'.*int8, nf4; model.device_map is 'all'",
+        ),
         ("model: {model_type: none_such}\n", r"'none_such' of arch 'skin_gpt4'.*skin_gpt4/tiny"),
         ("datasets: {x: {build_info: {path: y}}}\n", r"datasets.x.build_info.path"),
         ("run: {output_dir: '${oc.env:UNSET_VARIABLE}'}\n", r"UNSET_VARIABLE"),
@@ -131,6 +170,8 @@ def test_bad_files_and_options(write, tmp_path):
         Config.load(tmp_path / "absent.yaml")
     with pytest.raises(ConfigError, match=r"'run.seed' is not of the form"):
         Config.load(write("run: {}\n"), ["run.seed"])
+    with pytest.raises(ConfigError, match=r"'=1' is not of the form"):
+        Config.load(write("run: {}\n"), ["=1"])
     with pytest.raises(ConfigError, match=r"In --options: unknown key 'run.sed'"):
         Config.load(write("run: {}\n"), ["run.sed=1"])
 

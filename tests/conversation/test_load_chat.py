@@ -7,6 +7,7 @@ from PIL import Image
 
 from skingpt4.common.errors import ConfigError, UserError
 from skingpt4.conversation import load_chat
+from skingpt4.models import SkinGPT4
 from skingpt4.processors.blip_processors import Blip2ImageEvalProcessor
 
 SECTION_DATASETS = """
@@ -34,7 +35,8 @@ def write_config(llm_folder, tmp_path):
         path.write_text(
             "model:\n  arch: skin_gpt4\n  image_size: 56\n  vit_model: eva_tiny\n"
             "  vit_weights: random\n  qformer: tiny\n  q_former_model: random\n"
-            f"  llm_model: {llm_folder}\n  prompt_style: skingpt4\n{more}",
+            f"  llm_model: {llm_folder}\n  prompt_style: skingpt4\n"
+            f"  allow_untrained: True\n{more}",
             encoding="utf-8",
         )
         return path
@@ -81,9 +83,23 @@ def test_without_a_named_processor_the_models_size_counts(write_config):
     assert load_chat(write_config(), device="cpu").vis_processor.image_size == 56
 
 
+def test_photos_of_another_size_than_the_towers_are_refused_before_loading(
+    write_config, monkeypatch
+):
+    def refuse(*args, **kwargs):
+        raise AssertionError("weights were loaded")
+
+    path = write_config(SECTION_DATASETS.format(name="blip2_image_eval"))
+    monkeypatch.setattr(SkinGPT4, "from_config", refuse)
+    with pytest.raises(ConfigError, match=r"has image_size 56, but model.image_size is 112"):
+        load_chat(path, ["model.image_size=112"], device="cpu")
+    with pytest.raises(AssertionError):
+        load_chat(path, device="cpu")
+
+
 def test_options_reach_the_model(write_config):
     chat = load_chat(write_config(), ["model.notice=drawn images only"], device="cpu")
-    assert chat.model.notice == "drawn images only"
+    assert chat.model.notice.startswith("drawn images only ")
 
 
 def test_what_a_user_gets_wrong_is_a_user_error(write_config, tmp_path):
@@ -91,3 +107,20 @@ def test_what_a_user_gets_wrong_is_a_user_error(write_config, tmp_path):
         load_chat(tmp_path / "missing.yaml")
     with pytest.raises(UserError, match="llm_model"):
         load_chat(write_config(), ["model.llm_model=/no/such/folder"], device="cpu")
+
+
+def test_an_untrained_model_starts_only_when_told_and_says_so(write_config):
+    with pytest.raises(ConfigError, match=r"The projection would be untrained .*--allow-untrained"):
+        load_chat(write_config(), ["model.allow_untrained=False"], device="cpu")
+    notice = load_chat(write_config(), device="cpu").model.notice
+    assert notice.startswith("Untrained: vision tower, vision norm, Q-Former, query tokens, proj")
+
+
+def test_a_checkpoint_does_not_excuse_other_untrained_parts(write_config, tmp_path):
+    path = tmp_path / "projection.pth"
+    torch.save(
+        {"llama_proj.weight": torch.zeros(32, 160), "llama_proj.bias": torch.zeros(32)}, path
+    )
+    options = [f"model.ckpt={path}", "model.allow_untrained=False"]
+    with pytest.raises(ConfigError, match=r"The vision tower and the vision norm and the Q-Former"):
+        load_chat(write_config(), options, device="cpu")

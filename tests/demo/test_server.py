@@ -65,9 +65,9 @@ def test_script_passes_its_arguments_on(demo, monkeypatch):
     monkeypatch.setattr(demo, "serve", lambda chat, address: seen.append(address))
     command = "demo.py --cfg-path a.yaml --port 8000 --auth anna:secret --options a.b=c d=1"
     monkeypatch.setattr(sys, "argv", command.split())
-    monkeypatch.setattr(demo.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(demo, "best_device", lambda gpu_id: f"cuda:{gpu_id}")
     demo.main()
-    assert seen[0] == ("a.yaml", ["a.b=c", "d=1"], "cpu")
+    assert seen[0] == ("a.yaml", ["a.b=c", "d=1"], "cuda:0")
     assert seen[1] == Address(port=8000, login=("anna", "secret"))
 
 

@@ -1,5 +1,6 @@
 """The README's commands, word for word; long ones cut short by further options."""
 
+import os
 import re
 import runpy
 import shlex
@@ -22,10 +23,11 @@ COMMANDS = [
     if line.split("#")[0].strip()
 ]
 PIPELINE = [line for line in COMMANDS if line.startswith("python") and "demo.py" not in line]
-DEMOS = [line for line in COMMANDS if line.startswith("python demo.py")]
+CHECKS = [line for line in COMMANDS if line.startswith("python") and "--check" in line]
+DEMOS = [line for line in COMMANDS if line.startswith("python demo.py") and line not in CHECKS]
 # What makes each script quick; the commands themselves stay as written.
 SHORTER = {
-    "dataset/make_synthetic.py": "--foundation 30 --dialogues 60 --readings 40 --concept 30 "
+    "dataset/make_synthetic.py": "--foundation 30 --questions 60 --dialogues 40 --concept 30 "
     "--diagnosis 30 --cases-per-class 1 --workers 1 --overwrite",
     "train.py": "run.max_epoch=1 run.iters_per_epoch=2 run.num_workers=0 run.warmup_steps=1",
     "benchmarks/tiny_quality.py": "--limit 1",
@@ -74,17 +76,15 @@ def test_steps_one_and_two_save_the_projection_alone(workplace, step):
     assert saved.keys() == {"llama_proj.weight", "llama_proj.bias"}
 
 
+def parts_saved(run):
+    return {name.split(".")[0] for name in read_tensors(run / "checkpoint_last.safetensors")}
+
+
 def test_step_zero_trains_every_part(workplace):
-    saved = read_tensors(workplace / "output" / "tiny" / "stage0" / "checkpoint_last.safetensors")
-    parts = {name.split(".")[0] for name in saved}
-    assert parts == {
-        "visual_encoder",
-        "ln_vision",
-        "Qformer",
-        "query_tokens",
-        "llama_proj",
-        "llm_model",
-    }
+    runs = workplace / "output" / "tiny"
+    assert "llm_model" in parts_saved(runs / "stage0_language")
+    seeing = {"visual_encoder", "ln_vision", "Qformer", "query_tokens", "llama_proj"}
+    assert parts_saved(runs / "stage0") == seeing
 
 
 def test_accelerate_launches_training(workplace):
@@ -106,8 +106,28 @@ def test_make_weights_is_what_the_readme_says():
     )
     planned = dry.stdout.replace(".venv/bin/", "").replace("\\\n", " ")
     for command in PIPELINE:
-        if "my_folder" not in command:
+        if "my_folder" not in command and "export_hf" not in command:
             assert command in planned
+
+
+def test_the_exported_folder_is_whole(workplace):
+    exported = {path.name for path in (workplace / "output" / "hf").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= exported
+
+
+@pytest.mark.parametrize("command", CHECKS)
+def test_checks_say_what_is_missing_without_any_weights(command, tmp_path):
+    environment = {**os.environ, "SKINGPT4_WEIGHTS": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:]],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1, done.stderr[-2000:]
+    assert "MISSING" in done.stdout
+    assert "Not ready" in done.stdout
 
 
 def page_answers(port, process):

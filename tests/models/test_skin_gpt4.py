@@ -76,6 +76,16 @@ def test_a_real_end_token_is_learned(make_model):
     assert (batch.labels[0][padded] == -100).all()
 
 
+@pytest.mark.parametrize("template", ["[INST] {} [/INST] ", "<s>[INST] {} [/INST] "])
+def test_the_begin_token_comes_once_whoever_writes_it(make_model, template):
+    model = make_model(prompt_style="llama2", prompt_template=template)
+    batch = model.encode_dialogues([model.prompt_style.training([("Hello", ANSWER)])])
+    ids = batch.ids[0].tolist()
+    begin = model.llm_tokenizer.bos_token_id
+    assert (ids[0], ids.count(begin)) == (begin, 1)
+    assert len(ids) == len(batch.labels[0]) == len(batch.is_image[0])
+
+
 def test_long_answers_keep_their_end_symbol(make_model):
     encoder = make_model(max_txt_len=12).encode_dialogues
     whole = encoder.tokenizer("word " * 40 + "###", add_special_tokens=False).input_ids

@@ -111,7 +111,7 @@ def test_full_size_tower_has_the_papers_figures():
 def test_positions_are_resized_without_antialiasing(small_shapes):
     stored = torch.randn(1, 1 + 16, 32)
     small = build_vision_tower("test", 28)
-    resized = fit_position_embedding(small, stored)
+    resized = fit_position_embedding(stored, small.pos_embed.shape)
     grid = stored[:, 1:].reshape(1, 4, 4, 32).permute(0, 3, 1, 2)
     expected = functional.interpolate(grid, (2, 2), mode="bicubic", antialias=False)
     torch.testing.assert_close(resized[:, 1:], expected.flatten(2).transpose(1, 2))

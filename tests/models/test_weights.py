@@ -7,7 +7,7 @@ import torch
 
 from skingpt4.common.checkpoint import save_tensors
 from skingpt4.common.errors import WeightsError
-from skingpt4.models.weights import rename_lavis_key, to_lavis_key
+from skingpt4.models.key_maps import to_lavis_key, translate
 
 
 def lavis_tensors(model):
@@ -81,8 +81,8 @@ def test_our_own_form_loads_too(make_model, source, tmp_path):
 
 
 def test_renaming_is_its_own_inverse(source):
-    for name in source.state_dict():
-        assert rename_lavis_key(to_lavis_key(name)) == name
+    names = list(source.state_dict())
+    assert [piece.target for piece in translate(map(to_lavis_key, names)).pieces] == names
 
 
 def damaged(path, change):
@@ -102,7 +102,17 @@ def damaged(path, change):
         (
             "ckpt",
             lambda t: t.update({"llama_proj.weight": torch.ones(64, 16)}),
-            r"1 mis-shaped \(llama_proj.weight 64x16 for 32x16\)",
+            r"a language model 64 wide, but model.llm_model is 'llm\d' \(LlamaForCausalLM, 32 wide",
+        ),
+        (
+            "ckpt",
+            lambda t: t.update({"llama_proj.weight": torch.ones(32, 8)}),
+            r"1 mis-shaped \(llama_proj.weight 32x8 for 32x16\)",
+        ),
+        (
+            "vit_weights",
+            lambda t: t.update(pos_embed=torch.ones(1, 4, 32)),
+            r"1 mis-shaped \(pos_embed 1x4x32 for 1x5x32\)",
         ),
     ],
 )

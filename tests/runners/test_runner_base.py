@@ -80,6 +80,9 @@ def test_training_moves_the_projection_alone_and_lowers_the_loss(make_runner, tm
     record = read_metadata(path)
     assert (record["epoch"], record["step"]) == (7, 24)
     assert record["config"]["run"]["init_lr"] == 1e-2
+    assert record["llm"]["width"] == 32
+    assert record["qformer"]["shape"] == "test"
+    assert record["prompt"]["end_sym"] == "###"
     lines = (tmp_path / "out" / "log.txt").read_text(encoding="utf-8").splitlines()
     losses = [json.loads(line)["train_loss"] for line in lines]
     assert len(losses) == 8

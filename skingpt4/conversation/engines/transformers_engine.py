@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     GenerationConfig,
     LogitsProcessor,
@@ -128,16 +128,21 @@ class TransformersEngine:
 
     @torch.no_grad()
     def _embed(self, segments: Sequence[PromptSegment]) -> Tensor:
-        """Return the prompt's embeddings ``[1, L, D]`` in the language model's type."""
-        ids = self._text_ids(segments)
-        weight = cast(nn.Embedding, self.model.llm_model.get_input_embeddings()).weight
+        """Return the prompt's embeddings ``[1, L, D]``, where and as the LLM embeds its own text.
+
+        Asking the embedding's output, not its weight, is right for a model that is spread over
+        several devices or kept elsewhere until it is used.
+        """
+        texts = {
+            i: self.model.embed_tokens(torch.tensor(ids, dtype=torch.long))
+            for i, ids in self._text_ids(segments).items()
+        }
+        like = next(iter(texts.values()))
         rows = [
-            self.model.embed_tokens(torch.tensor(ids[i], dtype=torch.long, device=weight.device))
-            if isinstance(segment, str)
-            else segment.flatten(end_dim=-2)
+            texts[i] if isinstance(segment, str) else segment.flatten(end_dim=-2).to(like)
             for i, segment in enumerate(segments)
         ]
-        return torch.cat([row.to(weight) for row in rows]).unsqueeze(0)
+        return torch.cat(rows).unsqueeze(0)
 
     def _text_ids(self, segments: Sequence[PromptSegment]) -> dict[int, list[int]]:
         """Tokenise the text segments, each on its own as upstream does, by their place.
