@@ -17,12 +17,15 @@ from urllib.parse import urlsplit
 import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from skingpt4.common.checkpoint import read_tensors
 from tests.conftest import PROJECT
 from tests.e2e import browser as finder
 
-EMBEDDED_LLM = PROJECT / "weights" / "skingpt4-tiny" / "llm"
+EMBEDDED = PROJECT / "weights" / "skingpt4-tiny"
+EMBEDDED_LLM = EMBEDDED / "llm"
 
 ANSWER_MS = 60_000
 READY = "The photo is ready."
@@ -87,7 +90,11 @@ def rambling_server(browser, tmp_path_factory):
     torch.manual_seed(0)
     config = LlamaConfig.from_pretrained(EMBEDDED_LLM, num_hidden_layers=24)
     LlamaForCausalLM(config).save_pretrained(folder)
-    with _served("--options", f"model.llm_model={folder}") as running:
+    # Without its record, which names the language model that the projection was trained with.
+    projection = folder / "projection.safetensors"
+    save_file(read_tensors(EMBEDDED / "skingpt4_tiny.safetensors"), projection)
+    options = (f"model.llm_model={folder}", f"model.ckpt={projection}")
+    with _served("--options", *options) as running:
         yield running
 
 
