@@ -183,6 +183,21 @@ QUESTIONNAIRE: tuple[str, ...] = (
 )
 """The seven items that raters score on a five-point scale (paper, in our words)."""
 
+LIKERT: dict[int, str] = {
+    1: "strongly disagree",
+    2: "disagree",
+    3: "neutral",
+    4: "agree",
+    5: "strongly agree",
+}
+"""The five-point scale (paper); the numbers are ours."""
+
+LAY_ITEMS = (3, 5)
+"""Items that lay users are asked as well (paper)."""
+
+RATER_LEVEL_ITEMS = (6, 7)
+"""Items about the rater's own attitude, not about the answers to a case (our reading)."""
+
 FITZPATRICK_TYPES: tuple[str, ...] = ("I", "II", "III", "IV", "V", "VI")
 
 DISCLAIMER = (

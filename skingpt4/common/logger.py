@@ -11,7 +11,7 @@ def setup_logger(level: int = logging.INFO) -> None:
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
-    for chatty in ("httpx", "matplotlib", "PIL"):
+    for chatty in ("fontTools", "httpx", "matplotlib", "PIL"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -1,0 +1,129 @@
+"""``evaluate.py rate``: the reader study, on a page of this machine or on paper.
+
+python evaluate.py rate                                 serve the page; Ctrl+C ends and exports
+python evaluate.py rate --blind --systems "two-step" "step 1 only"
+python evaluate.py rate --export                        the page's ratings as ratings.csv
+python evaluate.py rate --forms 5 --lay-forms 2         printable forms and tables to fill in
+python evaluate.py rate --import form_1.xlsx form_2.csv
+"""
+
+import csv
+import logging
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from itertools import repeat
+from pathlib import Path
+
+from skingpt4.common.checkpoint import write_atomically
+from skingpt4.evaluation.assignment import Study, is_simulated, pick_systems
+from skingpt4.evaluation.cases import EvalCase, case_list_hash
+from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
+from skingpt4.evaluation.commands.run import RESPONSES_NAME
+from skingpt4.evaluation.commands.score import responses_about
+from skingpt4.evaluation.forms import read_form, write_forms
+from skingpt4.evaluation.rating_store import KINDS, RatingStore
+from skingpt4.evaluation.ratings import RaterKind, Rating, read_ratings, write_ratings
+from skingpt4.evaluation.responses import Responses
+
+logger = logging.getLogger(__name__)
+
+DIAGNOSES = "diagnoses.csv"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    add_common_arguments(parser)
+    parser.add_argument("--responses", type=Path, help="default: responses.jsonl in the output")
+    parser.add_argument("--store", type=Path, help="default: ratings.sqlite in the output")
+    parser.add_argument(
+        "--systems", nargs="+", default=[], metavar="NAME", help="side by side; default: the first"
+    )
+    parser.add_argument("--blind", action="store_true", help="letters in place of systems' names")
+    parser.add_argument("--seed", type=int, default=0, help="settles the order (default 0)")
+    parser.add_argument(
+        "--cases-per-rater", type=int, default=0, metavar="N", help="default: all cases"
+    )
+    parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    paper = parser.add_mutually_exclusive_group()
+    paper.add_argument("--forms", type=int, metavar="N", help="write forms for N dermatologists")
+    paper.add_argument(
+        "--import", dest="filled", nargs="+", type=Path, metavar="FILE", help="read filled forms"
+    )
+    paper.add_argument("--export", action="store_true", help="write the page's ratings, and end")
+    parser.add_argument(
+        "--lay-forms", type=int, default=0, metavar="N", help="with --forms: N more for lay raters"
+    )
+
+
+def main(args: Namespace) -> None:
+    """Serve the page, or export, or write or read forms."""
+    cases = load_cases(args)
+    responses = responses_about(args.responses or args.output / RESPONSES_NAME, cases)
+    study = _study(args, cases, responses)
+    ratings = args.output / "ratings.csv"
+    if args.filled:
+        new = [rating for path in args.filled for rating in read_form(path, study)]
+        _add_ratings(ratings, new, replace=False)
+    elif args.forms is not None:
+        kinds: list[RaterKind] = [*repeat(KINDS[0], args.forms), *repeat(KINDS[1], args.lay_forms)]
+        paths = write_forms(args.output / "forms", study, kinds, cases, responses.rows)
+        logger.info("Wrote %d files to %s", len(paths), args.output / "forms")
+    else:
+        path = args.store or args.output / "ratings.sqlite"
+        store = RatingStore(path, study, case_list_hash(cases))
+        if not args.export:
+            _serve(store, cases, responses, args.port)
+        _export(store, ratings)
+
+
+def _study(args: Namespace, cases: Sequence[EvalCase], responses: Responses) -> Study:
+    known = list(dict.fromkeys(row.system for row in responses.rows))
+    systems = pick_systems(args.systems, known)
+    ids = tuple(case.id for case in cases)
+    return Study(ids, systems, args.seed, args.blind, args.cases_per_rater)
+
+
+def _serve(
+    store: RatingStore, cases: Sequence[EvalCase], responses: Responses, port: int | None
+) -> None:
+    # Gradio takes seconds to import, and only the page needs it.
+    from skingpt4.evaluation.rating_page import build_page, serve_page
+
+    serve_page(build_page(store, cases, responses.rows), port)
+
+
+def _export(store: RatingStore, path: Path) -> None:
+    _add_ratings(path, store.ratings(), replace=True)
+    rows = [("rater", "case", "diagnosis"), *store.diagnoses()]
+    write_atomically(path.with_name(DIAGNOSES), lambda file: _write_rows(file, rows))
+
+
+def _add_ratings(path: Path, new: Sequence[Rating], replace: bool) -> None:
+    """Add ratings to a file; simulated ones in it make way for what humans rated.
+
+    Args:
+        path: The file of ratings, made if it is not there.
+        new: What is added; nothing changes where that is nothing.
+        replace: Whether a rater's new ratings stand for all their old ones. Otherwise old and new
+            must agree where they overlap.
+
+    Raises:
+        RatingError: If two ratings contradict each other; the file stays as it was.
+    """
+    if not new:
+        logger.info("There are no ratings yet; %s stays as it is", path)
+        return
+    raters = {rating.rater for rating in new}
+    old = (
+        [row for row in read_ratings(path) if not is_simulated([row.rater])]
+        if path.exists()
+        else []
+    )
+    kept = {row for row in old if not (replace and row.rater in raters)}
+    write_ratings(path, kept | set(new))
+    logger.info("%d ratings by %d raters added to %s", len(new), len(raters), path)
+
+
+def _write_rows(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)

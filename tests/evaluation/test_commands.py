@@ -1,0 +1,143 @@
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+
+from skingpt4.dermatology import QUESTIONS
+from skingpt4.evaluation.cases import read_cases
+from skingpt4.evaluation.commands import COMMANDS, load_command, run_command
+from skingpt4.evaluation.commands.protocol import fill_in_ratings
+from skingpt4.evaluation.errors import EvaluationError
+from skingpt4.evaluation.responses import read_responses
+from tests.conftest import PROJECT
+
+
+@pytest.fixture
+def answered(drawn_cases, tmp_path):
+    """An output folder with a made-up system that is right about every second case."""
+    answers = tmp_path / "answers.csv"
+    with answers.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("case", "question", "answer"))
+        for number, case in enumerate(read_cases(drawn_cases)):
+            said = case.label if number % 2 else "an unknown disease"
+            writer.writerow((case.id, 1, f"This could be {said}."))
+            writer.writerow((case.id, 2, ", ".join(case.concepts)))
+    shared = ["--cases", str(drawn_cases), "--output", str(tmp_path / "out")]
+    run_command("run", [*shared, "--import", f"made up={answers}", "--only", "made up"])
+    return shared, tmp_path / "out"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there_and_explains_itself(name, capsys):
+    assert load_command(name).main
+    with pytest.raises(SystemExit) as stop:
+        run_command(name, ["--help"])
+    assert stop.value.code == 0
+    assert "--help" in capsys.readouterr().out
+
+
+def test_cases_are_checked_and_leaks_reported(drawn_cases, tmp_path, capsys):
+    folder = drawn_cases.parent / "cases"
+    run_command(
+        "cases",
+        ["--cases", str(drawn_cases), "--output", str(tmp_path), "--training", str(folder)],
+    )
+    printed = capsys.readouterr().out
+    assert "150 cases, as in the paper (15 x 10)" in printed
+    assert "150 the same file" in printed
+    checked = json.loads((tmp_path / "cases_checked.json").read_text(encoding="utf-8"))
+    assert len(checked["images"]) == 150
+    assert checked["is_15_by_10"] is True
+
+
+def test_scores_are_written_with_the_words_behind_them(answered, capsys):
+    shared, output = answered
+    run_command("score", shared)
+    content = json.loads((output / "scores.json").read_text(encoding="utf-8"))
+    own = content["systems"]["made up"]
+    assert (own["hits"], own["n"]) == (75, 150)
+    low, high = own["intervals"]["hits"]
+    # Wilson's interval of 75 of 150, by hand: centre 1/2, half width z sqrt(n/4 + z²/4) / (n + z²).
+    half = 1.959964 * (150 / 4 + 1.959964**2 / 4) ** 0.5 / (150 + 1.959964**2)
+    assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
+    assert own["f1"] > 0.95
+    readings = {row["case"]: row for row in content["readings"]}
+    case = read_cases(shared[1])[1]
+    assert readings[case.id]["top"] == case.disease_class
+    assert readings[case.id]["trace"][0]["words"].lower() in case.label
+    printed = capsys.readouterr().out
+    assert "| skin type | made up |" in printed
+    first = (output / "scores.json").read_bytes()
+    run_command("score", shared)
+    assert (output / "scores.json").read_bytes() == first
+
+
+def test_answers_about_another_case_list_are_refused(answered, tmp_path):
+    _, output = answered
+    other = tmp_path / "other"
+    before = (output / "responses.jsonl").read_bytes()
+    cases = read_cases(answered[0][1])[:1]
+    other.mkdir()
+    (other / "1.jpg").write_bytes(cases[0].image.read_bytes())
+    short = other / "short.csv"
+    short.write_text(f'id,image,class\n1,1.jpg,"{cases[0].disease_class}"\n', encoding="utf-8")
+    for command in (["score"], ["run", "--only", "two-step"]):
+        with pytest.raises(EvaluationError, match="another case list"):
+            run_command(command[0], ["--cases", str(short), "--output", str(output), *command[1:]])
+    assert (output / "responses.jsonl").read_bytes() == before
+    assert not (output / "scores.json").exists()
+
+
+def test_humans_ratings_are_left_alone_and_missing_ones_are_simulated(answered):
+    shared, output = answered
+    cases = read_cases(shared[1])
+    fill_in_ratings(output, cases)
+    made_up = (output / "ratings.csv").read_text(encoding="utf-8")
+    assert "simulated" in made_up
+    (output / "ratings.csv").write_text("as entered\n", encoding="utf-8")
+    fill_in_ratings(output, cases)
+    assert (output / "ratings.csv").read_text(encoding="utf-8") == "as entered\n"
+
+
+def test_one_system_answers_and_repeats_itself(drawn_cases, tmp_path, capsys):
+    shared = ["--cases", str(drawn_cases), "--output", str(tmp_path), "--max-new-tokens", "30"]
+    run_command("run", [*shared, "--only", "step 1 only", "--limit", "2"])
+    rows = read_responses(tmp_path / "responses.jsonl").rows
+    assert [[a.question for a in row.answers] for row in rows] == [list(QUESTIONS)] * 2
+    run_command("consistency", [*shared, "--limit", "2", "--draws", "3"])
+    drawn = read_responses(tmp_path / "consistency.jsonl")
+    assert list(drawn.header["systems"]) == ["two-step (sampled)", "two-step (greedy)"]
+    assert [len(row.answers) for row in drawn.rows] == [3] * 4
+    assert "two-step (greedy) | 2 |" in capsys.readouterr().out
+
+
+def run_script(*arguments):
+    return subprocess.run(
+        [sys.executable, "evaluate.py", *arguments], cwd=PROJECT, capture_output=True, text=True
+    )
+
+
+def test_the_script_lists_its_commands_and_turns_mistakes_into_one_sentence(tmp_path):
+    listing = run_script("--help")
+    assert listing.returncode == 0
+    assert all(name in listing.stdout for name in COMMANDS)
+    missing = run_script("score", "--cases", str(tmp_path / "none.csv"), "--output", str(tmp_path))
+    assert missing.returncode == 2
+    assert missing.stderr.startswith("error: The case list")
+    assert "Traceback" not in missing.stderr
+
+
+def test_the_whole_protocol_runs_and_says_that_nobody_rated(drawn_cases, tmp_path):
+    # One case of each class, of which all four systems answer four.
+    rows = drawn_cases.read_text(encoding="utf-8").splitlines()
+    cases = drawn_cases.with_name("fifteen.csv")
+    cases.write_text("\n".join(rows[:16]) + "\n", encoding="utf-8")
+    run_command("protocol", ["--cases", str(cases), "--output", str(tmp_path), "--limit", "4"])
+    responses = read_responses(tmp_path / "responses.jsonl")
+    assert len(responses.rows) == 4 * 4
+    assert "simulated" in (tmp_path / "report.html").read_text(encoding="utf-8").lower()
+    for name in ("scores.json", "consistency.jsonl", "ratings.csv", "times.csv", "report.pdf"):
+        assert (tmp_path / name).is_file()

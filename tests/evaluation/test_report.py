@@ -1,0 +1,173 @@
+"""The report: what it shows, what it marks, and that the same files give the same bytes."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from skingpt4.common.errors import UserError
+from skingpt4.evaluation.document import Document, Section, Table, Text
+from skingpt4.evaluation.guidelines import GUIDELINES, OUT_OF_REACH, Fact, answer
+from skingpt4.evaluation.ratings import Rating, read_ratings, write_ratings
+from skingpt4.evaluation.report import build_document, write_report
+from skingpt4.evaluation.report_data import MARK, SIMULATED_RATINGS, load_evaluation
+from skingpt4.evaluation.report_html import render_html
+from skingpt4.evaluation.report_pdf import render_pdf
+from skingpt4.evaluation.simulated import COMPARISONS, simulate_ratings, simulate_times
+from skingpt4.evaluation.times import write_times
+from tests.evaluation.small_study import SYSTEMS, make_folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An evaluation folder with simulated ratings and times."""
+    place = tmp_path / "evaluation"
+    cases, responses = make_folder(place)
+    ratings = simulate_ratings(cases, responses.rows, SYSTEMS[:1])
+    write_ratings(place / "ratings.csv", ratings)
+    write_times(place / "times.csv", simulate_times())
+    return place
+
+
+def human_ratings(cases, raters=("Anna", "Ben")):
+    return [
+        Rating(rater, "dermatologist", case.id, SYSTEMS[0], item, 4, 1.5)
+        for rater in raters
+        for case in cases
+        for item in range(1, 8)
+    ]
+
+
+def text_of(path: Path) -> str:
+    return (path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_report_holds_everything_and_fetches_nothing(folder):
+    html, pdf = write_report(folder)
+    page = html.read_text(encoding="utf-8")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    for title in ("Automatic scores", "By skin type", "Reader study", "Response times", "Limits"):
+        assert f">{title}</h2>" in page
+    for number in (1, 2, 3):
+        assert f">Case c{number}</h3>" in page
+    assert page.count("data:image/jpeg") == 3
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page)
+    assert "<script" not in page and "&lt;b&gt;here" in page
+
+
+def test_scores_stand_with_their_counts_and_intervals(folder):
+    write_report(folder)
+    page = text_of(folder)
+    assert "100.00 % (3/3; " in page
+    assert "33.33 % (1/3; " in page
+
+
+def test_readings_name_the_words_behind_them(folder):
+    write_report(folder)
+    assert "Psoriasis and lichen planus (from “psoriasis”)" in text_of(folder)
+
+
+def test_simulated_ratings_are_marked_wherever_they_show(folder):
+    evaluation = load_evaluation(folder)
+    document = build_document(evaluation)
+    assert SIMULATED_RATINGS in document.notices and "A demonstration." in document.notices
+    captions = [
+        block.caption
+        for section in document.sections
+        for block in section.blocks
+        if isinstance(block, Table)
+    ]
+    about_ratings = [c for c in captions if re.search("Ratings|raters", c)]
+    assert len(about_ratings) >= 5
+    assert all(MARK in caption for caption in about_ratings)
+
+
+def test_human_ratings_carry_no_mark(folder):
+    cases = load_evaluation(folder).cases
+    write_ratings(folder / "ratings.csv", human_ratings(cases))
+    (folder / "times.csv").unlink()
+    write_report(folder)
+    assert "SIMULATED" not in text_of(folder)
+
+
+def test_the_same_files_give_the_same_bytes(folder, tmp_path):
+    first = [path.read_bytes() for path in write_report(folder)]
+    ratings = read_ratings(folder / "ratings.csv")
+    write_ratings(tmp_path / "exported.csv", reversed(ratings))
+    write_ratings(folder / "ratings.csv", read_ratings(tmp_path / "exported.csv"))
+    assert [path.read_bytes() for path in write_report(folder)] == first
+
+
+def test_another_rating_gives_another_report(folder):
+    first = write_report(folder)[0].read_bytes()
+    ratings = read_ratings(folder / "ratings.csv")
+    write_ratings(folder / "ratings.csv", ratings[1:])
+    assert write_report(folder)[0].read_bytes() != first
+
+
+def test_a_report_needs_no_ratings(tmp_path):
+    make_folder(tmp_path / "bare")
+    write_report(tmp_path / "bare")
+    page = text_of(tmp_path / "bare")
+    assert "nobody has rated these answers yet" in page
+    assert "No repeated diagnoses were drawn" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [({"case": "c9"}, "case 'c9'"), ({"system": "other"}, "system 'other'")],
+)
+def test_ratings_of_something_else_are_refused(folder, change, sentence):
+    before = write_report(folder)[0].read_bytes()
+    row = {"rater": "Anna", "rater_kind": "dermatologist", "case": "c1", "system": SYSTEMS[0]}
+    write_ratings(folder / "ratings.csv", [Rating(**{**row, "item": 1, "score": 4, **change})])
+    with pytest.raises(UserError, match=sentence):
+        write_report(folder)
+    assert (folder / "report.html").read_bytes() == before
+
+
+def test_answers_to_another_case_list_are_refused(folder, tmp_path):
+    make_folder(tmp_path / "other", count=2)
+    with pytest.raises(UserError, match="another case list"):
+        write_report(folder, tmp_path / "other" / "cases.csv")
+
+
+def test_guidelines_tell_what_a_run_answers():
+    facts = frozenset(Fact) - OUT_OF_REACH
+    items = {(guide.name, item.number): item for guide in GUIDELINES for item in guide.items}
+    assert [len(guide.items) for guide in GUIDELINES][:2] == [25, 27]
+    assert len(items) == sum(len(guide.items) for guide in GUIDELINES)
+    assert answer(items["CLEAR Derm", "8"], facts) == (True, "By skin type")
+    assert not answer(items["CLEAR Derm", "8"], facts - {Fact.SKIN_TYPES})[0]
+    assert not answer(items["DECIDE-AI", "III"], facts)[0]
+    answerable = [item for item in items.values() if item.needs not in OUT_OF_REACH]
+    assert all(item.where for item in answerable)
+
+
+def test_simulated_ratings_do_not_answer_for_humans(folder):
+    assert Fact.RATINGS not in load_evaluation(folder).facts
+    write_ratings(folder / "ratings.csv", human_ratings(load_evaluation(folder).cases, ("Anna",)))
+    facts = load_evaluation(folder).facts
+    assert Fact.RATINGS in facts and Fact.AGREEMENT not in facts
+
+
+def test_simulated_ratings_lean_on_the_answers_and_repeat(folder):
+    evaluation = load_evaluation(folder)
+    both = simulate_ratings(evaluation.cases, evaluation.responses.rows, SYSTEMS)
+    assert both == simulate_ratings(evaluation.cases, evaluation.responses.rows, SYSTEMS)
+    mean = {
+        system: sum(r.score for r in both if r.system == system)
+        / sum(r.system == system for r in both)
+        for system in SYSTEMS
+    }
+    assert mean["two-step"] > mean["step 1 only"] + 0.5
+    assert {r.item for r in both if r.rater_kind == "lay"} == {3, 5}
+    assert len(simulate_times()) == COMPARISONS
+
+
+def test_documents_escape_and_keep_hard_characters():
+    table = Table("α ≥ 0.8", ("a", "b"), (("<i>", "“–”"),), numbers=False)
+    document = Document("T & T", [], [Section("One", [Text("x < y"), table])])
+    page = render_html(document)
+    assert "T &amp; T" in page and "x &lt; y" in page and "&lt;i&gt;" in page
+    assert render_pdf(document) == render_pdf(document)

@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skingpt4.evaluation.cases import CLASS_NAMES, EvalCase
+from skingpt4.evaluation.quality import photo_quality
+from skingpt4.evaluation.responses import Answer, Response
+from skingpt4.evaluation.scoring import f1_interval, score
+from skingpt4.evaluation.vocabulary import MALIGNANT, MELANOCYTIC, PSORIASIS
+
+
+def case(
+    number, disease_class=PSORIASIS, label="psoriasis", concepts=("Plaque", "Scale"), skin="I"
+):
+    return EvalCase(
+        str(number), Path("none.jpg"), disease_class, label, concepts, skin, "", "0" * 64
+    )
+
+
+def answered(number, *texts, system="x", error=""):
+    return Response(str(number), system, [Answer("?", text) for text in texts], error)
+
+
+@pytest.fixture
+def scored():
+    cases = [
+        case(1),
+        case(2, skin="VI"),
+        case(3, MALIGNANT, "basal cell carcinoma", ("Nodule",)),
+        case(4, MELANOCYTIC, "melanoma", ()),
+        case(5, MELANOCYTIC, "melanocytic nevus", ()),
+    ]
+    rows = [
+        answered(1, "psoriasis with plaques", "I observe scale and crust.", "Papules cause it."),
+        answered(2, "I cannot diagnose this."),
+        answered(3, "Eczema; basal cell carcinoma is less likely.", "A nodule."),
+        answered(4, "A harmless melanocytic nevus."),
+        answered(5, error="PhotoError: broken"),
+    ]
+    return score(cases, rows)["x"]
+
+
+def test_hits_and_failures_are_counted_over_all_cases(scored):
+    assert (scored.n, scored.hits, scored.mentioned_hits) == (5, 2, 3)
+    assert (scored.abstained, scored.failed) == (1, 1)
+    assert scored.per_class == {MALIGNANT: (0, 1), MELANOCYTIC: (1, 2), PSORIASIS: (1, 2)}
+    assert scored.per_skin_type == {"I": (2, 4), "VI": (0, 1)}
+
+
+def test_concepts_are_read_from_the_first_two_answers(scored):
+    # Case 1: Plaque and Scale right, Crust wrong. Case 2: two missed. Case 3: one right.
+    assert scored.concept_counts == [(2, 3, 2), (0, 0, 2), (1, 1, 1)]
+    assert (scored.precision, scored.recall) == (3 / 4, 3 / 5)
+    assert scored.f1 == pytest.approx(2 * 3 / (4 + 5))
+
+
+def test_the_confusion_matrix_has_a_row_for_none(scored):
+    table = np.array(scored.confusion)
+    assert table.shape == (16, 15)
+    assert table.sum() == 5
+    psoriasis, melanocytic = CLASS_NAMES.index(PSORIASIS), CLASS_NAMES.index(MELANOCYTIC)
+    assert table[psoriasis, psoriasis] == 1
+    assert table[15, psoriasis] == 1
+    assert (table[melanocytic, melanocytic], table[15, melanocytic]) == (1, 1)
+
+
+def test_a_malignant_disease_is_missed_only_if_none_is_named(scored):
+    # Of the carcinoma (named, second) and the melanoma (called a nevus), the second is missed.
+    assert scored.missed_malignancy == (1, 2)
+
+
+def test_systems_are_scored_apart():
+    rows = [answered(1, "psoriasis", system="b"), answered(1, "acne", system="a")]
+    scores = score([case(1)], rows)
+    assert {name: own.hits for name, own in scores.items()} == {"b": 1, "a": 0}
+    assert list(scores) == ["b", "a"]
+
+
+def test_the_f1_interval_repeats_and_holds_the_estimate():
+    counts = [(2, 3, 2), (0, 0, 2), (1, 1, 1)] * 10
+    low, high = f1_interval(counts)
+    assert (low, high) == f1_interval(counts)
+    assert low < 2 * 3 / (4 + 5) < high
+    assert all(np.isnan(f1_interval([])))
+
+
+def test_photo_quality_in_one_word(tmp_path):
+    rng = np.random.default_rng(0)
+    sharp = rng.integers(60, 200, (256, 256, 3), dtype=np.uint8)
+    photos = {
+        "good": sharp,
+        "small": sharp[:100],
+        "dark": sharp // 10,
+        "bright": 255 - sharp // 20,
+        "blurred": np.full((256, 256, 3), 128, dtype=np.uint8),
+    }
+    for expected, pixels in photos.items():
+        path = tmp_path / f"{expected}.png"
+        Image.fromarray(pixels).save(path)
+        assert photo_quality(path) == expected
+    assert photo_quality(tmp_path / "none.png") == "unreadable"
