@@ -9,17 +9,18 @@ from skingpt4.evaluation.cases import CLASS_NAMES, case_list_hash, class_balance
 from skingpt4.evaluation.document import Block, Picture, Section, Table, Text
 from skingpt4.evaluation.figures import confusion_figure, fig_4c
 from skingpt4.evaluation.guidelines import ACCURACY, METHODS, REPEATED, SKIN
+from skingpt4.evaluation.paired import compare_systems
 from skingpt4.evaluation.pictures import PNG, figure_png
 from skingpt4.evaluation.report_data import Evaluation
 from skingpt4.evaluation.scoring import Count, SystemScore, f1_interval
 from skingpt4.evaluation.statistics import Interval, wilson
-from skingpt4.evaluation.tables import interval_text
+from skingpt4.evaluation.tables import interval_text, paired_table
 
 HOW = (
     "Each case is one conversation: its photo and the paper's four questions, asked in order, "
     "answered by each system on its own. Every share is given with its count k/n and a 95 % "
-    "interval: Wilson's for independent cases, a rater × case bootstrap for ratings, clustered by "
-    "image for repeated diagnoses.",
+    "interval: Wilson's for independent cases, a rater × case bootstrap for ratings (items 6 and 7 "
+    "are about the rater, who is then counted once), clustered by image for repeated diagnoses.",
     "Automatic scores read the free text by a fixed, documented vocabulary with synonyms and "
     "negation. A case is named if its first answer settles on the right class; concepts are read "
     "from the first two answers. A malignant case is missed if the first answer names no malignant "
@@ -105,8 +106,10 @@ def accuracy(evaluation: Evaluation) -> Section:
     head = ("system", "class named", "class mentioned", "malignancy missed", "abstained", "failed")
     rows = tuple(_score_row(name, one) for name, one in scores.items())
     concepts = tuple((name, *_concept_cells(one)) for name, one in scores.items())
+    pairs = compare_systems(evaluation.cases, evaluation.responses.rows)
     blocks: list[Block] = [
         Table("Each system's answers, k/n with 95 % intervals", head, rows),
+        *([paired_table(pairs)] if pairs else []),
         Table("Concepts named", ("system", "precision", "recall", "F1"), concepts),
         _group_table("Class named, by class", {name: s.per_class for name, s in scores.items()}),
         *(_confusion(name, one) for name, one in scores.items()),

@@ -31,7 +31,10 @@ SHORTER = {
     "--diagnosis 30 --cases-per-class 1 --workers 1 --overwrite",
     "train.py": "run.max_epoch=1 run.iters_per_epoch=2 run.num_workers=0 run.warmup_steps=1",
     "benchmarks/tiny_quality.py": "--limit 1",
+    "evaluate.py": "--limit 4",
 }
+# What `make weights ablation` does not do.
+ASIDE = ("my_folder", "export_hf", "evaluate.py")
 
 
 def run_in_process(command, extra=""):
@@ -106,13 +109,18 @@ def test_make_weights_is_what_the_readme_says():
     )
     planned = dry.stdout.replace(".venv/bin/", "").replace("\\\n", " ")
     for command in PIPELINE:
-        if "my_folder" not in command and "export_hf" not in command:
+        if not any(word in command for word in ASIDE):
             assert command in planned
 
 
 def test_the_exported_folder_is_whole(workplace):
     exported = {path.name for path in (workplace / "output" / "hf").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= exported
+
+
+def test_the_protocol_writes_its_report(workplace):
+    report = workplace / "output" / "evaluation" / "report.html"
+    assert "SIMULATED BY A SCRIPT" in report.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", CHECKS)
