@@ -39,6 +39,19 @@ def test_every_command_is_there_and_explains_itself(name, capsys):
     assert "--help" in capsys.readouterr().out
 
 
+def test_run_checks_every_system_without_answering(tmp_path, capsys):
+    missing = f"lost=eval_configs/skingpt4_eval_tiny.yaml,model.ckpt={tmp_path}/lost.safetensors"
+    command = ["--check", "--cpu", "--output", str(tmp_path / "out"), "--system", missing]
+    for only, code in (("two-step", 0), ("lost", 1)):
+        with pytest.raises(SystemExit) as stop:
+            run_command("run", [*command, "--only", only])
+        assert stop.value.code == code
+        assert capsys.readouterr().out.startswith(f"{only}\n")
+    with pytest.raises(EvaluationError, match="'nobody'"):
+        run_command("run", [*command, "--only", "nobody"])
+    assert not (tmp_path / "out").exists()
+
+
 def test_cases_are_checked_and_leaks_reported(drawn_cases, tmp_path, capsys):
     folder = drawn_cases.parent / "cases"
     run_command(

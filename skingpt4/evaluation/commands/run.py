@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
+from skingpt4.common.cli import add_check_argument, finish_check
 from skingpt4.conversation.engines import Decoding
 from skingpt4.evaluation.answerers import Interview
 from skingpt4.evaluation.cases import EvalCase
+from skingpt4.evaluation.check import check_systems
 from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
 from skingpt4.evaluation.foreign import (
     ImportedAnswers,
@@ -45,6 +47,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--server", metavar="NAME=URL", help="add an OpenAI-like server", **many)
     parser.add_argument("--allow-remote", action="store_true", help="servers elsewhere may be used")
     add_decoding_arguments(parser, temperature=0.0)
+    add_check_argument(parser)
 
 
 def add_system_arguments(parser: ArgumentParser) -> None:
@@ -78,6 +81,8 @@ def decoding_of(args: Namespace) -> Decoding:
 def main(args: Namespace) -> None:
     """Answer what is not answered yet."""
     state = join_processes(args.cpu)
+    if args.check:
+        finish_check(check_systems(choose_named(_systems(args), args.only), state.device))
     with state.main_process_first():
         cases = load_cases(args)
     contenders = choose_named(list(_contenders(args, cases, state.device)), args.only)
@@ -89,11 +94,16 @@ def main(args: Namespace) -> None:
         sys.stdout.write(f"{len(rows)} conversations ({failed} failed): {path}\n")
 
 
+def _systems(args: Namespace) -> list[System]:
+    """Return our own models that take part."""
+    return [*BUILTIN_SYSTEMS, *map(parse_system, args.system)]
+
+
 def _contenders(
     args: Namespace, cases: Sequence[EvalCase], device: torch.device
 ) -> Iterator[Contender]:
     """Yield the built-in systems, then the added ones in the order of the options."""
-    for system in (*BUILTIN_SYSTEMS, *map(parse_system, args.system)):
+    for system in _systems(args):
         yield system_contender(system, decoding_of(args), device)
     for text in args.hf:
         yield _folder_contender(*split_pair(text, "--hf", "folder"), args.max_new_tokens, device)
