@@ -72,6 +72,15 @@ def is_hub_id(name: str) -> bool:
     return not (Path(folder).is_dir() or (PROJECT_ROOT / folder).is_dir())
 
 
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's bytes, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 class _WebHandler(PathHandler):
     """Serves http(s) addresses from our cache (iopath's own handler cannot resume)."""
 
@@ -155,11 +164,7 @@ def _append(address: str, part: Path) -> bool:
 
 
 def _verify(file: Path, checksum: str, address: str) -> None:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while chunk := content.read(_CHUNK):
-            digest.update(chunk)
-    found = digest.hexdigest()
+    found = sha256_of(file)
     if found != checksum.lower():
         file.unlink()
         raise WeightsError(

@@ -26,7 +26,7 @@ from skingpt4.conversation.chat import Chat, Photo
 from skingpt4.conversation.conversation import Conversation
 from skingpt4.conversation.engines import Decoding, PromptSegment, TransformersEngine
 from skingpt4.conversation.engines.base import TextCutter
-from skingpt4.conversation.engines.transformers_engine import _sampling, _TextStop
+from skingpt4.conversation.engines.transformers_engine import TextStop, sampling
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class BatchEngine(TransformersEngine):
             )
         embeds, mask = _pad_left([self._embed(segments)[0] for segments in prompts])
         settings = self._generation_config(decoding)
-        watch = _RowWatch(_TextStop(self.tokenizer, stops), settings.eos_token_id, len(prompts))
+        watch = _RowWatch(TextStop(self.tokenizer, stops), settings.eos_token_id, len(prompts))
         chains = [
-            _sampling(replace(decoding, seed=seed), embeds.device)
+            sampling(replace(decoding, seed=seed), embeds.device)
             for seed in seeds or [None] * len(prompts)
         ]
         ids = cast(Any, self.model.llm_model).generate(
@@ -175,7 +175,7 @@ class _RowWatch(StoppingCriteria):
         seconds: When each step was done, counted from the start.
     """
 
-    def __init__(self, text_stop: _TextStop, end_ids: int | list[int], rows: int) -> None:
+    def __init__(self, text_stop: TextStop, end_ids: int | list[int], rows: int) -> None:
         self.text_stop = text_stop
         self.end_ids = torch.tensor([end_ids]).flatten()
         self.lengths: list[int | None] = [None] * rows

@@ -10,25 +10,8 @@ from pathlib import Path
 
 from skingpt4.common.errors import ConfigError, PhotoError
 
-SWITCHES = {
-    "DO_NOT_TRACK": "1",
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "GRADIO_RUN_HISTORY": "False",
-    "HF_HUB_DISABLE_TELEMETRY": "True",
-}
-"""Environment of a process that reports to nobody; not the user's to override."""
-
 UPLOADS_VARIABLE = "GRADIO_TEMP_DIR"
 """Names the folder in which Gradio puts what visitors send."""
-
-HEARTBEAT_SECONDS = "2"
-"""How soon a closed tab is noticed; Gradio's own pace is 15 seconds."""
-
-
-def set_switches() -> None:
-    """Turn off telemetry and browser history for this process; call before Gradio is imported."""
-    os.environ.update(SWITCHES)
-    os.environ.setdefault("GRADIO_HEARTBEAT_INTERVAL", HEARTBEAT_SECONDS)
 
 
 @contextmanager

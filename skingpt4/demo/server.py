@@ -10,8 +10,10 @@ from types import FrameType
 import gradio as gr
 
 from skingpt4.common.errors import ConfigError
+from skingpt4.common.page import LAUNCH
+from skingpt4.common.theme import THEME
 from skingpt4.conversation.chat import Chat
-from skingpt4.demo.app import STYLE_PATH, THEME, build_app
+from skingpt4.demo.app import STYLE_PATH, build_app
 from skingpt4.demo.privacy import check_host, private_folder
 
 logger = logging.getLogger(__name__)
@@ -85,15 +87,7 @@ def _launch(app: gr.Blocks, address: Address) -> None:
         css_paths=[STYLE_PATH],
         max_file_size=MAX_UPLOAD,
         state_session_capacity=SESSIONS_KEPT,
-        footer_links=[],
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        inbrowser=False,
-        quiet=True,
-        prevent_thread_lock=True,
+        **LAUNCH,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from skingpt4.common.checkpoint import write_atomically
+from skingpt4.common.sources import sha256_of
 from skingpt4.dermatology import CLASSES, CONCEPTS, FITZPATRICK_TYPES
 from skingpt4.evaluation.errors import EvaluationError
 from skingpt4.synthetic.render import jpeg_bytes
@@ -140,15 +141,6 @@ def _check(place: str, what: str, value: str) -> None:
             f"{place} has the unknown {what} '{value}'; the nearest of the {len(allowed)} is "
             f"'{near[0]}'."
         )
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def case_list_hash(cases: Sequence[EvalCase]) -> str:

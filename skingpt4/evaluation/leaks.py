@@ -17,7 +17,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from skingpt4.common.errors import PhotoError
-from skingpt4.evaluation.cases import EvalCase, sha256_of
+from skingpt4.common.sources import sha256_of
+from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.errors import EvaluationError
 from skingpt4.processors.photo import open_photo
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from skingpt4.common.page import LAUNCH
+from skingpt4.common.theme import THEME
 from skingpt4.dermatology import LIKERT, QUESTIONNAIRE
 from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.errors import EvaluationError
@@ -18,14 +20,6 @@ logger = logging.getLogger(__name__)
 
 TITLE = "SkinGPT-4: reader study"
 TEMPLATES = Path(__file__).parent / "templates"
-THEME = gr.themes.Default(
-    primary_hue="teal", neutral_hue="slate", font=["system-ui", "Segoe UI", "sans-serif"]
-).set(  # Gradio's own shades are too pale to read easily (WCAG AA asks for a contrast of 4.5)
-    block_label_text_color="*neutral_700",
-    block_title_text_color="*neutral_800",
-    button_primary_background_fill="*primary_700",
-    button_primary_background_fill_hover="*primary_800",
-)
 HOST = "127.0.0.1"
 SCALE = [(words.capitalize(), score) for score, words in LIKERT.items()]
 FOCUS = """() => {{
@@ -74,13 +68,8 @@ def serve_page(app: gr.Blocks, port: int | None) -> None:
             theme=THEME,
             css_paths=[TEMPLATES / "rating.css"],
             js=(TEMPLATES / "rating.js").read_text(encoding="utf-8"),
-            footer_links=[],
             share=False,
-            run_history=False,
-            enable_monitoring=False,
-            ssr_mode=False,
-            quiet=True,
-            prevent_thread_lock=True,
+            **LAUNCH,
         )
     except OSError:
         raise EvaluationError(f"--port {port} is in use on this machine; choose another.") from None

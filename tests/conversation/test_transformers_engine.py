@@ -6,7 +6,7 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from skingpt4.conversation.engines import Decoding, TransformersEngine
-from skingpt4.conversation.engines.transformers_engine import _GumbelNoise, _TextStop
+from skingpt4.conversation.engines.transformers_engine import TextStop, _GumbelNoise
 
 
 def run(engine, segments, stops=(), cancel=None, **decoding):
@@ -164,8 +164,8 @@ def test_rows_stop_one_by_one(tokenizer):
     rows = [tokenizer(t, add_special_tokens=False).input_ids for t in ("a plaque", "a plaque###")]
     width = max(map(len, rows))
     ids = torch.tensor([[tokenizer.unk_token_id] * (width - len(row)) + row for row in rows])
-    assert _TextStop(tokenizer, ["###"])(ids, None).tolist() == [False, True]
-    assert _TextStop(tokenizer, [])(ids, None).tolist() == [False, False]
+    assert TextStop(tokenizer, ["###"])(ids, None).tolist() == [False, True]
+    assert TextStop(tokenizer, [])(ids, None).tolist() == [False, False]
 
 
 def test_a_beam_that_reaches_the_stop_ends_there(engine, model, prompt):

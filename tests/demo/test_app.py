@@ -2,8 +2,9 @@
 
 import pytest
 
+from skingpt4.common.theme import THEME
 from skingpt4.demo import app as app_module
-from skingpt4.demo.app import QUESTION_LABELS, STYLE_PATH, THEME, build_app
+from skingpt4.demo.app import QUESTION_LABELS, STYLE_PATH, build_app
 from skingpt4.dermatology import DISCLAIMER, QUESTIONS
 
 

@@ -4,7 +4,8 @@ import json
 import pytest
 from PIL import Image
 
-from skingpt4.evaluation.cases import read_cases, sha256_of
+from skingpt4.common.sources import sha256_of
+from skingpt4.evaluation.cases import read_cases
 from skingpt4.evaluation.errors import EvaluationError
 from skingpt4.evaluation.leaks import NEAR_BITS, Fingerprint, dhash, find_leaks, read_training
 

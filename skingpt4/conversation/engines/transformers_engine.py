@@ -93,12 +93,12 @@ class TransformersEngine:
         tokens: SimpleQueue[list[int] | None],
     ) -> list[int]:
         embeds = self._embed(segments)
-        criteria = [*self.stopping_criteria, _EventStop(ends), _TextStop(self.tokenizer, stops)]
+        criteria = [*self.stopping_criteria, _EventStop(ends), TextStop(self.tokenizer, stops)]
         ids = cast(Any, self.model.llm_model).generate(
             inputs_embeds=embeds,
             attention_mask=torch.ones(embeds.shape[:-1], dtype=torch.long, device=embeds.device),
             generation_config=self._generation_config(decoding),
-            logits_processor=_sampling(decoding, embeds.device),
+            logits_processor=sampling(decoding, embeds.device),
             stopping_criteria=StoppingCriteriaList(criteria),
             streamer=_TokenStreamer(tokens) if decoding.num_beams == 1 else None,
         )
@@ -191,7 +191,7 @@ class _EventStop(StoppingCriteria):
         return torch.full((len(input_ids),), stopped, device=input_ids.device)
 
 
-class _TextStop(StoppingCriteria):
+class TextStop(StoppingCriteria):
     """Ends each row whose text has a stop string, whatever tokens it was written with.
 
     Searching the text's end is enough, because a row that had one before has ended.
@@ -203,6 +203,7 @@ class _TextStop(StoppingCriteria):
         self.length = TOKENS_PER_CHARACTER * (1 + max(map(len, stops), default=0))
 
     def __call__(self, input_ids: Tensor, scores: object, **kwargs: object) -> Tensor:
+        """Tell which rows ``[B]`` end, given all new ids ``[B, L]``."""
         tails = self.tokenizer.batch_decode(
             input_ids[:, -self.length :], clean_up_tokenization_spaces=False
         )
@@ -229,7 +230,7 @@ class _GumbelNoise(LogitsProcessor):
         return scores - noise.clamp(min=torch.finfo(noise.dtype).tiny).log()
 
 
-def _sampling(decoding: Decoding, device: torch.device) -> LogitsProcessorList:
+def sampling(decoding: Decoding, device: torch.device) -> LogitsProcessorList:
     """Return what shapes the scores before one is chosen; nothing when decoding is greedy."""
     chain = LogitsProcessorList()
     if decoding.temperature == 0:

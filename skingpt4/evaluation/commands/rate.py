@@ -15,6 +15,7 @@ from itertools import repeat
 from pathlib import Path
 
 from skingpt4.common.checkpoint import write_atomically
+from skingpt4.common.page import set_switches
 from skingpt4.evaluation.assignment import Study, is_simulated, pick_systems
 from skingpt4.evaluation.cases import EvalCase, case_list_hash
 from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
@@ -86,7 +87,8 @@ def _study(args: Namespace, cases: Sequence[EvalCase], responses: Responses) -> 
 def _serve(
     store: RatingStore, cases: Sequence[EvalCase], responses: Responses, port: int | None
 ) -> None:
-    # Gradio takes seconds to import, and only the page needs it.
+    set_switches()
+    # Gradio takes seconds to import, and only the page needs it; it reads the switches then.
     from skingpt4.evaluation.rating_page import build_page, serve_page
 
     serve_page(build_page(store, cases, responses.rows), port)
