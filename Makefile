@@ -40,7 +40,7 @@ ablation: $(READY)
 	$(BIN)/python weights/export_tiny.py --ckpt $(TINY)/stage1/checkpoint_last.safetensors --projection skingpt4_tiny_step1.safetensors
 	$(BIN)/python train.py --cfg-path train_configs/tiny_ablation_step2_only.yaml
 	$(BIN)/python weights/export_tiny.py --ckpt $(TINY)/step2_only/checkpoint_last.safetensors --projection skingpt4_tiny_step2_only.safetensors
-	$(BIN)/python benchmarks/tiny_quality.py --ablation
+	$(BIN)/python evaluate.py protocol
 
 clean:
 	rm -rf $(VENV) output

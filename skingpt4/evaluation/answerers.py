@@ -1,4 +1,4 @@
-"""SkinGPT-4 as an answerer: the four questions as one conversation, or one question many times."""
+"""SkinGPT-4 as an answerer: the four questions as one conversation, or one question on its own."""
 
 import hashlib
 import time
@@ -55,17 +55,21 @@ class Interview:
         return answers
 
 
-class RepeatedDiagnosis:
-    """Asks the first question of one photo again and again, each time in a new conversation.
+class RepeatedQuestion:
+    """Asks one question about each photo, once or again and again, always in a new conversation.
 
     Args:
         chat: Who answers.
         decoding: How; its seed gives each case and draw one of its own.
         draws: How often.
+        question: By default the first of the four.
     """
 
-    def __init__(self, chat: BatchChat, decoding: Decoding, draws: int) -> None:
+    def __init__(
+        self, chat: BatchChat, decoding: Decoding, draws: int, question: str = QUESTIONS[0]
+    ) -> None:
         self.chat = chat
+        self.question = question
         self.decoding = decoding
         self.draws = draws
 
@@ -76,13 +80,13 @@ class RepeatedDiagnosis:
         conversations = [self.chat.new_conversation() for _ in photos]
         for conversation in conversations:
             conversation.add_photo()
-            self.chat.ask(QUESTIONS[0], conversation)
+            self.chat.ask(self.question, conversation)
         first = self.decoding.seed or 0
         seeds = [seed_for(first, case.id, draw) for case in cases for draw in range(self.draws)]
         said = self.chat.answer_batch(
             conversations, photos, replace(self.decoding, seed=None), seeds
         )
-        answers = [_answer(QUESTIONS[0], answer, 0.0) for answer in said]
+        answers = [_answer(self.question, answer, 0.0) for answer in said]
         starts = range(0, len(answers), self.draws)
         return [answers[start : start + self.draws] for start in starts]
 

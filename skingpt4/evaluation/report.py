@@ -32,7 +32,7 @@ def write_report(folder: Path, case_list: Path | None = None) -> list[Path]:
 
     Args:
         folder: Holds responses.jsonl and, as far as made, ratings.csv, times.csv,
-            consistency.jsonl and cases_checked.json.
+            concepts.jsonl, consistency.jsonl and cases_checked.json.
         case_list: By default cases.csv in the folder.
 
     Returns:

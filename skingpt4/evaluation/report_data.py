@@ -10,12 +10,12 @@ from skingpt4.evaluation.assignment import is_simulated
 from skingpt4.evaluation.cases import CASE_LIST_NAME, EvalCase, case_list_hash, read_cases
 from skingpt4.evaluation.commands.cases import CHECK_NAME
 from skingpt4.evaluation.commands.consistency import CONSISTENCY_NAME
-from skingpt4.evaluation.commands.run import RESPONSES_NAME
-from skingpt4.evaluation.commands.score import responses_about
+from skingpt4.evaluation.commands.run import CONCEPTS_NAME, RESPONSES_NAME
+from skingpt4.evaluation.concept_scores import ConceptScore, score_asked
 from skingpt4.evaluation.consistency import ConsistencyScore, measure_consistency
 from skingpt4.evaluation.guidelines import OUT_OF_REACH, Fact
 from skingpt4.evaluation.ratings import Rating, RatingError, read_ratings
-from skingpt4.evaluation.responses import Response, Responses
+from skingpt4.evaluation.responses import Response, Responses, responses_about, rows_about
 from skingpt4.evaluation.scoring import SystemScore, score
 from skingpt4.evaluation.times import Times, read_times
 
@@ -47,6 +47,7 @@ class Evaluation:
         scores: The automatic scores by system.
         ratings: Of the reader study; empty without one.
         times: The comparison group's response times in seconds; empty without one.
+        asked_concepts: What the question of step 1 brought, by system; empty if it was not asked.
         consistency: What repeated diagnoses gave, by system; empty if none were drawn.
         audit: The leak audit, if there was one.
     """
@@ -56,6 +57,7 @@ class Evaluation:
     scores: Mapping[str, SystemScore]
     ratings: Sequence[Rating] = ()
     times: Times = field(default_factory=dict)
+    asked_concepts: Mapping[str, ConceptScore] = field(default_factory=dict)
     consistency: Mapping[str, ConsistencyScore] = field(default_factory=dict)
     audit: LeakAudit | None = None
 
@@ -111,7 +113,7 @@ def load_evaluation(folder: Path, case_list: Path | None = None) -> Evaluation:
 
     Args:
         folder: Holds responses.jsonl and, as far as made, ratings.csv, times.csv,
-            consistency.jsonl and cases_checked.json.
+            concepts.jsonl, consistency.jsonl and cases_checked.json.
         case_list: By default cases.csv in the folder.
 
     Raises:
@@ -120,8 +122,6 @@ def load_evaluation(folder: Path, case_list: Path | None = None) -> Evaluation:
     cases = read_cases(case_list or folder / CASE_LIST_NAME)
     responses = responses_about(folder / RESPONSES_NAME, cases)
     ratings_file, times_file = folder / "ratings.csv", folder / "times.csv"
-    draws_file = folder / CONSISTENCY_NAME
-    draws = responses_about(draws_file, cases).rows if draws_file.exists() else []
     ratings = read_ratings(ratings_file) if ratings_file.exists() else []
     _check_ratings(ratings, cases, responses.rows, ratings_file)
     return Evaluation(
@@ -130,7 +130,8 @@ def load_evaluation(folder: Path, case_list: Path | None = None) -> Evaluation:
         scores=score(cases, responses.rows),
         ratings=ratings,
         times=read_times(times_file) if times_file.exists() else {},
-        consistency=measure_consistency(draws),
+        asked_concepts=score_asked(cases, rows_about(folder / CONCEPTS_NAME, cases)),
+        consistency=measure_consistency(rows_about(folder / CONSISTENCY_NAME, cases)),
         audit=_read_audit(folder / CHECK_NAME, case_list_hash(cases)),
     )
 

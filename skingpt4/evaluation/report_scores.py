@@ -6,13 +6,14 @@ import numpy as np
 
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.evaluation.cases import CLASS_NAMES, case_list_hash, class_balance
+from skingpt4.evaluation.concept_scores import ConceptScore, f1_difference
 from skingpt4.evaluation.document import Block, Picture, Section, Table, Text
 from skingpt4.evaluation.figures import confusion_figure, fig_4c
 from skingpt4.evaluation.guidelines import ACCURACY, METHODS, REPEATED, SKIN
 from skingpt4.evaluation.paired import compare_systems
 from skingpt4.evaluation.pictures import PNG, figure_png
 from skingpt4.evaluation.report_data import Evaluation
-from skingpt4.evaluation.scoring import Count, SystemScore, f1_interval
+from skingpt4.evaluation.scoring import Count, SystemScore
 from skingpt4.evaluation.statistics import Interval, wilson
 from skingpt4.evaluation.tables import interval_text, paired_table
 
@@ -29,6 +30,16 @@ HOW = (
     "hashes of cases and weights, the settings and the versions are below.",
     "With 15 equally frequent classes, guessing names 6.7 % of cases.",
 )
+SCORE_HEAD = (
+    "system",
+    "class named",
+    "class mentioned",
+    "malignancy missed",
+    "answers all different",
+    "abstained",
+    "failed",
+)
+CONCEPT_HEAD = ("system", "precision", "recall", "F1")
 CONSISTENCY_NOTE = (
     "Each image was diagnosed several times, independently. The paper reports 93.73 % for 10 "
     "diagnoses of each of 45 images and does not say which of these shares that is."
@@ -103,14 +114,14 @@ def _flat(record: Mapping[str, object], prefix: str = "") -> dict[str, str]:
 def accuracy(evaluation: Evaluation) -> Section:
     """What the automatic scores amount to, overall and by class."""
     scores = evaluation.scores
-    head = ("system", "class named", "class mentioned", "malignancy missed", "abstained", "failed")
     rows = tuple(_score_row(name, one) for name, one in scores.items())
-    concepts = tuple((name, *_concept_cells(one)) for name, one in scores.items())
+    told = tuple((name, *_concept_cells(one.concepts)) for name, one in scores.items())
     pairs = compare_systems(evaluation.cases, evaluation.responses.rows)
     blocks: list[Block] = [
-        Table("Each system's answers, k/n with 95 % intervals", head, rows),
+        Table("Each system's answers, k/n with 95 % intervals", SCORE_HEAD, rows),
         *([paired_table(pairs)] if pairs else []),
-        Table("Concepts named", ("system", "precision", "recall", "F1"), concepts),
+        Table("Concepts named in the first two answers", CONCEPT_HEAD, told),
+        *_asked_concepts(evaluation.asked_concepts),
         _group_table("Class named, by class", {name: s.per_class for name, s in scores.items()}),
         *(_confusion(name, one) for name, one in scores.items()),
     ]
@@ -123,18 +134,32 @@ def _score_row(name: str, one: SystemScore) -> tuple[str, ...]:
         str(wilson(one.hits, one.n)),
         str(wilson(one.mentioned_hits, one.n)),
         str(wilson(*one.missed_malignancy)),
+        f"{one.all_different}/{one.n}",
         f"{one.abstained}/{one.n}",
         f"{one.failed}/{one.n}",
     )
 
 
-def _concept_cells(one: SystemScore) -> tuple[str, ...]:
+def _asked_concepts(scores: Mapping[str, ConceptScore]) -> list[Table]:
+    """Concepts named when asked for them, and by how much the first system is ahead."""
+    if not scores:
+        return []
+    first = next(iter(scores.values()))
+    ahead = {name: interval_text(f1_difference(first, one)) for name, one in scores.items()}
+    rows = tuple(
+        (name, *_concept_cells(one), "–" if one is first else ahead[name])
+        for name, one in scores.items()
+    )
+    caption = "Concepts named when asked for them, in a conversation of its own (step 1's question)"
+    return [Table(caption, (*CONCEPT_HEAD, "the first system's F1 is larger by"), rows)]
+
+
+def _concept_cells(one: ConceptScore) -> tuple[str, ...]:
     """Precision, recall and F1, the last with its bootstrap interval over cases."""
-    low, high = f1_interval(one.concept_counts)
     return (
         interval_text(Interval(one.precision, np.nan, np.nan)),
         interval_text(Interval(one.recall, np.nan, np.nan)),
-        interval_text(Interval(one.f1, low, high)),
+        interval_text(Interval(one.f1, one.low, one.high)),
     )
 
 

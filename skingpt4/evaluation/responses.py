@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from skingpt4.common.checkpoint import write_atomically
+from skingpt4.evaluation.cases import EvalCase, case_list_hash
 from skingpt4.evaluation.errors import EvaluationError
 
 HEADER = "header"
@@ -91,6 +92,26 @@ def read_responses(path: str | Path) -> Responses:
 def _response(row: dict[str, Any]) -> Response:
     answers = [Answer(**answer) for answer in row["answers"]]
     return Response(row["case"], row["system"], answers, row["error"])
+
+
+def responses_about(path: str | Path, cases: Sequence[EvalCase]) -> Responses:
+    """Read answers that belong to a case list.
+
+    Raises:
+        EvaluationError: If they belong to another, or the file is missing or damaged.
+    """
+    responses = read_responses(path)
+    if responses.header["case_list"] != case_list_hash(cases):
+        raise EvaluationError(
+            f"'{path}' has answers about another case list than the one given; name the list "
+            "that they belong to with --cases."
+        )
+    return responses
+
+
+def rows_about(path: Path, cases: Sequence[EvalCase]) -> list[Response]:
+    """Read the answers of a file that need not be there; see :func:`responses_about`."""
+    return responses_about(path, cases).rows if path.exists() else []
 
 
 def write_responses(path: str | Path, responses: Responses) -> None:

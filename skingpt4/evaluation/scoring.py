@@ -1,11 +1,12 @@
 """Counting: what each system's answers amount to, read by ``reading.py``."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from skingpt4.evaluation.cases import CLASS_NAMES, EvalCase
+from skingpt4.evaluation.concept_scores import ConceptScore, count_concepts
 from skingpt4.evaluation.quality import photo_quality
 from skingpt4.evaluation.reading import Match, Reading, score_text
 from skingpt4.evaluation.responses import Response
@@ -25,7 +26,6 @@ FINDING_ANSWERS = 2
 """Concepts are read from the first two answers, which describe; the others explain and advise."""
 
 UNKNOWN = "not stated"
-BOOTSTRAP_DRAWS = 2000
 
 Count = tuple[int, int]
 """k of n."""
@@ -42,15 +42,12 @@ class SystemScore:
         per_class: Hits by class.
         per_skin_type: Hits by Fitzpatrick type.
         per_quality: Hits by photo quality.
-        precision: Of concepts named in the first two answers, micro-averaged over the cases whose
-            concepts are known; nan where there is nothing to count.
-        recall: Likewise.
-        f1: Likewise.
+        concepts: Named in the first two answers.
         confusion: Rows: what was said (the 15 classes, then none); columns: what is true.
         missed_malignancy: Malignant cases whose first answer names no malignant disease.
         abstained: Answers that decline to name a disease.
         failed: Cases that ended in an error.
-        concept_counts: Of each such case: right, named and shown concepts.
+        all_different: Cases whose answers all differ from one another.
     """
 
     n: int
@@ -59,14 +56,12 @@ class SystemScore:
     per_class: dict[str, Count]
     per_skin_type: dict[str, Count]
     per_quality: dict[str, Count]
-    precision: float
-    recall: float
-    f1: float
+    concepts: ConceptScore
     confusion: list[list[int]] = field(repr=False)
     missed_malignancy: Count
     abstained: int
     failed: int
-    concept_counts: list[tuple[int, int, int]] = field(repr=False, default_factory=list)
+    all_different: int
 
 
 @dataclass(frozen=True)
@@ -111,8 +106,6 @@ def _score(outcomes: Sequence[_Outcome], quality: dict[str, str]) -> SystemScore
     missed = [
         o for o in malignant if not any(m.malignant and not m.negated for m in o.diagnosis.trace)
     ]
-    counts = list(_concept_counts(outcomes))
-    right, named, shown = (int(n) for n in np.reshape(counts, (-1, 3)).sum(axis=0))
     return SystemScore(
         n=len(outcomes),
         hits=sum(outcome.is_hit for outcome in outcomes),
@@ -120,42 +113,18 @@ def _score(outcomes: Sequence[_Outcome], quality: dict[str, str]) -> SystemScore
         per_class=_grouped(outcomes, lambda case: case.disease_class),
         per_skin_type=_grouped(outcomes, lambda case: case.fitzpatrick or UNKNOWN),
         per_quality=_grouped(outcomes, lambda case: quality[case.id]),
-        precision=_ratio(right, named),
-        recall=_ratio(right, shown),
-        f1=_ratio(2 * right, named + shown),
+        concepts=count_concepts((o.case, o.concepts) for o in outcomes),
         confusion=_confusion(outcomes),
         missed_malignancy=(len(missed), len(malignant)),
         abstained=sum(outcome.diagnosis.abstained for outcome in outcomes),
         failed=sum(bool(outcome.response.error) for outcome in outcomes),
-        concept_counts=counts,
+        all_different=sum(_all_differ(outcome.response) for outcome in outcomes),
     )
 
 
-def _concept_counts(outcomes: Sequence[_Outcome]) -> Iterator[tuple[int, int, int]]:
-    for outcome in outcomes:
-        shown = set(outcome.case.concepts)
-        if shown:
-            yield len(shown & outcome.concepts), len(outcome.concepts), len(shown)
-
-
-def f1_interval(counts: Sequence[tuple[int, int, int]], seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % percentile interval of micro-averaged F1 over resampled cases.
-
-    Args:
-        counts: :attr:`SystemScore.concept_counts`.
-        seed: Same seed, same interval.
-    """
-    if not counts:
-        return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(counts), [1 / len(counts)] * len(counts), size=BOOTSTRAP_DRAWS)
-    right, named, shown = (weights @ np.asarray(counts)).T
-    low, high = np.percentile(2 * right / np.maximum(named + shown, 1), [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
+def _all_differ(response: Response) -> bool:
+    texts = [answer.text for answer in response.answers]
+    return bool(texts) and len(set(texts)) == len(texts)
 
 
 def _grouped(outcomes: Sequence[_Outcome], group: Callable[[EvalCase], str]) -> dict[str, Count]:

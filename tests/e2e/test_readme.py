@@ -30,7 +30,6 @@ SHORTER = {
     "dataset/make_synthetic.py": "--foundation 30 --questions 60 --dialogues 40 --concept 30 "
     "--diagnosis 30 --cases-per-class 1 --workers 1 --overwrite",
     "train.py": "run.max_epoch=1 run.iters_per_epoch=2 run.num_workers=0 run.warmup_steps=1",
-    "benchmarks/tiny_quality.py": "--limit 1",
     "evaluate.py": "--limit 4",
 }
 # What `make weights ablation` does not do.

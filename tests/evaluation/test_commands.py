@@ -76,7 +76,7 @@ def test_scores_are_written_with_the_words_behind_them(answered, capsys):
     # Wilson's interval of 75 of 150, by hand: centre 1/2, half width z sqrt(n/4 + z²/4) / (n + z²).
     half = 1.959964 * (150 / 4 + 1.959964**2 / 4) ** 0.5 / (150 + 1.959964**2)
     assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
-    assert own["f1"] > 0.95
+    assert own["concepts"]["f1"] > 0.95
     readings = {row["case"]: row for row in content["readings"]}
     case = read_cases(shared[1])[1]
     assert readings[case.id]["top"] == case.disease_class
@@ -152,5 +152,10 @@ def test_the_whole_protocol_runs_and_says_that_nobody_rated(drawn_cases, tmp_pat
     responses = read_responses(tmp_path / "responses.jsonl")
     assert len(responses.rows) == 4 * 4
     assert "simulated" in (tmp_path / "report.html").read_text(encoding="utf-8").lower()
+    asked = read_responses(tmp_path / "concepts.jsonl").rows
+    assert len(asked) == 4 * 4
+    assert all("medical concepts" in row.answers[0].question for row in asked)
+    scored = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert all(0 < own["f1"] <= 1 for own in scored["asked_concepts"].values())
     for name in ("scores.json", "consistency.jsonl", "ratings.csv", "times.csv", "report.pdf"):
         assert (tmp_path / name).is_file()

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from skingpt4.conversation.engines import Decoding
-from skingpt4.evaluation.answerers import RepeatedDiagnosis
+from skingpt4.evaluation.answerers import RepeatedQuestion
 from skingpt4.evaluation.cases import CLASS_NAMES, read_cases
 from skingpt4.evaluation.consistency import NONE_NAMED, choose_images, measure_consistency
 from skingpt4.evaluation.responses import Answer, Response
@@ -50,10 +50,10 @@ def test_images_are_chosen_from_every_class(drawn_cases):
 def test_greedy_draws_agree_and_sampled_ones_repeat_with_their_seed(batch_chat, drawn_cases):
     torch.set_num_threads(1)
     cases = read_cases(drawn_cases)[:2]
-    greedy = RepeatedDiagnosis(batch_chat, Decoding(max_new_tokens=30), 3)(cases)
+    greedy = RepeatedQuestion(batch_chat, Decoding(max_new_tokens=30), 3)(cases)
     assert [len({answer.text for answer in own}) for own in greedy] == [1, 1]
     hot = Decoding(max_new_tokens=30, temperature=3.0, top_p=1.0, seed=1)
-    sampled = RepeatedDiagnosis(batch_chat, hot, 3)(cases)
+    sampled = RepeatedQuestion(batch_chat, hot, 3)(cases)
     assert len({answer.text for answer in sampled[0]}) > 1
-    alone = RepeatedDiagnosis(batch_chat, hot, 3)(cases[1:])
+    alone = RepeatedQuestion(batch_chat, hot, 3)(cases[1:])
     assert [answer.text for answer in alone[0]] == [answer.text for answer in sampled[1]]

@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from skingpt4.evaluation.cases import CLASS_NAMES, EvalCase
+from skingpt4.evaluation.concept_scores import count_concepts, f1_difference, score_asked
 from skingpt4.evaluation.quality import photo_quality
 from skingpt4.evaluation.responses import Answer, Response
-from skingpt4.evaluation.scoring import f1_interval, score
+from skingpt4.evaluation.scoring import score
 from skingpt4.evaluation.vocabulary import MALIGNANT, MELANOCYTIC, PSORIASIS
 
 
@@ -51,9 +52,16 @@ def test_hits_and_failures_are_counted_over_all_cases(scored):
 
 def test_concepts_are_read_from_the_first_two_answers(scored):
     # Case 1: Plaque and Scale right, Crust wrong. Case 2: two missed. Case 3: one right.
-    assert scored.concept_counts == [(2, 3, 2), (0, 0, 2), (1, 1, 1)]
-    assert (scored.precision, scored.recall) == (3 / 4, 3 / 5)
-    assert scored.f1 == pytest.approx(2 * 3 / (4 + 5))
+    concepts = scored.concepts
+    assert concepts.counts == {"1": (2, 3, 2), "2": (0, 0, 2), "3": (1, 1, 1)}
+    assert (concepts.precision, concepts.recall) == (3 / 4, 3 / 5)
+    assert concepts.f1 == pytest.approx(2 * 3 / (4 + 5))
+
+
+def test_answers_that_repeat_one_another_are_counted(scored):
+    assert scored.all_different == 4  # the failed case has no answers
+    rows = [answered(1, "acne", "acne")]
+    assert score([case(1)], rows)["x"].all_different == 0
 
 
 def test_the_confusion_matrix_has_a_row_for_none(scored):
@@ -78,12 +86,33 @@ def test_systems_are_scored_apart():
     assert list(scores) == ["b", "a"]
 
 
+def named(concepts, times=20):
+    """The same concepts named about many cases that show Plaque and Scale."""
+    return count_concepts((case(number), frozenset(concepts)) for number in range(times))
+
+
 def test_the_f1_interval_repeats_and_holds_the_estimate():
-    counts = [(2, 3, 2), (0, 0, 2), (1, 1, 1)] * 10
-    low, high = f1_interval(counts)
-    assert (low, high) == f1_interval(counts)
-    assert low < 2 * 3 / (4 + 5) < high
-    assert all(np.isnan(f1_interval([])))
+    mixed = [frozenset({"Plaque"}), frozenset({"Plaque", "Scale"}), frozenset({"Crust"})] * 10
+    scores = [count_concepts(zip(map(case, range(30)), mixed, strict=True)) for _ in range(2)]
+    assert scores[0] == scores[1]
+    assert scores[0].low < scores[0].f1 == 2 * 30 / (40 + 60) < scores[0].high
+    nothing = count_concepts([(case(1, concepts=()), frozenset({"Plaque"}))])
+    assert np.isnan([nothing.f1, nothing.low, nothing.high, nothing.precision]).all()
+
+
+def test_f1_is_compared_on_the_cases_of_both():
+    both, half, none = named({"Plaque", "Scale"}), named({"Plaque", "Crust"}), named({"Crust"})
+    difference = f1_difference(both, half)
+    assert (difference.estimate, difference.low, difference.high) == (0.5, 0.5, 0.5)
+    assert f1_difference(none, both).estimate == -1
+    assert f1_difference(named({"Plaque"}, times=3), named({"Plaque"}, times=9)).estimate == 0
+    assert np.isnan(f1_difference(named({"Plaque"}, times=0), both).estimate)
+
+
+def test_the_question_of_step_1_is_scored_from_all_its_answers():
+    rows = [answered(1, "This image shows plaque and scale."), answered(2, "I see crust.")]
+    scores = score_asked([case(1), case(2)], rows)
+    assert scores["x"].counts == {"1": (2, 2, 2), "2": (0, 1, 2)}
 
 
 def test_photo_quality_in_one_word(tmp_path):

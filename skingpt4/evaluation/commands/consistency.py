@@ -10,7 +10,7 @@ import torch
 
 from skingpt4.conversation.batch import BatchChat
 from skingpt4.conversation.chat import load_chat
-from skingpt4.evaluation.answerers import RepeatedDiagnosis
+from skingpt4.evaluation.answerers import RepeatedQuestion
 from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
 from skingpt4.evaluation.commands.run import (
     add_decoding_arguments,
@@ -85,7 +85,7 @@ def _contenders(system: System, args: Namespace, device: torch.device) -> Iterat
                 **describe_system(system, decoding),
                 "draws": args.draws,
             },
-            make=lambda decoding=decoding: RepeatedDiagnosis(chat(), decoding, args.draws),  # type: ignore[misc]
+            make=lambda decoding=decoding: RepeatedQuestion(chat(), decoding, args.draws),  # type: ignore[misc]
         )
 
 

@@ -32,7 +32,7 @@ def main(args: Namespace) -> None:
     shared = ["--output", str(args.output)]
     shared += ["--cases", str(args.cases)] if args.cases else []
     short = ["--limit", str(args.limit)] if args.limit else []
-    run_command("run", [*shared, *short])
+    run_command("run", [*shared, *short, "--ask-concepts"])
     run_command("score", shared)
     run_command("consistency", [*shared, *short])
     fill_in_ratings(args.output, load_cases(args))

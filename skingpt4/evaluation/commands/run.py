@@ -9,8 +9,10 @@ from typing import Any
 import torch
 
 from skingpt4.common.cli import add_check_argument, finish_check
+from skingpt4.conversation.batch import BatchChat
+from skingpt4.conversation.chat import load_chat
 from skingpt4.conversation.engines import Decoding
-from skingpt4.evaluation.answerers import Interview
+from skingpt4.evaluation.answerers import Interview, RepeatedQuestion
 from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.check import check_systems
 from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
@@ -29,8 +31,10 @@ from skingpt4.evaluation.systems import (
     parse_system,
     split_pair,
 )
+from skingpt4.synthetic.text import CONCEPT_QUESTION
 
 RESPONSES_NAME = "responses.jsonl"
+CONCEPTS_NAME = "concepts.jsonl"
 MAX_NEW_TOKENS = 160
 """Longest answer: the paper's longest training text."""
 
@@ -46,6 +50,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--hf", metavar="NAME=FOLDER", help="add a transformers model", **many)
     parser.add_argument("--server", metavar="NAME=URL", help="add an OpenAI-like server", **many)
     parser.add_argument("--allow-remote", action="store_true", help="servers elsewhere may be used")
+    parser.add_argument(
+        "--ask-concepts",
+        action="store_true",
+        help="also ask our own models the question of step 1, in a conversation of its own",
+    )
     add_decoding_arguments(parser, temperature=0.0)
     add_check_argument(parser)
 
@@ -87,7 +96,15 @@ def main(args: Namespace) -> None:
         cases = load_cases(args)
     contenders = choose_named(list(_contenders(args, cases, state.device)), args.only)
     path = args.output / RESPONSES_NAME
-    answer_all(path, cases, contenders, args.batch_size, state, cases[: args.limit])
+    asked = cases[: args.limit]
+    answer_all(path, cases, contenders, args.batch_size, state, asked)
+    if args.ask_concepts:
+        describers = [
+            concept_contender(system, decoding_of(args), state.device)
+            for system in _systems(args)
+            if system.name in {contender.name for contender in contenders}
+        ]
+        answer_all(args.output / CONCEPTS_NAME, cases, describers, args.batch_size, state, asked)
     if state.is_main_process:
         rows = read_responses(path).rows
         failed = sum(bool(row.error) for row in rows)
@@ -121,6 +138,20 @@ def system_contender(system: System, decoding: Decoding, device: torch.device) -
         system.name,
         describe=lambda: describe_system(system, decoding),
         make=lambda: Interview(system, decoding, device),
+    )
+
+
+def concept_contender(system: System, decoding: Decoding, device: torch.device) -> Contender:
+    """Return a SkinGPT-4 that is asked for the concepts it sees, and nothing else."""
+
+    def make() -> RepeatedQuestion:
+        chat = BatchChat.from_chat(load_chat(system.cfg_path, system.options, device))
+        return RepeatedQuestion(chat, decoding, draws=1, question=CONCEPT_QUESTION)
+
+    return Contender(
+        system.name,
+        describe=lambda: {**describe_system(system, decoding), "question": CONCEPT_QUESTION},
+        make=make,
     )
 
 

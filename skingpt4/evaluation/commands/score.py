@@ -3,26 +3,29 @@
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, cast
 
 from skingpt4.common.checkpoint import write_atomically
-from skingpt4.evaluation.cases import EvalCase, case_list_hash
+from skingpt4.evaluation.cases import case_list_hash
 from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
-from skingpt4.evaluation.commands.run import RESPONSES_NAME
-from skingpt4.evaluation.errors import EvaluationError
-from skingpt4.evaluation.responses import Response, Responses, read_responses
-from skingpt4.evaluation.scoring import SystemScore, f1_interval, read_response, score
+from skingpt4.evaluation.commands.run import CONCEPTS_NAME, RESPONSES_NAME
+from skingpt4.evaluation.concept_scores import ConceptScore, score_asked
+from skingpt4.evaluation.responses import Response, responses_about, rows_about
+from skingpt4.evaluation.scoring import SystemScore, read_response, score
 from skingpt4.evaluation.statistics import wilson
 from skingpt4.evaluation.vocabulary import VERSION
 
 SCORES_NAME = "scores.json"
 TABLE_HEADER = (
     "| system | right class | right class mentioned | concept F1 | precision | recall | missed "
-    "malignancy | abstained | failed |\n|---|---|---|---|---|---|---|---|---|"
+    "malignancy | four different answers | abstained | failed |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
 )
+
+
+ASKED_HEADER = "| system, asked for concepts | concept F1 | precision | recall |\n|---|---|---|---|"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,31 +38,18 @@ def main(args: Namespace) -> None:
     cases = load_cases(args)
     responses = responses_about(args.output / RESPONSES_NAME, cases)
     scores = score(cases, responses.rows)
+    asked = score_asked(cases, rows_about(args.output / CONCEPTS_NAME, cases))
     content = {
         "vocabulary": VERSION,
         "case_list": case_list_hash(cases),
         "systems": {name: _with_intervals(own) for name, own in scores.items()},
+        "asked_concepts": {name: asdict(own) for name, own in asked.items()},
         "readings": [_reading(row) for row in responses.rows],
     }
     path = args.output / SCORES_NAME
     body = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
     write_atomically(path, lambda file: cast(None, file.write_text(body, encoding="utf-8")))
-    sys.stdout.write("\n".join(_tables(scores)) + f"\nwritten: {path}\n")
-
-
-def responses_about(path: Path, cases: Sequence[EvalCase]) -> Responses:
-    """Read answers that belong to a case list.
-
-    Raises:
-        EvaluationError: If they belong to another.
-    """
-    responses = read_responses(path)
-    if responses.header["case_list"] != case_list_hash(cases):
-        raise EvaluationError(
-            f"'{path}' has answers about another case list than the one given; name the list "
-            "that they belong to with --cases."
-        )
-    return responses
+    sys.stdout.write("\n".join(_tables(scores, asked)) + f"\nwritten: {path}\n")
 
 
 def _with_intervals(own: SystemScore) -> dict[str, Any]:
@@ -71,7 +61,6 @@ def _with_intervals(own: SystemScore) -> dict[str, Any]:
     intervals: dict[str, Any] = {name: _bounds(*pair) for name, pair in shares.items()}
     for group, rows in groups.items():
         intervals[group] = {name: _bounds(*pair) for name, pair in rows.items()}
-    intervals["f1"] = f1_interval(own.concept_counts)
     return {**asdict(own), "intervals": intervals}
 
 
@@ -94,10 +83,13 @@ def _reading(row: Response) -> dict[str, Any]:
     }
 
 
-def _tables(scores: Mapping[str, SystemScore]) -> Iterator[str]:
-    """Yield the lines of the Markdown tables: all, by class, by skin type, by photo quality."""
+def _tables(scores: Mapping[str, SystemScore], asked: Mapping[str, ConceptScore]) -> Iterator[str]:
+    """Yield the lines of the Markdown tables: all, concepts asked for, and by three groups."""
     yield TABLE_HEADER
     yield from (_row(name, own) for name, own in scores.items())
+    if asked:
+        yield f"\n{ASKED_HEADER}"
+        yield from (f"| {name} | {_concept_cells(own)} |" for name, own in asked.items())
     for title, groups in (
         ("class", {name: own.per_class for name, own in scores.items()}),
         ("skin type", {name: own.per_skin_type for name, own in scores.items()}),
@@ -108,12 +100,16 @@ def _tables(scores: Mapping[str, SystemScore]) -> Iterator[str]:
 
 
 def _row(name: str, own: SystemScore) -> str:
-    low, high = f1_interval(own.concept_counts)
     return (
         f"| {name} | {wilson(own.hits, own.n)} | {wilson(own.mentioned_hits, own.n)} | "
-        f"{own.f1:.3f} ({low:.3f}–{high:.3f}) | {own.precision:.3f} | {own.recall:.3f} | "
-        f"{wilson(*own.missed_malignancy)} | {own.abstained}/{own.n} | {own.failed}/{own.n} |"
+        f"{_concept_cells(own.concepts)} | {wilson(*own.missed_malignancy)} | "
+        f"{own.all_different}/{own.n} | {own.abstained}/{own.n} | {own.failed}/{own.n} |"
     )
+
+
+def _concept_cells(own: ConceptScore) -> str:
+    f1 = f"{own.f1:.3f} ({own.low:.3f}–{own.high:.3f})"
+    return f"{f1} | {own.precision:.3f} | {own.recall:.3f}"
 
 
 def group_table(title: str, systems: Mapping[str, Mapping[str, tuple[int, int]]]) -> Iterator[str]:
