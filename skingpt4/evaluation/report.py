@@ -31,7 +31,7 @@ def write_report(folder: Path, case_list: Path | None = None) -> list[Path]:
     The same files give the same bytes.
 
     Args:
-        folder: Holds responses.jsonl and, as far as made, ratings.csv, times.csv,
+        folder: Holds responses.jsonl and, as far as made, ratings.csv, diagnoses.csv, times.csv,
             concepts.jsonl, consistency.jsonl and cases_checked.json.
         case_list: By default cases.csv in the folder.
 

@@ -14,6 +14,7 @@ from skingpt4.evaluation.commands.run import CONCEPTS_NAME, RESPONSES_NAME
 from skingpt4.evaluation.concept_scores import ConceptScore, score_asked
 from skingpt4.evaluation.consistency import ConsistencyScore, measure_consistency
 from skingpt4.evaluation.guidelines import OUT_OF_REACH, Fact
+from skingpt4.evaluation.rater_diagnoses import DIAGNOSES_NAME, Diagnosis, read_diagnoses
 from skingpt4.evaluation.ratings import Rating, RatingError, read_ratings
 from skingpt4.evaluation.responses import Response, Responses, responses_about, rows_about
 from skingpt4.evaluation.scoring import SystemScore, score
@@ -46,6 +47,7 @@ class Evaluation:
         responses: The answers.
         scores: The automatic scores by system.
         ratings: Of the reader study; empty without one.
+        diagnoses: The raters' own, locked before they saw an answer.
         times: The comparison group's response times in seconds; empty without one.
         asked_concepts: What the question of step 1 brought, by system; empty if it was not asked.
         consistency: What repeated diagnoses gave, by system; empty if none were drawn.
@@ -56,6 +58,7 @@ class Evaluation:
     responses: Responses
     scores: Mapping[str, SystemScore]
     ratings: Sequence[Rating] = ()
+    diagnoses: Sequence[Diagnosis] = ()
     times: Times = field(default_factory=dict)
     asked_concepts: Mapping[str, ConceptScore] = field(default_factory=dict)
     consistency: Mapping[str, ConsistencyScore] = field(default_factory=dict)
@@ -112,7 +115,7 @@ def load_evaluation(folder: Path, case_list: Path | None = None) -> Evaluation:
     """Read an evaluation folder.
 
     Args:
-        folder: Holds responses.jsonl and, as far as made, ratings.csv, times.csv,
+        folder: Holds responses.jsonl and, as far as made, ratings.csv, diagnoses.csv, times.csv,
             concepts.jsonl, consistency.jsonl and cases_checked.json.
         case_list: By default cases.csv in the folder.
 
@@ -129,6 +132,7 @@ def load_evaluation(folder: Path, case_list: Path | None = None) -> Evaluation:
         responses=responses,
         scores=score(cases, responses.rows),
         ratings=ratings,
+        diagnoses=read_diagnoses(folder / DIAGNOSES_NAME, cases),
         times=read_times(times_file) if times_file.exists() else {},
         asked_concepts=score_asked(cases, rows_about(folder / CONCEPTS_NAME, cases)),
         consistency=measure_consistency(rows_about(folder / CONSISTENCY_NAME, cases)),

@@ -9,8 +9,10 @@ from skingpt4.evaluation.guidelines import PUBLISHED as PUBLISHED_TITLE
 from skingpt4.evaluation.guidelines import RATED, TIMES
 from skingpt4.evaluation.pictures import PNG, figure_png
 from skingpt4.evaluation.published import DENOMINATORS, PUBLISHED, RESPONSE_TIME, published_share
+from skingpt4.evaluation.rater_diagnoses import OWN, score_diagnoses
 from skingpt4.evaluation.ratings import ITEMS
 from skingpt4.evaluation.report_data import SIMULATED_RATINGS, SIMULATED_TIMES, Evaluation
+from skingpt4.evaluation.statistics import wilson
 from skingpt4.evaluation.tables import (
     NO_VALUE,
     agreement_table,
@@ -60,7 +62,24 @@ def reader_study(evaluation: Evaluation, analysis: Analysis) -> Section:
         blocks.append(Picture(figure, PNG, alt, f"{mark} Fig. 4a. {title}".strip()))
     blocks.append(_marked(likert_table(analysis.likert), mark))
     blocks.append(_marked(agreement_table(analysis.agreement), mark))
-    return Section(RATED, blocks)
+    return Section(RATED, [*blocks, *_own_diagnoses(evaluation)])
+
+
+def _own_diagnoses(evaluation: Evaluation) -> list[Table]:
+    """What raters diagnosed before they saw an answer, beside the systems on the same cases."""
+    responses = evaluation.responses.rows
+    counts = score_diagnoses(evaluation.cases, evaluation.diagnoses, responses)
+    if not counts:
+        return []
+    columns = (OWN, *evaluation.scores)
+    rows = tuple(
+        (rater, *(str(wilson(*own[column])) for column in columns)) for rater, own in counts.items()
+    )
+    caption = (
+        "Class named by each rater's own diagnosis, locked before any answer was shown, and by the "
+        "systems on the same cases; raters' words are read by the same vocabulary"
+    )
+    return [Table(caption, ("rater", *columns), rows)]
 
 
 def times(evaluation: Evaluation) -> Section:

@@ -8,6 +8,7 @@ import pytest
 from skingpt4.common.errors import UserError
 from skingpt4.evaluation.document import Document, Section, Table, Text
 from skingpt4.evaluation.guidelines import GUIDELINES, OUT_OF_REACH, Fact, answer
+from skingpt4.evaluation.rater_diagnoses import score_diagnoses
 from skingpt4.evaluation.ratings import Rating, read_ratings, write_ratings
 from skingpt4.evaluation.report import build_document, write_report
 from skingpt4.evaluation.report_data import MARK, SIMULATED_RATINGS, load_evaluation
@@ -171,3 +172,34 @@ def test_documents_escape_and_keep_hard_characters():
     page = render_html(document)
     assert "T &amp; T" in page and "x &lt; y" in page and "&lt;i&gt;" in page
     assert render_pdf(document) == render_pdf(document)
+
+
+DIAGNOSES = """rater,case,diagnosis
+Anna,c1,Plaque psoriasis
+Anna,c2,eczema
+Ben,c2,"hives, no sign of acne"
+"""
+
+
+def test_raters_own_diagnoses_stand_beside_the_systems_on_the_same_cases(folder):
+    (folder / "diagnoses.csv").write_text(DIAGNOSES, encoding="utf-8")
+    evaluation = load_evaluation(folder)
+    counts = score_diagnoses(evaluation.cases, evaluation.diagnoses, [])
+    assert counts == {"Anna": {"own": (1, 2)}, "Ben": {"own": (1, 1)}}
+    write_report(folder)
+    page = text_of(folder)
+    assert "locked before any answer was shown" in page
+    assert "50.00 % (1/2" in page and "100.00 % (2/2" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rater,case\nAnna,c1\n", "lacks rater, case, diagnosis in line 2"),
+        ("rater,case,diagnosis\nAnna,c9,acne\n", "case 'c9', which is not in the case list"),
+    ],
+)
+def test_diagnoses_of_other_cases_are_refused(folder, text, said):
+    (folder / "diagnoses.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=said):
+        write_report(folder)

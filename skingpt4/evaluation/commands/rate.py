@@ -20,15 +20,13 @@ from skingpt4.evaluation.assignment import Study, is_simulated, pick_systems
 from skingpt4.evaluation.cases import EvalCase, case_list_hash
 from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
 from skingpt4.evaluation.commands.run import RESPONSES_NAME
-from skingpt4.evaluation.commands.score import responses_about
 from skingpt4.evaluation.forms import read_form, write_forms
+from skingpt4.evaluation.rater_diagnoses import COLUMNS, DIAGNOSES_NAME
 from skingpt4.evaluation.rating_store import KINDS, RatingStore
 from skingpt4.evaluation.ratings import RaterKind, Rating, read_ratings, write_ratings
-from skingpt4.evaluation.responses import Responses
+from skingpt4.evaluation.responses import Responses, responses_about
 
 logger = logging.getLogger(__name__)
-
-DIAGNOSES = "diagnoses.csv"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -96,8 +94,8 @@ def _serve(
 
 def _export(store: RatingStore, path: Path) -> None:
     _add_ratings(path, store.ratings(), replace=True)
-    rows = [("rater", "case", "diagnosis"), *store.diagnoses()]
-    write_atomically(path.with_name(DIAGNOSES), lambda file: _write_rows(file, rows))
+    rows = [COLUMNS, *store.diagnoses()]
+    write_atomically(path.with_name(DIAGNOSES_NAME), lambda file: _write_rows(file, rows))
 
 
 def _add_ratings(path: Path, new: Sequence[Rating], replace: bool) -> None:
