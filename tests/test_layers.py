@@ -17,6 +17,7 @@ LAYERS = {
     "processors": 1,
     "prompts": 1,
     "synthetic": 1,
+    "reading": 1,
     "models": 2,
     "datasets": 2,
     "tasks": 3,

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from skingpt4.evaluation.cases import EvalCase
-from skingpt4.evaluation.reading import score_text
 from skingpt4.evaluation.responses import Response
 from skingpt4.evaluation.statistics import Interval
+from skingpt4.reading import score_text
 
 BOOTSTRAP_DRAWS = 2000
 

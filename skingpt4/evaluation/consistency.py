@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from math import comb
 
 from skingpt4.evaluation.cases import CLASS_NAMES, EvalCase
-from skingpt4.evaluation.reading import score_text
 from skingpt4.evaluation.responses import Response
 from skingpt4.evaluation.statistics import Interval, Share, clustered_interval, wilson
+from skingpt4.reading import score_text
 
 IMAGES_PER_CLASS = 3
 """45 images, as in the paper, but from every class (the paper drew 5 from each of 9 classes)."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.errors import EvaluationError
-from skingpt4.evaluation.reading import score_text
 from skingpt4.evaluation.responses import Response
 from skingpt4.evaluation.scoring import Count, read_response
+from skingpt4.reading import score_text
 
 DIAGNOSES_NAME = "diagnoses.csv"
 OWN = "own"

@@ -1,4 +1,4 @@
-"""Counting: what each system's answers amount to, read by ``reading.py``."""
+"""Counting: what each system's answers amount to, read by ``skingpt4.reading``."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ import numpy as np
 from skingpt4.evaluation.cases import CLASS_NAMES, EvalCase
 from skingpt4.evaluation.concept_scores import ConceptScore, count_concepts
 from skingpt4.evaluation.quality import photo_quality
-from skingpt4.evaluation.reading import Match, Reading, score_text
 from skingpt4.evaluation.responses import Response
-from skingpt4.evaluation.vocabulary import MALIGNANT, MALIGNANT_TERMS
+from skingpt4.reading import Match, Reading, score_text
+from skingpt4.reading.vocabulary import MALIGNANT, MALIGNANT_TERMS
 
 __all__ = [
     "Match",

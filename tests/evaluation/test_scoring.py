@@ -9,7 +9,7 @@ from skingpt4.evaluation.concept_scores import count_concepts, f1_difference, sc
 from skingpt4.evaluation.quality import photo_quality
 from skingpt4.evaluation.responses import Answer, Response
 from skingpt4.evaluation.scoring import score
-from skingpt4.evaluation.vocabulary import MALIGNANT, MELANOCYTIC, PSORIASIS
+from skingpt4.reading.vocabulary import MALIGNANT, MELANOCYTIC, PSORIASIS
 
 
 def case(

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import cast
 
 from skingpt4.common.checkpoint import write_atomically
+from skingpt4.datasets.fingerprints import read_fingerprints
 from skingpt4.evaluation.cases import EvalCase, case_list_hash, class_balance, is_balanced
 from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
-from skingpt4.evaluation.leaks import Leak, find_leaks, read_training
+from skingpt4.evaluation.leaks import Leak, find_leaks
 
 CHECK_NAME = "cases_checked.json"
 
@@ -32,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def main(args: Namespace) -> None:
     """Check, compare, and write what was found."""
     cases = load_cases(args)
-    training = [entry for place in args.training for entry in read_training(place)]
+    training = [entry for place in args.training for entry in read_fingerprints(place)]
     leaks = find_leaks(cases, training) if training else []
     found = {
         "case_list": case_list_hash(cases),

@@ -15,7 +15,7 @@ from skingpt4.evaluation.concept_scores import ConceptScore, score_asked
 from skingpt4.evaluation.responses import Response, responses_about, rows_about
 from skingpt4.evaluation.scoring import SystemScore, read_response, score
 from skingpt4.evaluation.statistics import wilson
-from skingpt4.evaluation.vocabulary import VERSION
+from skingpt4.reading.vocabulary import VERSION
 
 SCORES_NAME = "scores.json"
 TABLE_HEADER = (

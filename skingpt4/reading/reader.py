@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Literal
 
 from skingpt4.dermatology import CLASSES, CONCEPTS
-from skingpt4.evaluation import vocabulary
+from skingpt4.reading import vocabulary
 
 Kind = Literal["class", "concept"]
 Standing = Literal["favoured", "stated", "considered", "open", "denied"]

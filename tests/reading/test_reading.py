@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from skingpt4.dermatology import CLASSES, CONCEPTS
-from skingpt4.evaluation import vocabulary
-from skingpt4.evaluation.reading import score_text
+from skingpt4.reading import score_text, vocabulary
 from skingpt4.synthetic.text import PHRASES
 
 LABELLED = Path(__file__).with_name("hand_labelled.csv")
