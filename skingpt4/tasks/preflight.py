@@ -21,7 +21,8 @@ from skingpt4.common.config import Config
 from skingpt4.common.errors import UserError
 from skingpt4.common.schema import ModelConfig
 from skingpt4.common.sources import is_remote
-from skingpt4.datasets.builders import build_dataset
+from skingpt4.models.elsewhere import check_engine, is_elsewhere, read_embeddings
+from skingpt4.models.gguf_file import gguf_embedding_values, is_gguf
 from skingpt4.models.key_maps import LLM_PREFIX
 from skingpt4.models.llm import is_random, load_tokenizer
 from skingpt4.models.placement import Placement, choose_placement
@@ -46,11 +47,12 @@ from skingpt4.models.weights import (
     vision_findings,
 )
 from skingpt4.prompts import get_prompt_style
+from skingpt4.tasks.data_check import DataReport, check_data
 from skingpt4.tasks.report import MISSING, NOTE, OK, PLANNED_TOKENS, WRONG, Finding, Report
 
 VISION, QFORMER, PROJECTION = "vision tower", "Q-Former", "projection"
 LANGUAGE, TOKENIZER, PROMPT = "language model", "tokenizer", "prompt form"
-DEVICE, MEMORY = "device", "memory"
+DEVICE, ENGINE, MEMORY = "device", "engine", "memory"
 
 # Stands for a language model of unknown shape; nothing is compared with it.
 UNKNOWN_LLM = "random:tiny"
@@ -74,11 +76,12 @@ def preflight(config: Config, device: str | torch.device, training: bool = False
     """
     model = config.model
     placement = choose_placement(model, device)
-    language = list(_language_model(model.llm_model))
+    language = [*_engine(model), *_language_model(model.llm_model)]
     skeleton, findings = _skeleton(model, placement, is_there=not _fails(language))
     is_there = skeleton is not None and not _fails(language)
     known = is_there or (skeleton is not None and skeleton.config.llm_model != UNKNOWN_LLM)
     tokenizer = skeleton.llm_tokenizer if skeleton is not None and is_there else None
+    data = check_data(config, tokenizer) if training else DataReport(list(_untrained(model)), ())
     findings = [
         *_device(placement),
         *findings,
@@ -89,11 +92,11 @@ def preflight(config: Config, device: str | torch.device, training: bool = False
         *_tokenizer(tokenizer, skeleton),
         *_prompt_form(model, tokenizer),
         *_checkpoint(model, skeleton if known else None),
-        *(_data_sets(config) if training else _untrained(model)),
+        *data.findings,
     ]
     if skeleton is None or not known:
-        return Report(findings)
-    return _planned(findings, skeleton, placement, training)
+        return Report(findings, tables=data.tables)
+    return replace(_planned(findings, skeleton, placement, training), tables=data.tables)
 
 
 def _planned(
@@ -102,6 +105,8 @@ def _planned(
     """Add the memory plan, and whether it fits."""
     plan = memory_plan(skeleton, placement, training)
     cache = kv_cache_gigabytes(skeleton.llm_model.config, placement.llm_dtype, PLANNED_TOKENS)
+    if is_elsewhere(skeleton.config) and not is_gguf(skeleton.config.llm_model):
+        cache = 0.0  # the server keeps it
     free = free_gigabytes(placement)
     needed = sum(part.gigabytes for part in plan) + cache
     return Report([*findings, _memory(needed, free, placement)], plan, cache, free)
@@ -141,6 +146,17 @@ def _skeleton(
         return None, [Finding("configuration", WRONG, str(error))]
 
 
+def _engine(model: ModelConfig) -> Iterator[Finding]:
+    """Tell what runs the language model, where it is not this process."""
+    try:
+        check_engine(model)
+    except UserError as error:
+        yield Finding(ENGINE, WRONG, str(error))
+        return
+    if is_elsewhere(model):
+        yield Finding(ENGINE, OK, f"{model.engine} runs the language model")
+
+
 def _language_model(name: str) -> Iterator[Finding]:
     """Check a language model's folder: its configuration, all its shards, its tokenizer."""
     if is_random(name):
@@ -148,7 +164,7 @@ def _language_model(name: str) -> Iterator[Finding]:
         return
     place = _place(LANGUAGE, "model.llm_model", name)
     try:
-        if place.state == OK:
+        if place.state == OK and not is_gguf(name):
             open_tensors(name)
         if place.state in (OK, NOTE):
             load_tokenizer(name)
@@ -291,35 +307,20 @@ def _untrained(model: ModelConfig) -> Iterator[Finding]:
 
 
 def _llm_facts(skeleton: SkinGPT4, model: ModelConfig, checkpoint: TensorSource) -> LlmFacts:
-    """Describe the language model; a few of its embeddings are looked up in its own folder.
+    """Describe the language model; a few of its embeddings are looked up in its own file.
 
     These tell nothing where the checkpoint brings language model tensors of its own.
     """
-    facts = llm_facts(skeleton.llm_model, model.llm_model)
-    brings_its_own = any(name.startswith(LLM_PREFIX) for name in checkpoint)
-    if brings_its_own or not Path(model.llm_model).is_dir():
+    name = model.llm_model
+    facts = llm_facts(skeleton.llm_model, name)
+    if any(key.startswith(LLM_PREFIX) for key in checkpoint):
         return facts
-    source = open_tensors(model.llm_model)
-    table = cast(nn.Embedding, skeleton.llm_model.get_input_embeddings()).weight
-    names = [key for key, value in skeleton.llm_model.named_parameters() if value is table]
-    stored = [source[name] for name in names if name in source]
-    return replace(facts, embeddings=sample(stored[0][:FREQUENT_ROWS])) if stored else facts
-
-
-def _data_sets(config: Config) -> Iterator[Finding]:
-    if not config.datasets:
-        yield Finding("data", MISSING, "the config names no data set; add one under 'datasets'")
-    for name, cfg in config.datasets.items():
-        part = f"data: {name}"
-        storage = cfg.build_info.storage
-        try:
-            splits = build_dataset(name, cfg, config.run.seed)
-        except UserError as error:
-            yield Finding(part, WRONG if Path(storage).exists() else MISSING, str(error))
-            continue
-        sizes = [len(split) for split in splits.values() if hasattr(split, "__len__")]
-        counted = f"{sum(sizes)} samples" if sizes else "shards"
-        yield Finding(part, OK, f"{storage}: {counted}")
+    if is_gguf(name):
+        return replace(facts, embeddings=gguf_embedding_values(name))
+    if not Path(name).is_dir():
+        return facts
+    rows = read_embeddings(skeleton.llm_model, name)[:FREQUENT_ROWS]
+    return replace(facts, embeddings=sample(rows))
 
 
 def _memory(needed: float, free: float, placement: Placement) -> Finding:

@@ -29,12 +29,14 @@ class Report:
         plan: Memory by part; empty where the model cannot be described.
         cache: Gigabytes of key-value cache per 1000 tokens.
         free: Gigabytes free where the model will stand.
+        tables: Further tables, as text.
     """
 
     findings: Sequence[Finding]
     plan: Sequence[PartPlan] = ()
     cache: float = 0.0
     free: float = 0.0
+    tables: Sequence[str] = ()
 
     @property
     def ok(self) -> bool:
@@ -45,7 +47,7 @@ class Report:
         """Return the findings, the memory plan and the verdict as text."""
         rows = [("part", "state", "finding")]
         rows += [(finding.part, finding.state, finding.text) for finding in self.findings]
-        blocks = [_aligned(rows), self._plan_table(), self._verdict()]
+        blocks = [aligned(rows), *self.tables, self._plan_table(), self._verdict()]
         return "\n\n".join(block for block in blocks if block)
 
     def _plan_table(self) -> str:
@@ -62,7 +64,7 @@ class Report:
             (f"KV cache per {PLANNED_TOKENS} tokens", "", "", f"{self.cache:.2f}"),
             ("free", "", "", f"{self.free:.2f}"),
         ]
-        return _aligned(rows, right=(1, 3))
+        return aligned(rows, right=(1, 3))
 
     def _verdict(self) -> str:
         if self.ok:
@@ -71,7 +73,7 @@ class Report:
         return f"Not ready: {states.count(MISSING)} missing, {states.count(WRONG)} wrong."
 
 
-def _aligned(rows: Sequence[tuple[str, ...]], right: Sequence[int] = ()) -> str:
+def aligned(rows: Sequence[tuple[str, ...]], right: Sequence[int] = ()) -> str:
     """Lay rows out in columns; the columns in ``right`` are aligned there."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

@@ -23,7 +23,7 @@ from tests.conftest import PROJECT
 FULL_CONFIGS = sorted(
     path.name
     for path in (PROJECT / "eval_configs").glob("*.yaml")
-    if path.name != "skingpt4_eval_tiny.yaml"
+    if not path.stem.endswith(("tiny", "llama_cpp"))
 )
 QFORMER_PARTS = ("Qformer.", "query_tokens", "ln_vision.")
 
@@ -318,6 +318,19 @@ def test_unusable_shapes_are_one_finding(check):
     assert report.plan == ()
 
 
+def test_another_engine_is_told_and_its_memory_is_not_ours(check):
+    in_process = {line.part: line.gigabytes for line in check().plan}
+    report = check(engine="vllm")
+    assert report.ok, report.table()
+    assert texts(report, "engine", OK) == ["vllm runs the language model"]
+    plan = {line.part: line.gigabytes for line in report.plan}
+    assert 0 < plan["token embeddings"] < in_process["language model"]
+    assert "language model" not in plan
+    assert report.cache == 0
+    (text,) = texts(check(engine="llama_cpp"), "engine", WRONG)
+    assert ".gguf" in text
+
+
 def test_training_needs_its_data_and_no_checkpoint(check, tmp_path):
     def sets(storage):
         return {"text_dialogue": DatasetConfig("text", BuildInfo(str(storage)))}
@@ -326,7 +339,7 @@ def test_training_needs_its_data_and_no_checkpoint(check, tmp_path):
     (tmp_path / "filter_cap.json").write_text(json.dumps(rows), encoding="utf-8")
     report = check(training=True, datasets=sets(tmp_path), ckpt="")
     assert report.ok, report.table()
-    assert "1 samples" in texts(report, "data: text_dialogue", OK)[0]
+    assert texts(report, "data: text_dialogue", OK)[0].endswith(": 1 answers")
     assert report.plan[-1].part == "gradients and AdamW"
     report = check(training=True, datasets=sets(tmp_path / "absent"))
     assert texts(report, "data: text_dialogue", MISSING)
