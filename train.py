@@ -1,6 +1,8 @@
 """Train SkinGPT-4: ``python train.py --cfg-path train_configs/tiny_stage1_concept.yaml``."""
 
 import argparse
+import logging
+import os
 
 from skingpt4 import runners, tasks  # noqa: F401  (register the tasks and runners)
 from skingpt4.common.cli import (
@@ -13,6 +15,7 @@ from skingpt4.common.config import Config
 from skingpt4.common.logger import setup_logger
 from skingpt4.common.registry import registry
 from skingpt4.models.placement import best_device
+from skingpt4.tasks.feature_cache import cache_features
 from skingpt4.tasks.preflight import preflight
 
 
@@ -22,13 +25,16 @@ def main() -> None:
     add_config_arguments(parser)
     add_check_argument(parser)
     args = parser.parse_args()
-    setup_logger()
+    # Of several processes, the first alone reports; all warn.
+    setup_logger(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     config = Config.load(args.cfg_path, args.options)
     if args.check:
         device = "cpu" if config.run.device == "cpu" else best_device()
         finish_check(preflight(config, device, training=True))
     task = registry.get_task_class(config.run.task)()
     datasets = task.build_datasets(config)
+    if config.run.cache_features:
+        datasets = cache_features(config, datasets)
     model = task.build_model(config)
     runner = registry.get_runner_class(config.run.runner)(config, task, model, datasets)
     runner.train()

@@ -38,7 +38,8 @@ def add_check_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="only tell what is missing, what does not fit and the memory needed; takes seconds",
+        help="only tell what is missing, what does not fit and the memory needed; takes seconds, "
+        "for training as long as reading the data sets",
     )
 
 

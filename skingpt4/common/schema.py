@@ -29,6 +29,13 @@ class ModelConfig:
         device_map: ``auto`` spreads the LLM over all GPUs; empty keeps it on one (ours).
         allow_untrained: Start without the projection's checkpoint (ours).
         freeze_llm: Keep the LLM as it is (ours; upstream always does).
+        engine: What runs the LLM in a conversation: ``transformers`` in this process,
+            ``llama_cpp`` (a GGUF file) or ``vllm`` (a server) (ours).
+        compile: Compile the decoding step of engine ``transformers``, on a GPU: the first answers
+            take a minute longer, and single answers are given one after the other (ours).
+        engine_url: Address of the server of engine ``vllm`` (ours).
+        allow_public_engine: Let ``engine_url`` be no loopback or private address: photos, as
+            embeddings, and questions are sent there (ours).
         ckpt: Checkpoint laid over the parts, with ``llama_proj`` at least.
         prompt_style: Row of the conversation's written form (ours).
         prompt_path: File of training prompts.
@@ -57,6 +64,10 @@ class ModelConfig:
     quantization: str = ""
     device_map: str = ""
     freeze_llm: bool = True
+    engine: str = "transformers"
+    compile: bool = False
+    engine_url: str = "http://127.0.0.1:8000"
+    allow_public_engine: bool = False
     low_resource: bool = False
     ckpt: str = ""
     allow_untrained: bool = False
@@ -79,9 +90,15 @@ class PreprocessConfig:
 
 @dataclass
 class BuildInfo:
-    """Where a data set lies: a folder, or a brace-expanded string of shards."""
+    """Where a data set lies: a folder, or a brace-expanded string of shards.
+
+    Attributes:
+        storage: What is trained on.
+        validation: What the loss is also measured on, in the same form; empty for nothing (ours).
+    """
 
     storage: str = ""
+    validation: str = ""
 
 
 @dataclass
@@ -102,13 +119,39 @@ class RunConfig:
 
     Attributes:
         iters_per_epoch: Optimiser steps an epoch; ``null`` means one pass over the data.
-        accum_grad_iters: Micro-batches an optimiser step.
+        batch_size_train: Samples a micro-batch and process.
+        accum_grad_iters: Micro-batches an optimiser step; every learned token weighs alike.
         max_grad_norm: Gradient clipping; ``null`` for none (ours).
         upstream_warmup: Warm up anew in each epoch, as upstream does (ours).
+        amp: Upstream's word for ``precision: fp16`` on a GPU.
+        precision: ``fp32``, ``fp16`` (with loss scaling, on a GPU) or ``bf16`` for what is
+            computed; empty lets ``amp`` decide (ours).
+        fsdp: Spread the parameters over all GPUs, for a language model larger than one (ours).
+        checkpoint_llm: Compute the language model's activations again in the backward pass
+            instead of keeping them: less memory, about a third more time (ours).
+        log_freq: Optimiser steps between two points of the curves.
+        save_iters: Optimiser steps between checkpoints, beside that of every epoch's end;
+            ``null`` for none (ours).
+        resume_ckpt_path: Folder or file of a run to continue; ``auto`` continues the one in
+            ``output_dir`` if there is any.
+        resume_changed: Continue although the config or the data set has changed (ours).
+        reject_share: Share of the samples drawn that may be unusable (ours).
+        max_nonfinite: So many steps in a row without a finite loss end the run (ours).
+        valid_iters: Batches of a validation; ``null`` means all, shards need a number (ours).
+        val_generations: Validation samples that the model answers after each epoch (ours).
+        tensorboard: Write TensorBoard's files, where it is installed (ours).
+        cache_features: Encode every photo once, before training, and train on what the frozen
+            vision side made of it; the vision tower is then not loaded (ours).
+        cache_crops: Augmented crops kept of each photo, each of 48 KiB at full size (ours).
+        cache_dir: Where they are kept; a changed photo, weight or setting makes new ones (ours).
+        group_by_length: Put answers of like length in one batch, so that little is padded; the
+            batches still come in random order (ours).
+        wandb_log: Report to Weights & Biases; it sends the config and the curves there.
+        job_name: The run's name there.
         device: Where to run; accelerate uses what is there, ``cpu`` forces the CPU.
 
-    Read from upstream's files and without effect so far: ``log_freq``, ``batch_size_eval``,
-    ``evaluate``, ``world_size``, ``dist_url``, ``distributed``, ``wandb_log``, ``job_name``.
+    Read from upstream's files and without effect: ``evaluate``, and ``world_size``, ``dist_url``
+    and ``distributed``, which ``accelerate launch`` and ``torchrun`` settle.
     """
 
     task: str = "image_text_pretrain"
@@ -133,7 +176,21 @@ class RunConfig:
     seed: int = 42
     output_dir: str = "output"
     amp: bool = False
+    precision: str = ""
+    fsdp: bool = False
+    checkpoint_llm: bool = False
+    save_iters: int | None = None
     resume_ckpt_path: str | None = None
+    resume_changed: bool = False
+    reject_share: float = 0.05
+    max_nonfinite: int = 3
+    valid_iters: int | None = None
+    val_generations: int = 4
+    tensorboard: bool = True
+    cache_features: bool = False
+    cache_crops: int = 4
+    cache_dir: str = "output/features"
+    group_by_length: bool = False
     evaluate: bool = False
     train_splits: list[str] = field(default_factory=lambda: ["train"])
     device: str = "cuda"

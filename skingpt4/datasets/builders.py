@@ -6,6 +6,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from skingpt4.common.config import locate
 from skingpt4.common.errors import ConfigError
 from skingpt4.common.registry import registry
 from skingpt4.common.schema import DatasetConfig
@@ -13,10 +14,10 @@ from skingpt4.datasets.image_text import ImageTextDataset, Sample, TextDialogueD
 from skingpt4.datasets.shards import ShardDataset
 from skingpt4.processors import build_processor
 
-SPLIT = "train"
-"""The one split there is, as upstream."""
+TRAIN, VALIDATION = "train", "val"
+"""Upstream has the first alone."""
 
-DEFAULT_VIS = {"name": "blip2_image_train"}
+DEFAULT_VIS = {TRAIN: {"name": "blip2_image_train"}, VALIDATION: {"name": "blip2_image_eval"}}
 DEFAULT_TEXT = {"name": "blip_caption"}
 
 
@@ -64,7 +65,7 @@ def build_dataset(name: str, cfg: DatasetConfig, seed: int = 42) -> dict[str, Da
         seed: Order of sets that shuffle by themselves (shards).
 
     Returns:
-        ``{"train": data set}``.
+        ``{"train": data set}``, and ``"val"`` where ``build_info.validation`` names one.
 
     Raises:
         ConfigError: If the name, the data type or a processor is unknown.
@@ -75,14 +76,26 @@ def build_dataset(name: str, cfg: DatasetConfig, seed: int = 42) -> dict[str, Da
         raise ConfigError(
             f"datasets.{name}.data_type is '{cfg.data_type}', but it must be '{builder.data_type}'."
         )
-    parts: dict[str, Any] = {"storage": cfg.build_info.storage}
+    splits = {TRAIN: _build_split(name, cfg, builder, TRAIN, cfg.build_info.storage, seed)}
+    if cfg.build_info.validation:
+        storage = locate(cfg.build_info.validation)
+        splits[VALIDATION] = _build_split(name, cfg, builder, VALIDATION, storage, seed)
+    return splits
+
+
+def _build_split(
+    name: str, cfg: DatasetConfig, builder: Builder, split: str, storage: str, seed: int
+) -> Dataset[Sample]:
+    parts: dict[str, Any] = {"storage": storage}
     if builder.data_type == "images":
-        parts["vis_processor"] = _build_processor(name, "vis_processor", cfg, DEFAULT_VIS)
+        parts["vis_processor"] = _build_vis_processor(name, cfg, split)
     if builder.cleans_text:
-        parts["text_processor"] = _build_processor(name, "text_processor", cfg, DEFAULT_TEXT)
+        parts["text_processor"] = _build_processor(
+            name, "text_processor", TRAIN, cfg.text_processor.get(TRAIN), DEFAULT_TEXT
+        )
     if builder.seeded:
         parts["seed"] = seed
-    return {SPLIT: builder.reader(**parts)}
+    return builder.reader(**parts)
 
 
 def _get_builder(name: str) -> Builder:
@@ -93,13 +106,25 @@ def _get_builder(name: str) -> Builder:
     return builder
 
 
-def _build_processor(name: str, key: str, cfg: DatasetConfig, default: Mapping[str, Any]) -> Any:
-    """Build the training processor under ``key``; an error says which entry it belongs to."""
-    given = getattr(cfg, key).get(SPLIT) or {}
-    place = f"datasets.{name}.{key}.{SPLIT}"
-    if not isinstance(given, Mapping):
+def _build_vis_processor(name: str, cfg: DatasetConfig, split: str) -> Any:
+    """Build a split's photo processor; for validation the whole photo, of the training's size."""
+    if split == TRAIN:
+        return _build_processor(
+            name, "vis_processor", TRAIN, cfg.vis_processor.get(TRAIN), DEFAULT_VIS[TRAIN]
+        )
+    size = (cfg.vis_processor.get(TRAIN) or {}).get("image_size")
+    default = {**DEFAULT_VIS[VALIDATION], "image_size": size}
+    return _build_processor(name, "vis_processor", "eval", cfg.vis_processor.get("eval"), default)
+
+
+def _build_processor(
+    name: str, key: str, split: str, given: Any, default: Mapping[str, Any]
+) -> Any:
+    """Build a processor; an error says which entry it belongs to."""
+    place = f"datasets.{name}.{key}.{split}"
+    if not isinstance(given or {}, Mapping):
         raise ConfigError(f"{place} is {given!r}, but it must be a mapping with a 'name'.")
     try:
-        return build_processor({**default, **given})
+        return build_processor({**default, **(given or {})})
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from error

@@ -6,8 +6,9 @@ that takes the caption's place. Everything is checked when the data set is built
 stops a run before it starts.
 """
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from skingpt4.common.errors import DatasetError, PhotoError
+from skingpt4.common.sources import sha256_of
 from skingpt4.processors.photo import open_photo
 
 ANNOTATION_FILE = "filter_cap.json"
@@ -33,6 +35,9 @@ Turn = tuple[str | None, str]
 
 Sample = dict[str, Any]
 
+Identity = dict[str, str | int]
+"""What tells a data set from a changed one, part by part."""
+
 
 @dataclass(frozen=True)
 class Annotation:
@@ -45,9 +50,9 @@ class Annotation:
 class ImageTextDataset(Dataset[Sample]):
     """Photos with captions or dialogues, by row number.
 
-    A sample is ``{"image": float32 [3, H, W], "text_input": str, "image_id": int, "dialogue":
-    [(question or None, answer), ...]}``. ``text_input`` is the first answer; ``image_id`` is the
-    rank of the id's first occurrence, as upstream gives it, not the id itself.
+    A sample is ``{"image": float32 [3, H, W], "text_input": str, "image_id": int, "name": str,
+    "dialogue": [(question or None, answer), ...]}``. ``text_input`` is the first answer;
+    ``image_id`` is the rank of the id's first occurrence, as upstream gives it, ``name`` the id.
     """
 
     def __init__(
@@ -89,16 +94,25 @@ class ImageTextDataset(Dataset[Sample]):
             photo = open_photo(self.paths[image_id])
         except PhotoError as error:
             raise DatasetError(f"Image id '{image_id}' in '{self.storage}': {error}") from error
-        return {"image": self.vis_processor(photo), "image_id": self.ranks[image_id]} | text_sample(
-            row.turns, self.text_processor
-        )
+        image = {"image": self.vis_processor(photo), "image_id": self.ranks[image_id]}
+        return image | {"name": image_id} | text_sample(row.turns, self.text_processor)
+
+    def lengths(self) -> list[int]:
+        """Return the length of each row's text, in characters."""
+        return _text_lengths(self.annotations)
+
+    def identity(self) -> Identity:
+        """Return what changes when the data do: a photo is known by its name and size alone."""
+        files = [(path.name, path.stat().st_size) for path in self.paths.values()]
+        return {**_annotation_identity(self.storage, len(self)), "images": short_hash(files)}
 
 
 class TextDialogueDataset(Dataset[Sample]):
     """Questions and answers without a photo, by row number, for teaching the LLM to converse.
 
-    A sample is ``{"text_input": str, "image_id": int, "dialogue": [(question, answer), ...]}`` with
-    the row number as ``image_id``; every question is given, since training prompts need a photo.
+    A sample is ``{"text_input": str, "image_id": int, "name": str, "dialogue": [(question,
+    answer), ...]}`` with the row number as ``image_id`` and ``name``; every question is given,
+    since training prompts need a photo.
     """
 
     def __init__(self, storage: str | Path, text_processor: TextProcessor | None = None) -> None:
@@ -121,7 +135,29 @@ class TextDialogueDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         """Return one dialogue."""
         row = self.annotations[index]
-        return {"image_id": index % len(self)} | text_sample(row.turns, self.text_processor)
+        number = {"image_id": index % len(self), "name": str(index % len(self))}
+        return number | text_sample(row.turns, self.text_processor)
+
+    def lengths(self) -> list[int]:
+        """Return the length of each row's text, in characters."""
+        return _text_lengths(self.annotations)
+
+    def identity(self) -> Identity:
+        """Return what changes when the data do."""
+        return _annotation_identity(self.storage, len(self))
+
+
+def short_hash(value: object) -> str:
+    """Return 16 hexadecimal digits that tell a value of plain data, by its repr, from others."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+
+
+def _text_lengths(rows: Sequence[Annotation]) -> list[int]:
+    return [sum(len(text or "") for turn in row.turns for text in turn) for row in rows]
+
+
+def _annotation_identity(storage: Path, samples: int) -> Identity:
+    return {"samples": samples, "annotations": sha256_of(storage / ANNOTATION_FILE)[:16]}
 
 
 def text_sample(turns: tuple[Turn, ...], text_processor: TextProcessor | None) -> Sample:
@@ -144,14 +180,19 @@ def read_annotations(storage: Path, with_images: bool) -> list[Annotation]:
             annotation, or a row is not usable; the sentence names the row, counted from 0.
     """
     path = storage / ANNOTATION_FILE
-    rows = _load_rows(path)
+    rows = load_rows(path)
     return [
-        _parse_row(row, f"Annotation {number} of '{path}'", with_images)
+        parse_row(row, f"Annotation {number} of '{path}'", with_images)
         for number, row in enumerate(rows)
     ]
 
 
-def _load_rows(path: Path) -> list[Any]:
+def load_rows(path: Path) -> list[Any]:
+    """Return the rows of an annotation file, unchecked.
+
+    Raises:
+        DatasetError: If the folder or file is missing, the JSON is malformed, or there is no row.
+    """
     if not path.parent.is_dir():
         raise DatasetError(
             f"The data set folder '{path.parent}' does not exist; set build_info.storage."
@@ -168,7 +209,17 @@ def _load_rows(path: Path) -> list[Any]:
     return rows
 
 
-def _parse_row(row: Any, place: str, with_images: bool) -> Annotation:
+def parse_row(row: Any, place: str, with_images: bool) -> Annotation:
+    """Check one row.
+
+    Args:
+        row: As it stands in the file.
+        place: What an error calls it.
+        with_images: Whether it must have an ``image_id``; if not, it must not.
+
+    Raises:
+        DatasetError: If it is not usable.
+    """
     if not isinstance(row, Mapping):
         raise DatasetError(f"{place} is not a mapping of keys such as 'caption'.")
     annotation = Annotation(_parse_image_id(row, place, with_images), _parse_turns(row, place))

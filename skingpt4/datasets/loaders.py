@@ -1,89 +1,239 @@
-"""Batches: collating samples, seeded loaders, and the mix of several data sets in one run."""
+"""Batches without end that go on exactly where they stood, and the mix of several data sets.
+
+What is drawn, and every augmentation, follows from the seed and the position alone, so that a
+position of a few numbers is all that a resumed run needs.
+"""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any
+import signal
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from typing import Any, cast
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from skingpt4.common.errors import ConfigError, DatasetError
+from skingpt4.common.seeding import derive_seed, seeded
 from skingpt4.datasets.image_text import Sample
+from skingpt4.datasets.order import Draw, EndlessOrder
+from skingpt4.datasets.shards import ShardDataset
 
 Batch = dict[str, Any]
+State = dict[str, Any]
+
+STACKED = ("image", "features")
+
+REDRAWS = 10
+"""So many unusable samples in a row mean that the folder, not a few photos, is bad."""
+
+GRACE_SECONDS = 30
+"""How long a loading process outlives a signal: enough to finish a step."""
+
+FREE_REJECTS = 10
+"""So few unusable samples never stop a run, however short it has been."""
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack ``image``, if there is one, to ``[B, 3, H, W]``; gather every other key in a list."""
+    """Stack photos to ``[B, 3, H, W]`` and features to ``[B, N, C]``; list every other key."""
     batch: Batch = {key: [sample[key] for sample in samples] for key in samples[0]}
-    if "image" in batch:
-        batch["image"] = torch.stack(batch["image"])
-    return batch
+    return batch | {key: torch.stack(batch[key]) for key in STACKED if key in batch}
 
 
-def build_loader(
-    dataset: Dataset[Sample],
-    batch_size: int,
-    num_workers: int = 0,
-    shuffle: bool = True,
-    seed: int = 42,
-    drop_last: bool = True,
-) -> DataLoader[Sample]:
-    """Build a loader whose order and augmentations are fixed by its seed.
+class Redrawing(Dataset[Sample]):
+    """Samples by :class:`Draw`; another takes the place of one that cannot be used.
 
-    Workers derive the seeds of python, numpy and torch from the loader's; without workers,
-    augmentations draw from the process's own torch generator.
+    The sample says under ``rejected`` how many were passed over.
+    """
+
+    def __init__(self, dataset: Dataset[Sample]) -> None:
+        self.dataset = dataset
+        self.size = len(cast(Sized, dataset))
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        """Return a usable sample.
+
+        Raises:
+            DatasetError: If several in a row are unusable.
+        """
+        row = draw.row
+        for rejected in range(REDRAWS):
+            try:
+                with seeded(draw.seed, rejected):
+                    return self.dataset[row] | {"rejected": rejected}
+            except DatasetError as error:
+                reason = error
+            row = random.Random(derive_seed(draw.seed, rejected)).randrange(self.size)
+        raise DatasetError(f"{REDRAWS} samples in a row could not be used; the last: {reason}")
+
+
+class TrainLoader:
+    """Endless training batches of one data set in one process.
 
     Args:
-        dataset: Map-style, or endless (then it shuffles by itself).
-        batch_size: Samples a batch.
+        dataset: By row, or shards.
+        batch_size: Samples a batch of one process.
         num_workers: Loading processes; 0 loads in this one.
-        shuffle: Draw a new order in each pass.
-        seed: Fixes orders and workers.
-        drop_last: Drop a last short batch, as upstream does, unless the data set is smaller than
-            one batch: upstream would then silently train on nothing.
+        seed: Fixes orders and augmentations.
+        rank: This process.
+        world: How many processes share the data set.
+        reject_share: More unusable samples than this share of those drawn end the run.
+        group_by_length: Put answers of like length in one batch; shards cannot be grouped.
+
+    Attributes:
+        given: Batches given so far, by this and earlier processes of the same run.
+        rejected: Unusable samples so far.
     """
-    endless = isinstance(dataset, IterableDataset)
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        shuffle=shuffle and not endless,
-        num_workers=num_workers,
-        collate_fn=collate,
-        drop_last=drop_last and (not isinstance(dataset, Sized) or len(dataset) >= batch_size),
-        generator=torch.Generator().manual_seed(seed),
-        persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
+
+    def __init__(
+        self,
+        dataset: Dataset[Sample],
+        batch_size: int,
+        num_workers: int = 0,
+        seed: int = 42,
+        rank: int = 0,
+        world: int = 1,
+        reject_share: float = 1.0,
+        group_by_length: bool = False,
+    ) -> None:
+        if isinstance(dataset, Sized) and len(dataset) == 0:
+            raise DatasetError("The data set is empty; add samples to it.")
+        self.dataset, self.batch_size, self.num_workers = dataset, batch_size, num_workers
+        self.seed, self.rank, self.world = seed, rank, world
+        self.reject_share = reject_share
+        self.lengths = (
+            dataset.lengths() if group_by_length and hasattr(dataset, "lengths") else None
+        )
+        self.given = self.drawn = self.rejected = 0
+        self.positions: dict[int, tuple[int, int]] = {}
+        self._batches: Iterator[Batch] | None = None
+
+    @property
+    def batches_a_pass(self) -> int | None:
+        """Batches of one pass over the data; None where the data have no end."""
+        return None if isinstance(self.dataset, ShardDataset) else len(self._order())
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        """Return the next batch.
+
+        Raises:
+            DatasetError: If too many samples are unusable.
+        """
+        if self._batches is None:
+            self._batches = iter(self._loader())
+        batch = _next_batch(self._batches)
+        self.given += 1
+        for stream, block, place in batch.pop("position", ()):
+            self.positions[stream] = (block, place)
+        self._count(len(batch["dialogue"]), sum(batch.pop("rejected", ())))
+        return batch
+
+    def state_dict(self) -> State:
+        """Return the position, as plain data."""
+        return {
+            "given": self.given,
+            "drawn": self.drawn,
+            "rejected": self.rejected,
+            "positions": {stream: list(place) for stream, place in self.positions.items()},
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a position; loading starts anew."""
+        self.given, self.drawn, self.rejected = state["given"], state["drawn"], state["rejected"]
+        self.positions = {stream: (b, p) for stream, (b, p) in state["positions"].items()}
+        self.close()
+
+    def close(self) -> None:
+        """End the loading processes."""
+        # Waiting for the iterator to be collected could take as long as an error's traceback lives.
+        getattr(self._batches, "_shutdown_workers", lambda: None)()
+        self._batches = None
+
+    def _count(self, given: int, rejected: int) -> None:
+        self.drawn += given + rejected
+        self.rejected += rejected
+        if self.rejected > max(FREE_REJECTS, self.reject_share * self.drawn):
+            raise DatasetError(
+                f"{self.rejected} of the {self.drawn} samples drawn so far could not be used, more "
+                f"than run.reject_share, {self.reject_share:.0%}; `python train.py --check` names "
+                "those of a folder."
+            )
+
+    def _order(self) -> EndlessOrder:
+        size = len(cast(Sized, self.dataset))
+        return EndlessOrder(
+            size,
+            self.batch_size,
+            self.seed,
+            self.rank,
+            self.world,
+            start=self.given,
+            lengths=self.lengths,
+        )
+
+    def _loader(self) -> DataLoader[Sample]:
+        settings: dict[str, Any] = {
+            "num_workers": self.num_workers,
+            "collate_fn": collate,
+            "pin_memory": torch.cuda.is_available(),
+            "worker_init_fn": _outlive_signals,
+            # Without one, torch draws the workers' seed from the run's own generator.
+            "generator": torch.Generator().manual_seed(self.seed),
+        }
+        if isinstance(self.dataset, ShardDataset):
+            # Workers give batches in turn: the one whose turn it is continues as the first.
+            self.dataset.resume(self.rank, self.positions, self.given)
+            return DataLoader(self.dataset, batch_size=self.batch_size, **settings)
+        return DataLoader(Redrawing(self.dataset), batch_sampler=self._order(), **settings)
+
+
+def _outlive_signals(_worker: int) -> None:
+    """Let the run itself save and stop: schedulers signal every process, a terminal the group.
+
+    A process that is told to end and is not stopped by the run ends by itself a little later.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
+
+
+def _next_batch(batches: Iterator[Batch]) -> Batch:
+    try:
+        return next(batches)
+    except DatasetError as error:  # from a worker, torch puts a traceback before the sentence
+        raise DatasetError(str(error).rpartition("DatasetError: ")[2].strip()) from error
 
 
 class MultiIterLoader:
     """Endless batches, each from one of several loaders drawn by its ratio; the order is seeded.
 
-    A loader that comes to its end starts again. Without ratios, all are drawn alike.
+    Without ratios, all are drawn alike. Every process of a run draws the same.
     """
 
     def __init__(
         self,
-        loaders: Sequence[Iterable[Batch]],
+        loaders: Mapping[str, TrainLoader],
         ratios: Sequence[float | None] | None = None,
         seed: int = 42,
     ) -> None:
-        """Check the ratios and that no loader is empty.
+        """Check loaders and ratios.
+
+        Args:
+            loaders: By the name of the data set.
+            ratios: Weight of each loader; given for all or for none.
+            seed: Fixes which loader is drawn when.
 
         Raises:
-            ConfigError: If some loaders have a ratio and others none, or one is not above zero.
-            DatasetError: If there is no loader, or one has no batch.
+            ConfigError: If ratios are incomplete or not above 0.
+            DatasetError: If there is no loader.
         """
         if not loaders:
-            raise DatasetError("There is no data set to train on; name one under 'datasets'.")
-        for number, loader in enumerate(loaders):
-            if _is_empty(loader):
-                raise _no_batch(number, len(loaders))
-        self.loaders = list(loaders)
+            raise DatasetError("There is no data set to train on; add one under 'datasets'.")
+        self.loaders = dict(loaders)
         self.ratios = _check_ratios(ratios, len(loaders))
-        self._rng = random.Random(seed)
-        self._iterators: list[Iterator[Batch]] = [iter(()) for _ in loaders]
+        self.seed = seed
+        self.given = 0
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -92,34 +242,46 @@ class MultiIterLoader:
         """Return the next batch; the mix goes on where it stood.
 
         Raises:
-            DatasetError: If the drawn loader gives no batch even from its start.
+            DatasetError: If the drawn data set cannot give one; the sentence names it.
         """
-        drawn = self._rng.choices(range(len(self.loaders)), self.ratios)[0]
-        batch = _next_batch(self._iterators[drawn])
-        if batch is None:
-            self._iterators[drawn] = iter(self.loaders[drawn])
-            batch = _next_batch(self._iterators[drawn])
-        if batch is None:
-            raise _no_batch(drawn, len(self.loaders))
-        return batch
+        rng = random.Random(derive_seed(self.seed, self.given))
+        drawn = rng.choices(list(self.loaders), self.ratios)[0]
+        try:
+            batch = next(self.loaders[drawn])
+        except DatasetError as error:
+            raise DatasetError(f"Data set '{drawn}': {error}") from error
+        self.given += 1
+        return batch | {"dataset": drawn}
+
+    def state_dict(self) -> State:
+        """Return the position of the mix and of each loader, as plain data."""
+        loaders = {name: loader.state_dict() for name, loader in self.loaders.items()}
+        return {"given": self.given, "loaders": loaders}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a position."""
+        self.given = state["given"]
+        for name, loader in self.loaders.items():
+            loader.load_state_dict(state["loaders"][name])
+
+    def close(self) -> None:
+        """End the loading processes."""
+        for loader in self.loaders.values():
+            loader.close()
 
 
-def _next_batch(iterator: Iterator[Batch]) -> Batch | None:
-    try:
-        return next(iterator, None)
-    except DatasetError as error:  # from a worker, torch puts a traceback before the sentence
-        raise DatasetError(str(error).rpartition("DatasetError: ")[2].strip()) from error
-
-
-def _no_batch(number: int, count: int) -> DatasetError:
-    return DatasetError(f"Data set {number + 1} of {count} gives no batch; add samples to it.")
-
-
-def _is_empty(loader: Iterable[Batch]) -> bool:
-    try:
-        return isinstance(loader, Sized) and len(loader) == 0
-    except TypeError:  # a torch loader over an endless data set has a length that raises
-        return False
+def build_eval_loader(
+    dataset: Dataset[Sample], batch_size: int, num_workers: int = 0
+) -> DataLoader[Sample]:
+    """Build a loader that gives every sample once, in order, the last batch being short."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=collate,
+        worker_init_fn=_outlive_signals,
+        generator=torch.Generator(),
+    )
 
 
 def _check_ratios(ratios: Sequence[float | None] | None, count: int) -> list[float]:

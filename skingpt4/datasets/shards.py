@@ -4,26 +4,29 @@ A sample is two members of the same name, an image and a ``json`` with a ``capti
 writes them. One bad sample among millions must not stop a run: it is skipped, counted and logged.
 """
 
+import itertools
 import json
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from braceexpand import braceexpand
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 from webdataset.filters import shuffle
 from webdataset.tariterators import group_by_keys, tar_file_expander
-from webdataset.utils import pytorch_worker_info
 
 from skingpt4.common.errors import DatasetError, PhotoError
+from skingpt4.common.seeding import derive_seed, seeded
 from skingpt4.datasets.image_text import (
     MISSING_SHOWN,
+    Identity,
     ImageProcessor,
     Sample,
     TextProcessor,
     require_text,
+    short_hash,
     text_sample,
 )
 from skingpt4.processors.photo import open_photo
@@ -34,6 +37,11 @@ IMAGE_KEYS = ("jpg", "jpeg", "png", "webp")
 """Tried in this order; upstream knows ``jpg`` only."""
 
 SHUFFLE_BUFFER = 1000
+
+BLOCK_SAMPLES = 10_000
+"""At least so many samples are drawn before the buffer is emptied and a new block begins: what a
+resumed run reads again, at most, beside one shard."""
+
 BAD_SAMPLE = (StopIteration, KeyError, AttributeError, ValueError, DatasetError, PhotoError)
 """What a missing member, broken JSON, a missing caption or a broken image raises."""
 
@@ -44,9 +52,11 @@ REJECTS_IN_A_ROW = 1000
 class ShardDataset(IterableDataset[Sample]):
     """Endless stream of samples from resampled shards, shuffled, with a fixed order for a seed.
 
-    A sample is ``{"image": float32 [3, H, W], "text_input": str, "image_id": int, "dialogue":
-    [(None, caption)]}`` where ``image_id`` counts the samples given. Each data-loading worker, and
-    each process of a distributed run, draws its own order.
+    A sample is ``{"image": float32 [3, H, W], "text_input": str, "image_id": int, "name": str,
+    "dialogue": [(None, caption)], "position": (stream, block, place), "rejected": int}``: its name
+    in the shard, where to go on after it, and how many unusable samples came before it. Each
+    data-loading worker of each process draws a stream of its own, cut in blocks that can be drawn
+    without those before; ``image_id`` is the sample's place in its block.
     """
 
     def __init__(
@@ -73,33 +83,70 @@ class ShardDataset(IterableDataset[Sample]):
         self.seed = seed
         self.rejected = 0
         self._rejected_in_a_row = 0
+        self.resume(rank=0, positions={}, first=0)
+
+    def resume(self, rank: int, positions: Mapping[int, tuple[int, int]], first: int) -> None:
+        """Set where the next iteration begins.
+
+        Args:
+            rank: This process, of those of a distributed run.
+            positions: By stream, the block and the place in it to go on from.
+            first: The stream that the first worker takes, modulo their number.
+        """
+        self.rank, self.positions, self.first = rank, dict(positions), first
+
+    def identity(self) -> Identity:
+        """Return what changes when the data do: a shard is known by its name and size alone."""
+        files = [(Path(shard).name, Path(shard).stat().st_size) for shard in self.shards]
+        return {"shards": len(files), "files": short_hash(files)}
 
     def __iter__(self) -> Iterator[Sample]:
-        """Draw samples without end, from the start of this worker's order.
+        """Draw samples without end.
 
         Raises:
             DatasetError: If too many samples in a row are bad.
         """
-        rank, _, worker, _ = pytorch_worker_info()
-        rng = random.Random(f"{self.seed}/{rank}/{worker}")
-        given = 0
-        for raw in shuffle(SHUFFLE_BUFFER, rng=rng)(self._raw_samples(rng)):
-            sample = self._decode(raw)
+        worker = get_worker_info()
+        stream = (worker.id + self.first) % worker.num_workers if worker else 0
+        block, start = self.positions.get(stream, (0, 0))
+        for number in itertools.count(block):
+            yield from self._block(stream, number, start)
+            start = 0
+
+    def _block(self, stream: int, number: int, start: int) -> Iterator[Sample]:
+        """Yield one block's usable samples from place ``start`` on; those before stay undecoded."""
+        parts = (self.seed, self.rank, stream, number)
+        rng = random.Random(derive_seed(*parts))
+        told = self.rejected
+        for place, raw in enumerate(shuffle(SHUFFLE_BUFFER, rng=rng)(self._raw_samples(rng))):
+            if place < start:
+                told = self.rejected
+                continue
+            with seeded(*parts, place):
+                sample = self._decode(raw)
             if sample is not None:
-                yield sample | {"image_id": given}
-                given += 1
+                position = (stream, number, place + 1)
+                rejected, told = self.rejected - told, self.rejected
+                yield sample | {"image_id": place, "position": position, "rejected": rejected}
 
     def _raw_samples(self, rng: random.Random) -> Iterator[dict[str, Any]]:
-        """Yield undecoded samples, name ending to bytes, of shards drawn with replacement."""
-        while True:
-            with Path(rng.choice(self.shards)).open("rb") as stream:
-                empty, rejected = True, self.rejected
-                files = tar_file_expander([{"url": "", "stream": stream}], handler=self._reject)
-                for raw in group_by_keys(files, handler=self._reject):
-                    empty = False
-                    yield raw
-                if empty and rejected == self.rejected:
-                    self._reject()
+        """Yield a block of undecoded samples, name ending to bytes, of shards drawn at random."""
+        given = 0
+        while given < BLOCK_SAMPLES:
+            for raw in self._read(rng.choice(self.shards)):
+                given += 1
+                yield raw
+
+    def _read(self, shard: str) -> Iterator[dict[str, Any]]:
+        """Yield the undecoded samples of one shard; none at all counts as a reject."""
+        empty, rejected = True, self.rejected
+        with Path(shard).open("rb") as stream:
+            files = tar_file_expander([{"url": "", "stream": stream}], handler=self._reject)
+            for raw in group_by_keys(files, handler=self._reject):
+                empty = False
+                yield raw
+        if empty and rejected == self.rejected:
+            self._reject()
 
     def _decode(self, raw: dict[str, Any]) -> Sample | None:
         """Decode one sample, or count it as rejected and return None."""
@@ -107,7 +154,7 @@ class ShardDataset(IterableDataset[Sample]):
             image = next(raw[key] for key in IMAGE_KEYS if key in raw)
             caption = require_text(json.loads(raw["json"]), "caption", "A sample")
             text = text_sample(((None, caption),), self.text_processor)
-            sample = {"image": self.vis_processor(open_photo(image))} | text
+            sample = {"image": self.vis_processor(open_photo(image)), "name": raw["__key__"]} | text
         except BAD_SAMPLE:
             self._reject()
             return None

@@ -1,7 +1,8 @@
 """Turning dialogues into token ids, image positions and labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,14 @@ from transformers import PreTrainedTokenizerBase
 from skingpt4.prompts import IMAGE_PLACEHOLDER, Segment
 
 IGNORE_INDEX = -100
+
+IMAGE, FEATURES = "image", "features"
+"""A batch's photos, as pixels or as what the frozen vision side makes of them."""
+
+
+def shows_photo(samples: Mapping[str, Any]) -> bool:
+    """Tell whether a batch is about photos; text-only sets are not."""
+    return IMAGE in samples or FEATURES in samples
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The vision tower: timm's EVA ViT, and the LayerNorm that follows it."""
 
 import math
+from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -39,6 +40,26 @@ class _Tower(Eva):
         """Draw the initial weights (on the meta device timm's way takes seconds)."""
         if not cast(Tensor, self.pos_embed).is_meta:
             super().init_weights(needs_reset)
+
+
+class AbsentTower(nn.Module):
+    """Stands for a tower that is not loaded, because photos come as features already."""
+
+    def __init__(self, tower: Eva) -> None:
+        super().__init__()
+        self.embed_dim = tower.embed_dim
+        self.patch_embed = SimpleNamespace(num_patches=tower.patch_embed.num_patches)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Refuse.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(
+            f"The vision tower is not loaded, so {len(image)} photos cannot be encoded; set "
+            "run.cache_features=False."
+        )
 
 
 def build_vision_tower(name: str, image_size: int, drop_path_rate: float = 0.0) -> Eva:

@@ -1,39 +1,54 @@
-"""The training loop, on accelerate: accumulate, log, save, resume."""
+"""The training loop, on accelerate: step, log, validate, save, stop and resume."""
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sized
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
-from torch import Tensor, nn
+from accelerate.utils import gather_object, set_seed
+from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from skingpt4.common.checkpoint import load_state, read_tensors, save_state, save_tensors
+from skingpt4.common.checkpoint import save_tensors
 from skingpt4.common.config import Config
-from skingpt4.common.errors import ConfigError
-from skingpt4.common.logger import append_json_line
+from skingpt4.common.errors import ConfigError, DatasetError
 from skingpt4.common.optims import build_optimizer, build_schedule
 from skingpt4.common.registry import registry
-from skingpt4.datasets.loaders import MultiIterLoader, build_loader
+from skingpt4.common.seeding import rng_state, set_rng_state
+from skingpt4.datasets.loaders import Batch, MultiIterLoader, TrainLoader
 from skingpt4.models import SkinGPT4
 from skingpt4.models.weights import assign
+from skingpt4.runners.environment import versions
+from skingpt4.runners.logbook import Logbook
+from skingpt4.runners.progress import Progress
+from skingpt4.runners.recompute import recompute_activations
+from skingpt4.runners.setup import build_accelerator
+from skingpt4.runners.sharding import load_optimizer, optimizer_state, whole
+from skingpt4.runners.state import (
+    STATE_NAME,
+    check_same_run,
+    comparable,
+    has_training_state,
+    read_training_state,
+    write_training_state,
+)
+from skingpt4.runners.stopping import StopRequest
+from skingpt4.runners.update import StepResult, Updater
+from skingpt4.runners.validation import Validator
 from skingpt4.tasks.base_task import BaseTask
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_NAME = "checkpoint_last.safetensors"
-STATE_NAME = "training_state.pt"
-LOG_NAME = "log.txt"
-RECORDED_PACKAGES = ("torch", "torchvision", "transformers", "timm", "accelerate")
+BEST_NAME = "checkpoint_best.safetensors"
+AUTO = "auto"
 
 Splits = Mapping[str, Mapping[str, Dataset[Any]]]
-Batches = Iterator[Mapping[str, Any]]
+State = dict[str, Any]
 
 
 @registry.register_runner("runner_base")
@@ -45,67 +60,238 @@ class RunnerBase:
         task: Knows what one step is.
         model: Its trainable parameters are what is trained and saved.
         datasets: By name and split, as the task builds them.
+
+    Raises:
+        ConfigError: If the config contradicts itself or the run to be continued.
+        WeightsError: If the state to continue from cannot be read or does not fit.
     """
 
-    def __init__(self, config: Config, task: BaseTask, model: nn.Module, datasets: Splits) -> None:
+    def __init__(self, config: Config, task: BaseTask, model: SkinGPT4, datasets: Splits) -> None:
         run = config.run
-        self.config, self.run, self.task = config, run, task
+        self.config, self.run = config, run
         self.output_dir = Path(run.output_dir)
-        set_seed(run.seed)
-        self.accelerator = Accelerator(
-            cpu=run.device == "cpu",
-            mixed_precision="fp16" if run.amp and torch.cuda.is_available() else "no",
-            gradient_accumulation_steps=run.accum_grad_iters,
-        )
-        self.model, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, run))
+        self.accelerator = build_accelerator(config, model)
         self.loader = self._mix(datasets)
+        self.identity = self._identify(datasets)
+        self.validator = Validator(config, task, self.accelerator, datasets)
         self.iters_per_epoch = run.iters_per_epoch or self._one_pass()
         self.schedule = build_schedule(run, self.iters_per_epoch)
-        self.start_epoch = 0
-        if run.resume_ckpt_path:
-            self.resume(Path(run.resume_ckpt_path))
+        self.logbook = Logbook(config, self.accelerator)
+        self.progress = Progress()
+        state = self._find_state()
+        if state is not None:
+            assign(model, state["tensors"], STATE_NAME, required=tuple(_trainable(model)))
+        # Of a model that is spread later no process alone could tell; its parts are frozen.
+        self._parts = model.record() if run.fsdp else None
+        self.model, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, run))
+        self.updater = Updater(
+            self.accelerator, self.model, self.optimizer, task, run.max_grad_norm
+        )
+        # Every process draws the same prompts, but dropout of its own.
+        set_seed(run.seed)
+        torch.manual_seed(run.seed + self.accelerator.process_index)
+        if state is not None:
+            self._restore(state)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.run.max_epoch * self.iters_per_epoch
 
     def train(self) -> Path:
-        """Run every epoch that is left; return the last checkpoint's path."""
-        batches = iter(self.loader)
-        for epoch in range(self.start_epoch, self.run.max_epoch):
-            started = time.monotonic()
-            loss, lr = self.train_epoch(epoch, batches)
-            self._log(epoch, loss, lr, time.monotonic() - started)
-            self.save(epoch)
+        """Take the steps that are left, or until asked to stop; return the last checkpoint."""
+        self.logbook.open(self.progress.step, self.progress.history)
+        try:
+            with StopRequest() as stop:
+                is_stopped = False
+                while self.progress.step < self.total_steps and not is_stopped:
+                    is_stopped = self._train_epoch(stop)
+            if is_stopped:
+                logger.info(
+                    "Stopped after step %d of %d; run.resume_ckpt_path=auto goes on from there",
+                    self.progress.step,
+                    self.total_steps,
+                )
+        finally:
+            self.loader.close()
+            self.logbook.close()
         return self.output_dir / CHECKPOINT_NAME
 
-    def train_epoch(self, epoch: int, batches: Batches) -> tuple[float, float]:
-        """Take one epoch's optimiser steps; return the mean loss and the last learning rate."""
-        self.model.train()
-        total, lr = 0.0, 0.0
-        bar = tqdm(
-            range(self.iters_per_epoch),
+    def _train_epoch(self, stop: StopRequest) -> bool:
+        """Take what is left of an epoch's steps and save; tell whether to stop."""
+        self._set_training()
+        epoch, done = divmod(self.progress.step, self.iters_per_epoch)
+        with tqdm(
+            total=self.iters_per_epoch,
+            initial=done,
             desc=f"epoch {epoch + 1}/{self.run.max_epoch}",
             disable=not self.accelerator.is_main_process,
-        )
-        for number in bar:
-            lr = self._set_lr(epoch * self.iters_per_epoch + number)
-            total += self._step(batches)
-            bar.set_postfix(loss=f"{total / (number + 1):.3f}", lr=f"{lr:.1e}", refresh=False)
-        return total / self.iters_per_epoch, lr
+        ) as bar:
+            for left in range(self.iters_per_epoch - done - 1, -1, -1):
+                self._take_step(bar)
+                is_stopped = self._is_any(stop.asked)
+                if left and (is_stopped or self._is_due(self.run.save_iters)):
+                    self.save()
+                if is_stopped and left:
+                    return True
+        self._end_epoch(epoch)
+        return is_stopped
 
-    def _step(self, batches: Batches) -> float:
-        """Take one optimiser step over ``accum_grad_iters`` micro-batches; return its loss."""
-        total = 0.0
-        for _ in range(self.run.accum_grad_iters):
-            with self.accelerator.accumulate(self.model):
-                with self.accelerator.autocast():
-                    loss = self.task.train_step(self.model, next(batches))
-                self.accelerator.backward(loss)
-                if self.accelerator.sync_gradients and self.run.max_grad_norm is not None:
-                    self.accelerator.clip_grad_norm_(
-                        self.model.parameters(), self.run.max_grad_norm
-                    )
-                self.optimizer.step()
-                self.optimizer.zero_grad()
-            total += loss.item()
-        return total / self.run.accum_grad_iters
+    def _take_step(self, bar: tqdm) -> None:
+        """Take one optimiser step with the next batches; count, judge and show it."""
+        started = time.monotonic()
+        lr = self._set_lr(self.progress.step)
+        batches = [next(self.loader) for _ in range(self.run.accum_grad_iters)]
+        result = self.updater.step(batches)
+        self.progress.add(result, time.monotonic() - started)
+        self._judge(result, batches)
+        speed = round(self.progress.images_per_second, 2)
+        shown = {"loss": f"{self.progress.mean_loss or result.loss:.3f}", "lr": f"{lr:.1e}"}
+        bar.set_postfix(shown | {"images": f"{speed:.1f}/s"}, refresh=False)
+        bar.update()
+        if self._is_due(self.run.log_freq) or self._is_due(self.iters_per_epoch):
+            point = {"loss": result.loss, "lr": lr, "grad_norm": result.grad_norm}
+            self.logbook.point(self.progress.step, point | {"images_per_second": speed})
+
+    def _judge(self, result: StepResult, batches: Sequence[Batch]) -> None:
+        """Warn of a step without a finite loss; end the run after a few in a row."""
+        if result.is_finite:
+            return
+        names = [f"{batch['dataset']}: {', '.join(batch['name'])}" for batch in batches]
+        count = self.progress.nonfinite_in_a_row
+        logger.warning("Step %d skipped: no finite loss or gradient", self.progress.step)
+        if count >= self.run.max_nonfinite:
+            raise DatasetError(
+                f"The last {count} steps had no finite loss or gradient, the last with the batch "
+                f"of {'; '.join(names)}; look at these samples, or lower run.init_lr, or set "
+                "run.precision to bf16 or fp32."
+            )
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Validate, save, and write the epoch down."""
+        progress = self.progress
+        val_loss = self.validator.loss(self.model)
+        is_best = val_loss < progress.best_loss
+        if is_best:
+            progress.best_loss = val_loss
+        record = {
+            "epoch": epoch,
+            "step": progress.step,
+            "train_loss": progress.mean_loss and round(progress.mean_loss, 5),
+            "train_lr": self.optimizer.param_groups[0]["lr"],
+            "seconds": round(progress.seconds, 1),
+            "images_per_second": round(progress.images_per_second, 2),
+            "skipped_nonfinite": progress.nonfinite,
+            "skipped_overflow": progress.overflows,
+            "rejected": sum(loader.rejected for loader in self.loader.loaders.values()),
+        }
+        progress.close_epoch(record | ({"val_loss": round(val_loss, 5)} if self.validator else {}))
+        self.save(is_best)
+        self.logbook.epoch(progress.history, self.validator.generate(self.model))
+
+    def save(self, is_best: bool = False) -> None:
+        """Write the checkpoint and the state that a resumed run needs."""
+        # Every process has parts of the tensors, and a state of its own.
+        model = self.accelerator.unwrap_model(self.model)
+        tensors = {name: whole(p.detach()).cpu() for name, p in _trainable(model).items()}
+        optimizer = optimizer_state(self.model, self.optimizer.optimizer, self.run.fsdp)
+        ranks = gather_object([{"rng": rng_state(), "data": self.loader.state_dict()}])
+        if self.accelerator.is_main_process:
+            for name in [CHECKPOINT_NAME, *([BEST_NAME] if is_best else [])]:
+                save_tensors(self.output_dir / name, tensors, self._record(model))
+            scaler = self.accelerator.scaler
+            state = {
+                "tensors": tensors,
+                "optimizer": optimizer,
+                "scaler": scaler and scaler.state_dict(),
+                "progress": asdict(self.progress),
+                "ranks": ranks,
+                "identity": self.identity,
+            }
+            write_training_state(self.output_dir, state)
+            logger.info("Saved step %d in %s", self.progress.step, self.output_dir)
+        self.accelerator.wait_for_everyone()
+
+    def _record(self, model: SkinGPT4) -> dict[str, Any]:
+        return {
+            **(self._parts or model.record()),
+            "config": self.config.to_dict(),
+            "epoch": (self.progress.step - 1) // self.iters_per_epoch,
+            "step": self.progress.step,
+            "versions": versions(),
+        }
+
+    def _find_state(self) -> State | None:
+        """Return the state of the run to be continued, if one is; refuse another run's."""
+        path = self.run.resume_ckpt_path
+        if not path or (path == AUTO and not has_training_state(self.output_dir)):
+            return None
+        folder = self.output_dir if path == AUTO else Path(path)
+        folder = folder if folder.is_dir() else folder.parent
+        state = read_training_state(folder)
+        if not self.run.resume_changed:
+            check_same_run(state["identity"], self.identity, folder)
+        step = state["progress"]["step"]
+        if step >= self.total_steps and path != AUTO:
+            raise ConfigError(
+                f"The run in '{folder}' has finished all its {step} steps; to train on, raise "
+                "run.max_epoch and set run.resume_changed=True."
+            )
+        return state
+
+    def _restore(self, state: State) -> None:
+        """Take up optimiser, loss scale, counters, and this process's position and generators."""
+        load_optimizer(self.model, self.optimizer.optimizer, state["optimizer"], self.run.fsdp)
+        if self.accelerator.scaler is not None and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.progress = Progress(**state["progress"])
+        # With resume_changed there may be more processes than there were.
+        own = state["ranks"][self.accelerator.process_index % len(state["ranks"])]
+        self.loader.load_state_dict(own["data"])
+        set_rng_state(own["rng"])
+        logger.info("Resumed after step %d of %d", self.progress.step, self.total_steps)
+
+    def _identify(self, datasets: Splits) -> dict[str, Any]:
+        """Return what makes this run the one it is."""
+        config = comparable(self.config.to_dict())
+        data = {
+            name: splits[split].identity()  # type: ignore[attr-defined]
+            for name, splits in datasets.items()
+            for split in self.run.train_splits
+        }
+        processes = self.accelerator.num_processes
+        return {"config": config, "data": data, "processes": processes}
+
+    def _mix(self, datasets: Splits) -> MultiIterLoader:
+        loaders, ratios = {}, []
+        for name, splits in datasets.items():
+            cfg = self.config.datasets[name]
+            for split in self.run.train_splits:
+                loaders[name] = TrainLoader(
+                    splits[split],
+                    batch_size=cfg.batch_size or self.run.batch_size_train,
+                    num_workers=self.run.num_workers,
+                    seed=self.run.seed,
+                    rank=self.accelerator.process_index,
+                    world=self.accelerator.num_processes,
+                    reject_share=self.run.reject_share,
+                    group_by_length=self.run.group_by_length,
+                )
+                ratios.append(cfg.sample_ratio)
+        return MultiIterLoader(loaders, ratios, seed=self.run.seed)
+
+    def _one_pass(self) -> int:
+        batches = 0
+        for loader in self.loader.loaders.values():
+            if loader.batches_a_pass is None:
+                raise ConfigError("WebDataset shards have no length; set run.iters_per_epoch.")
+            batches += loader.batches_a_pass
+        return max(1, batches // self.run.accum_grad_iters)
+
+    def _set_training(self) -> None:
+        self.model.train()
+        if self.run.checkpoint_llm:
+            recompute_activations(self.accelerator.unwrap_model(self.model).llm_model)
 
     def _set_lr(self, step: int) -> float:
         lr = self.schedule(step)
@@ -113,82 +299,17 @@ class RunnerBase:
             group["lr"] = lr
         return lr
 
-    def trainable_tensors(self) -> dict[str, Tensor]:
-        """Return what training changes, by name."""
-        model = self.accelerator.unwrap_model(self.model)
-        return {name: p for name, p in model.named_parameters() if p.requires_grad}
+    def _is_due(self, every: int | None) -> bool:
+        return bool(every) and self.progress.step % every == 0  # type: ignore[operator]
 
-    def save(self, epoch: int) -> None:
-        """Write the checkpoint and the state that a resumed run needs."""
-        if not self.accelerator.is_main_process:
-            return
-        model = cast(SkinGPT4, self.accelerator.unwrap_model(self.model))
-        record = {
-            **model.record(),
-            "config": self.config.to_dict(),
-            "epoch": epoch,
-            "step": (epoch + 1) * self.iters_per_epoch,
-            "versions": {name: version(name) for name in RECORDED_PACKAGES},
-        }
-        save_tensors(self.output_dir / CHECKPOINT_NAME, self.trainable_tensors(), record)
-        state = {"epoch": epoch, "optimizer": self.optimizer.state_dict()}
-        save_state(self.output_dir / STATE_NAME, state)
-        logger.info("Saved epoch %d in %s", epoch + 1, self.output_dir)
+    def _is_any(self, asked: bool) -> bool:
+        """Tell whether any process says yes; all of them get the same answer."""
+        if self.accelerator.num_processes == 1:
+            return asked
+        flag = torch.tensor(int(asked), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum").item())
 
-    def resume(self, folder: Path) -> None:
-        """Go on after the last epoch saved in ``folder`` (or beside the checkpoint named).
 
-        Raises:
-            ConfigError: If that run had already reached ``run.max_epoch``.
-            WeightsError: If its files are missing, damaged or of another model.
-        """
-        folder = folder if folder.is_dir() else folder.parent
-        tensors = read_tensors(folder / CHECKPOINT_NAME)
-        model = self.accelerator.unwrap_model(self.model)
-        assign(model, tensors, folder / CHECKPOINT_NAME, required=tuple(self.trainable_tensors()))
-        state = load_state(folder / STATE_NAME)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.start_epoch = state["epoch"] + 1
-        if self.start_epoch >= self.run.max_epoch:
-            raise ConfigError(
-                f"The run in '{folder}' has finished epoch {self.start_epoch} and run.max_epoch "
-                f"is {self.run.max_epoch}; raise it to train on."
-            )
-        set_seed(self.run.seed + self.start_epoch)
-
-    def _mix(self, datasets: Splits) -> MultiIterLoader:
-        loaders, ratios = [], []
-        for name, splits in datasets.items():
-            cfg = self.config.datasets[name]
-            for split in self.run.train_splits:
-                loader = build_loader(
-                    splits[split],
-                    batch_size=cfg.batch_size or self.run.batch_size_train,
-                    num_workers=self.run.num_workers,
-                    shuffle=True,
-                    seed=self.run.seed,
-                    drop_last=True,
-                )
-                loaders.append(self.accelerator.prepare(loader))
-                ratios.append(cfg.sample_ratio)
-        return MultiIterLoader(loaders, ratios, seed=self.run.seed)
-
-    def _one_pass(self) -> int:
-        try:
-            batches = sum(len(cast(Sized, loader)) for loader in self.loader.loaders)
-        except TypeError:
-            raise ConfigError(
-                "WebDataset shards have no length; set run.iters_per_epoch."
-            ) from None
-        return max(1, batches // self.run.accum_grad_iters)
-
-    def _log(self, epoch: int, loss: float, lr: float, seconds: float) -> None:
-        if self.accelerator.is_main_process:
-            self.output_dir.mkdir(parents=True, exist_ok=True)
-            record = {
-                "epoch": epoch,
-                "train_loss": round(loss, 5),
-                "train_lr": lr,
-                "seconds": round(seconds, 1),
-            }
-            append_json_line(self.output_dir / LOG_NAME, record)
+def _trainable(model: SkinGPT4) -> dict[str, Tensor]:
+    """Return what training changes, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}

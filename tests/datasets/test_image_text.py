@@ -178,6 +178,7 @@ def test_text_only(write):
     dataset = TextDialogueDataset(write(rows, []))
     assert dataset[0] == {
         "image_id": 0,
+        "name": "0",
         "text_input": "An itch.",
         "dialogue": [("What is eczema?", "An itch.")],
     }

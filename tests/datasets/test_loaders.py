@@ -1,48 +1,40 @@
-"""Batches, seeds, short data sets, and the mix of several loaders."""
+"""Batches, orders, seeds, positions, unusable samples, and the mix of several loaders."""
 
 import itertools
+import multiprocessing
 from collections import Counter
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import Dataset
 
 from skingpt4.common.errors import ConfigError, DatasetError
-from skingpt4.datasets.loaders import MultiIterLoader, build_loader, collate
+from skingpt4.common.seeding import derive_seed, rng_state, seeded, set_rng_state
+from skingpt4.datasets.loaders import MultiIterLoader, TrainLoader, build_eval_loader, collate
+from skingpt4.datasets.order import EndlessOrder
 
 
 class Numbers(Dataset):
     """Sample i holds i, and a random number of torch's generator as an augmentation would draw."""
 
-    def __init__(self, count):
-        self.count = count
+    def __init__(self, count, bad=()):
+        self.count, self.bad = count, bad
 
     def __len__(self):
         return self.count
 
     def __getitem__(self, index):
+        if index in self.bad:
+            raise DatasetError(f"Image id '{index}' is damaged.")
         return {"image": torch.rand(3, 2, 2), "image_id": index, "dialogue": [(None, str(index))]}
-
-
-class Failing(Numbers):
-    """Every sample is a user's mistake."""
-
-    def __getitem__(self, index):
-        raise DatasetError(f"Image id '{index}' is damaged.")
-
-
-class Stream(IterableDataset):
-    """Gives `count` samples without a length."""
-
-    def __init__(self, count):
-        self.count = count
-
-    def __iter__(self):
-        return ({"image_id": number} for number in range(self.count))
 
 
 def ids(batches):
     return [batch["image_id"] for batch in batches]
+
+
+def take(loader, count):
+    return list(itertools.islice(loader, count))
 
 
 def test_collate_stacks_images_and_lists_the_rest():
@@ -52,59 +44,179 @@ def test_collate_stacks_images_and_lists_the_rest():
     assert batch["dialogue"] == [[(None, "0")], [(None, "1")]]
 
 
+def test_collate_stacks_features():
+    batch = collate([{"features": torch.zeros(4, 8)}, {"features": torch.ones(4, 8)}])
+    assert batch["features"].shape == (2, 4, 8)
+
+
 def test_collate_without_images():
     assert collate([{"text_input": "a"}, {"text_input": "b"}]) == {"text_input": ["a", "b"]}
 
 
 def test_the_order_is_fixed_by_the_seed_and_new_in_each_pass():
     def passes(seed):
-        loader = build_loader(Numbers(20), batch_size=5, seed=seed)
-        return [ids(loader), ids(loader)]
+        batches = ids(take(TrainLoader(Numbers(20), batch_size=5, seed=seed), 8))
+        return list(itertools.chain(*batches[:4])), list(itertools.chain(*batches[4:]))
 
     assert passes(1) == passes(1)
     assert passes(1) != passes(2)
-    assert passes(1)[0] != passes(1)[1]
-    assert ids(build_loader(Numbers(4), batch_size=2, shuffle=False)) == [[0, 1], [2, 3]]
+    first, second = passes(1)
+    assert first != second
+    assert sorted(first) == sorted(second) == list(range(20))
 
 
-def test_workers_draw_their_augmentations_from_the_seed():
-    def images(seed):
-        torch.manual_seed(0)
-        loader = build_loader(Numbers(8), batch_size=2, num_workers=2, seed=seed)
-        return torch.cat([batch["image"] for batch in loader])
+def test_augmentations_follow_from_the_seed_whatever_loads_them():
+    def images(seed, workers):
+        loader = TrainLoader(Numbers(8), batch_size=2, num_workers=workers, seed=seed)
+        return torch.cat([batch["image"] for batch in take(loader, 8)])
 
-    assert torch.equal(images(1), images(1))
-    assert not torch.equal(images(1), images(2))
-    assert len(images(1).flatten().unique()) == 8 * 12
-
-
-@pytest.mark.parametrize(
-    ("count", "drop_last", "sizes"), [(7, True, [3, 3]), (7, False, [3, 3, 1])]
-)
-def test_the_last_short_batch(count, drop_last, sizes):
-    loader = build_loader(Numbers(count), batch_size=3, drop_last=drop_last)
-    assert [len(batch["image_id"]) for batch in loader] == sizes
+    torch.manual_seed(0)
+    alone = images(1, 0)
+    assert torch.equal(alone, images(1, 2))
+    assert not torch.equal(alone, images(2, 0))
+    assert len(alone.flatten().unique()) == 16 * 12
 
 
-def test_a_data_set_smaller_than_a_batch_is_kept():
-    loader = build_loader(Numbers(2), batch_size=3, drop_last=True)
-    assert len(loader) == 1
-    assert sorted(next(iter(loader))["image_id"]) == [0, 1]
+def test_loading_draws_nothing_from_the_runs_own_generators():
+    before = torch.get_rng_state()
+    take(TrainLoader(Numbers(8), batch_size=2), 3)
+    take(TrainLoader(Numbers(8), batch_size=2, num_workers=1), 3)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_an_endless_set_may_be_asked_to_shuffle():
-    assert ids(build_loader(Stream(4), batch_size=2, shuffle=True)) == [[0, 1], [2, 3]]
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_goes_on_where_another_stood(workers):
+    whole = take(TrainLoader(Numbers(7), batch_size=2, num_workers=workers), 9)
+    first = TrainLoader(Numbers(7), batch_size=2, num_workers=workers)
+    take(first, 4)
+    second = TrainLoader(Numbers(7), batch_size=2)
+    second.load_state_dict(first.state_dict())
+    rest = take(second, 5)
+    assert ids(rest) == ids(whole[4:])
+    assert torch.equal(rest[0]["image"], whole[4]["image"])
 
 
-def test_the_mix_has_no_end():
-    loader = MultiIterLoader([build_loader(Numbers(3), batch_size=2, drop_last=False)])
-    taken = list(itertools.islice(loader, 10))
-    assert sum(len(batch["image_id"]) for batch in taken) == 15
+def test_processes_share_what_one_would_take():
+    def order(rank, world, batch_size):
+        return EndlessOrder(12, batch_size, seed=3, rank=rank, world=world)
+
+    def rows(sampler):
+        return [[draw.row for draw in batch] for batch in itertools.islice(sampler, 4)]
+
+    one, left, right = rows(order(0, 1, 4)), rows(order(0, 2, 2)), rows(order(1, 2, 2))
+    assert one == [a + b for a, b in zip(left, right, strict=True)]
+    assert len(order(0, 1, 4)) == len(order(0, 2, 2)) == 3
+
+
+@pytest.mark.parametrize(("count", "world"), [(410, 1), (410, 2), (3, 2)])
+def test_answers_of_like_length_come_together(count, world):
+    """Little is padded, every sample comes once a pass, and batches still come in random order."""
+    lengths = [(row * 37) % 101 for row in range(count)]
+    orders = [EndlessOrder(count, 2, 0, rank, world, lengths=lengths) for rank in range(world)]
+    shares = [list(itertools.islice(order, len(order))) for order in orders]
+    batches = [
+        [draw.row for share in batch for draw in share] for batch in zip(*shares, strict=True)
+    ]
+    spread = [max(lengths[r] for r in rows) - min(lengths[r] for r in rows) for rows in batches]
+    seen = [row for rows in batches for row in rows]
+    if count > 3:
+        assert sum(spread) / len(spread) < 5
+        assert len(set(seen)) == len(seen) == len(batches) * 2 * world
+        firsts = [lengths[rows[0]] for rows in batches]
+        assert firsts != sorted(firsts)
+    assert shares[0] == list(itertools.islice(orders[0], len(orders[0])))
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(7, [3, 3, 3]), (2, [2, 2, 2])])
+def test_a_short_batch_is_dropped_unless_it_is_the_only_one(count, sizes):
+    loader = TrainLoader(Numbers(count), batch_size=3)
+    assert [len(batch["image_id"]) for batch in take(loader, 3)] == sizes
+    assert loader.batches_a_pass == max(1, count // 3)
+
+
+def test_processes_get_equal_shares_of_a_data_set_that_is_too_small():
+    orders = [EndlessOrder(3, 2, seed=0, rank=rank, world=2) for rank in range(2)]
+    shares = [[draw.row for draw in next(iter(order))] for order in orders]
+    assert [len(share) for share in shares] == [2, 2]
+    assert {0, 1, 2} == {*shares[0], *shares[1]}
+
+
+def test_every_sample_is_validated_once():
+    batches = list(build_eval_loader(Numbers(7), batch_size=3))
+    assert ids(batches) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_another_sample_takes_the_place_of_an_unusable_one(workers):
+    loader = TrainLoader(Numbers(20, bad={3}), batch_size=5, num_workers=workers)
+    batches = take(loader, 8)
+    assert [len(batch["image_id"]) for batch in batches] == [5] * 8
+    assert loader.rejected == 2
+    again = TrainLoader(Numbers(20, bad={3}), batch_size=5)
+    assert ids(take(again, 8)) == ids(batches)
+
+
+def test_a_budget_of_unusable_samples():
+    loader = TrainLoader(Numbers(20, bad={1, 2, 3}), batch_size=5, reject_share=0.1)
+    with pytest.raises(DatasetError, match=r"11 of the \d+ samples drawn so far .* 10%; `python"):
+        take(loader, 100)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_no_usable_sample_is_one_sentence_from_a_worker_too(workers):
+    loader = TrainLoader(Numbers(2, bad={0, 1}), batch_size=1, num_workers=workers)
+    with pytest.raises(DatasetError) as caught:
+        next(MultiIterLoader({"skin": loader}))
+    loader.close()
+    assert str(caught.value).startswith("Data set 'skin': 10 samples in a row could not be used;")
+    assert str(caught.value).endswith("is damaged.")
+
+
+def test_loading_processes_outlive_a_signal_and_end_when_closed():
+    loader = TrainLoader(Numbers(8), batch_size=2, num_workers=1)
+    next(loader)
+    [worker] = multiprocessing.active_children()
+    worker.terminate()
+    assert len(take(loader, 8)) == 8
+    loader.close()
+    assert not worker.is_alive()
+
+
+def test_an_empty_data_set():
+    with pytest.raises(DatasetError, match="is empty"):
+        TrainLoader(Numbers(0), batch_size=2)
+
+
+class Named:
+    """A loader that counts."""
+
+    def __init__(self):
+        self.given = 0
+
+    def __next__(self):
+        self.given += 1
+        return {"number": self.given}
+
+    def state_dict(self):
+        return {"given": self.given}
+
+    def load_state_dict(self, state):
+        self.given = state["given"]
+
+    def close(self):
+        pass
+
+
+def mix(names, ratios=None, seed=42):
+    return MultiIterLoader({name: Named() for name in names}, ratios, seed)
+
+
+def drawn(loader, count):
+    return [batch["dataset"] for batch in take(loader, count)]
 
 
 def test_ratios_are_kept():
-    names = [[{"name": name}] for name in "abc"]
-    counts = Counter(b["name"] for b in itertools.islice(MultiIterLoader(names, [1, 2, 7]), 5000))
+    counts = Counter(drawn(mix("abc", [1, 2, 7]), 5000))
     assert counts["a"] == pytest.approx(500, rel=0.2)
     assert counts["b"] == pytest.approx(1000, rel=0.2)
     assert counts["c"] == pytest.approx(3500, rel=0.1)
@@ -112,24 +224,17 @@ def test_ratios_are_kept():
 
 @pytest.mark.parametrize("ratios", [None, [], [None, None]])
 def test_without_ratios_all_are_drawn_alike(ratios):
-    names = [[{"name": name}] for name in "ab"]
-    counts = Counter(b["name"] for b in itertools.islice(MultiIterLoader(names, ratios), 2000))
-    assert counts["a"] == pytest.approx(1000, rel=0.15)
+    assert Counter(drawn(mix("ab", ratios), 2000))["a"] == pytest.approx(1000, rel=0.15)
 
 
-def test_the_mix_is_fixed_by_its_seed():
-    def drawn(seed):
-        names = [[{"name": name}] for name in "ab"]
-        return "".join(b["name"] for b in itertools.islice(MultiIterLoader(names, seed=seed), 40))
-
-    assert drawn(1) == drawn(1)
-    assert drawn(1) != drawn(2)
-
-
-def test_the_mix_goes_on_where_it_stood():
-    loader = MultiIterLoader([build_loader(Numbers(6), batch_size=2, shuffle=False)])
-    assert ids(itertools.islice(loader, 2)) == [[0, 1], [2, 3]]
-    assert ids(itertools.islice(iter(loader), 2)) == [[4, 5], [0, 1]]
+def test_the_mix_is_fixed_by_its_seed_and_goes_on_where_it_stood():
+    assert drawn(mix("ab", seed=1), 40) == drawn(mix("ab", seed=1), 40)
+    assert drawn(mix("ab", seed=1), 40) != drawn(mix("ab", seed=2), 40)
+    whole = take(mix("ab"), 40)
+    first, second = mix("ab"), mix("ab")
+    take(first, 15)
+    second.load_state_dict(first.state_dict())
+    assert take(second, 25) == whole[15:]
 
 
 @pytest.mark.parametrize(
@@ -137,21 +242,24 @@ def test_the_mix_goes_on_where_it_stood():
 )
 def test_ratios_that_contradict(ratios, message):
     with pytest.raises(ConfigError, match=message):
-        MultiIterLoader([[{}], [{}]], ratios)
+        mix("ab", ratios)
 
 
 def test_nothing_to_load():
     with pytest.raises(DatasetError, match="no data set to train on"):
-        MultiIterLoader([])
-    with pytest.raises(DatasetError, match="Data set 2 of 2 gives no batch"):
-        MultiIterLoader([[{}], DataLoader([], batch_size=2)])
-    with pytest.raises(DatasetError, match="Data set 1 of 1 gives no batch"):
-        next(MultiIterLoader([build_loader(Stream(0), batch_size=2)]))
+        MultiIterLoader({})
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_users_mistake_stays_one_sentence_in_a_worker(num_workers):
-    loader = MultiIterLoader([build_loader(Failing(1), batch_size=1, num_workers=num_workers)])
-    with pytest.raises(DatasetError) as caught:
-        next(loader)
-    assert str(caught.value) == "Image id '0' is damaged."
+def test_seeds_and_states():
+    assert derive_seed(1, 2) == derive_seed(1, 2)
+    assert len({derive_seed(1, 2), derive_seed(12), derive_seed(2, 1)}) == 3
+    state = rng_state()
+    first = torch.rand(1)
+    with seeded(5):
+        inside = torch.rand(1)
+    with seeded(5):
+        assert torch.equal(torch.rand(1), inside)
+    second = torch.rand(1)
+    set_rng_state(state)
+    assert torch.equal(torch.rand(1), first)
+    assert torch.equal(torch.rand(1), second)

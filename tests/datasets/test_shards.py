@@ -14,7 +14,7 @@ from PIL import Image
 
 from skingpt4.common.errors import DatasetError
 from skingpt4.datasets import shards as shards_module
-from skingpt4.datasets.loaders import build_loader
+from skingpt4.datasets.loaders import TrainLoader
 from skingpt4.datasets.shards import ShardDataset, expand_shards
 from skingpt4.processors import build_processor
 from tests.conftest import TEST_DATA
@@ -81,10 +81,40 @@ def test_the_order_is_shuffled_and_fixed_by_the_seed(two_shards):
 
 
 def test_workers_draw_different_orders(two_shards):
-    loader = build_loader(ShardDataset(two_shards, SMALL), batch_size=20, num_workers=2)
+    loader = TrainLoader(ShardDataset(two_shards, SMALL), batch_size=20, num_workers=2)
     batches = list(itertools.islice(loader, 2))
     assert batches[0]["image"].shape == (20, 3, 8, 8)
     assert batches[0]["text_input"] != batches[1]["text_input"]
+
+
+@pytest.mark.parametrize(("workers", "given"), [(0, 3), (0, 25), (2, 4), (2, 7)])
+def test_a_stream_goes_on_where_it_stood(two_shards, monkeypatch, workers, given):
+    """In the first block and later ones, whichever worker's turn it is."""
+    monkeypatch.setattr(shards_module, "BLOCK_SAMPLES", 30)
+
+    def loader():
+        return TrainLoader(ShardDataset(two_shards, SMALL), batch_size=3, num_workers=workers)
+
+    whole = [batch["text_input"] for batch in itertools.islice(loader(), given + 6)]
+    first, second = loader(), loader()
+    list(itertools.islice(first, given))
+    second.load_state_dict(first.state_dict())
+    rest = [batch["text_input"] for batch in itertools.islice(second, 6)]
+    assert rest == whole[given:]
+
+
+def test_a_resumed_stream_decodes_nothing_that_was_given(two_shards):
+    decoded = []
+    dataset = ShardDataset(two_shards, lambda image: decoded.append(image) or torch.zeros(1))
+    dataset.resume(0, positions={0: (0, 500)}, first=0)
+    next(iter(dataset))
+    assert len(decoded) == 1
+
+
+def test_processes_draw_different_streams(two_shards):
+    left, right = ShardDataset(two_shards, SMALL), ShardDataset(two_shards, SMALL)
+    right.resume(rank=1, positions={}, first=0)
+    assert texts(left, 20) != texts(right, 20)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +221,6 @@ def test_a_batch_of_real_shards():
     folder = TEST_DATA / "formats" / "wds"
     if not folder.is_dir():
         pytest.skip("real photos not present")
-    loader = build_loader(ShardDataset(str(folder / "00000.tar"), SMALL, CAPTION), batch_size=8)
-    batch = next(iter(loader))
+    batch = next(TrainLoader(ShardDataset(str(folder / "00000.tar"), SMALL, CAPTION), batch_size=8))
     assert batch["image"].shape == (8, 3, 8, 8)
     assert torch.isfinite(batch["image"]).all()

@@ -1,64 +1,14 @@
 """The training loop on a folder of generated photos."""
 
-import dataclasses
 import json
+import math
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from skingpt4.common.checkpoint import read_metadata, read_tensors
-from skingpt4.common.config import Config
-from skingpt4.common.errors import ConfigError, WeightsError
-from skingpt4.common.schema import BuildInfo, DatasetConfig, RunConfig
-from skingpt4.runners import RunnerBase
-from skingpt4.tasks import ImageTextPretrainTask
-
-
-@pytest.fixture(scope="module")
-def photo_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    (folder / "image").mkdir()
-    rng = np.random.default_rng(0)
-    rows = []
-    for number in range(8):
-        pixels = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "image" / f"{number}.jpg")
-        rows.append({"image_id": str(number), "caption": "This could be psoriasis."})
-    (folder / "filter_cap.json").write_text(json.dumps({"annotations": rows}), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture
-def make_runner(model_config, photo_folder, tmp_path):
-    def make(freeze=True, **changes):
-        run = RunConfig(
-            init_lr=1e-2,
-            min_lr=1e-3,
-            max_epoch=2,
-            iters_per_epoch=3,
-            num_workers=0,
-            batch_size_train=4,
-            output_dir=str(tmp_path / "out"),
-            device="cpu",
-        )
-        processor = {"train": {"name": "blip2_image_train", "image_size": 28}}
-        photos = DatasetConfig(
-            build_info=BuildInfo(storage=str(photo_folder)), vis_processor=processor
-        )
-        model = dataclasses.replace(
-            model_config, freeze_vit=freeze, freeze_qformer=freeze, freeze_llm=freeze
-        )
-        config = Config(
-            model=model, datasets={"skin_align": photos}, run=dataclasses.replace(run, **changes)
-        )
-        task = ImageTextPretrainTask()
-        torch.manual_seed(0)
-        built = task.build_model(config)
-        return RunnerBase(config, task, built, task.build_datasets(config))
-
-    return make
+from skingpt4.common.errors import ConfigError, DatasetError
+from tests.runners.conftest import build_runner, images, run_children, write_folder
 
 
 def snapshot(runner):
@@ -108,11 +58,13 @@ def test_the_foundation_step_moves_every_part(make_runner):
 def test_accumulated_micro_batches_equal_one_batch(make_runner, photo_folder):
     """Two batches of four with accumulation move the projection as one batch of eight."""
     photos = torch.randn(8, 3, 28, 28, generator=torch.Generator().manual_seed(0))
-    dialogue = [[("Why?", "This could be psoriasis.")]] * 8
+    answers = ["This could be psoriasis.", "Acne.", "A mole.", "This is a photo of a plaque."]
+    dialogue = [[("Why?", answer)] for answer in answers * 2]
+    dialogue[7] = [("Why?", "This answer is longer than all the others, and so has more tokens.")]
 
     def step(runner, batches):
         runner._set_lr(0)
-        runner._step(iter(batches))
+        runner.updater.step(batches)
         return runner.model.llama_proj.weight.detach().clone()
 
     whole = step(make_runner(), [{"image": photos, "dialogue": dialogue}])
@@ -138,34 +90,127 @@ def test_eight_steps_equal_plain_adamw(make_runner):
     for number in range(8):
         for group in optimizer.param_groups:
             group["lr"] = runner._set_lr(number)
-        runner._step(iter([batch]))
+        runner.updater.step([batch])
         optimizer.zero_grad()
         plain.train()(batch)["loss"].backward()
         optimizer.step()
     assert (runner.model.llama_proj.weight - weight).abs().max() <= 2e-8
 
 
-def test_a_stopped_run_goes_on(make_runner, tmp_path):
-    make_runner(max_epoch=1).train()
-    resumed = make_runner(max_epoch=3, resume_ckpt_path=str(tmp_path / "out"))
-    assert resumed.start_epoch == 1
-    saved = read_tensors(tmp_path / "out" / "checkpoint_last.safetensors")
-    assert torch.equal(resumed.model.llama_proj.weight, saved["llama_proj.weight"])
-    assert resumed.optimizer.state_dict()["state"][0]["step"] == 3
-    resumed.train()
-    assert read_metadata(tmp_path / "out" / "checkpoint_last.safetensors")["epoch"] == 2
-
-
-def test_resume_says_what_is_wrong(make_runner, tmp_path):
-    with pytest.raises(WeightsError, match="does not exist"):
-        make_runner(resume_ckpt_path=str(tmp_path / "absent" / "checkpoint_last.safetensors"))
-    make_runner(max_epoch=1).train()
-    with pytest.raises(
-        ConfigError, match=r"has finished epoch 1 and run\.max_epoch is 1; raise it"
-    ):
-        make_runner(max_epoch=1, resume_ckpt_path=str(tmp_path / "out"))
-
-
 def test_an_epoch_is_one_pass_unless_told(make_runner):
     assert make_runner(iters_per_epoch=None).iters_per_epoch == 2
     assert make_runner(iters_per_epoch=None, accum_grad_iters=2).iters_per_epoch == 1
+
+
+def test_two_processes_equal_one_with_twice_the_batch(make_config, tmp_path):
+    """Over gloo, from the files on: order, weights of tokens, gradients, schedule."""
+    config = make_config(iters_per_epoch=4, batch_size_train=2, max_grad_norm=0.5)
+    config.run.output_dir = str(tmp_path / "two")
+    run_children(lambda rank: build_runner(config).train(), count=2)
+    one = make_config(iters_per_epoch=4, batch_size_train=4, max_grad_norm=0.5)
+    one.model.prompt_path = config.model.prompt_path
+    path = build_runner(one).train()
+    ours, theirs = read_tensors(path), read_tensors(tmp_path / "two" / path.name)
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-6)
+    logs = [(folder / "log.txt").read_text() for folder in (path.parent, tmp_path / "two")]
+    losses = [[json.loads(line)["train_loss"] for line in log.splitlines()] for log in logs]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def poison(runner, steps):
+    """Make the loss of these steps not a number."""
+    forward = runner.model.forward
+
+    def poisoned(samples):
+        output = forward(samples)
+        return {"loss": output["loss"] * (math.nan if runner.progress.step in steps else 1.0)}
+
+    runner.model.forward = poisoned
+
+
+def test_a_loss_that_is_no_number_changes_nothing_and_is_counted(make_runner, tmp_path, caplog):
+    runner = make_runner(max_epoch=1, iters_per_epoch=4)
+    poison(runner, steps=[1, 2])
+    runner.train()
+    assert "Step 2 skipped" in caplog.text
+    assert all(torch.isfinite(p).all() for p in runner.model.llama_proj.parameters())
+    assert runner.optimizer.state_dict()["state"][0]["step"] == 2
+    record = json.loads((tmp_path / "out" / "log.txt").read_text())
+    assert record["skipped_nonfinite"] == 2
+    assert math.isfinite(record["train_loss"])
+
+
+def test_losses_that_stay_no_number_end_the_run_and_name_the_batch(make_runner):
+    runner = make_runner(iters_per_epoch=8)
+    poison(runner, steps=range(2, 8))
+    with pytest.raises(DatasetError, match=r"The last 3 steps .* of skin_align: \d, \d, \d, \d;"):
+        runner.train()
+    assert runner.progress.step == 5
+
+
+def test_clipping_bounds_the_gradient(make_runner):
+    photos = torch.randn(4, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    batch = {"image": photos, "dialogue": [[("Why?", "This could be psoriasis.")]] * 4}
+    runner = make_runner(max_grad_norm=0.01)
+    norms = []
+
+    def measure(optimizer, *_):
+        grads = [p.grad.flatten() for group in optimizer.param_groups for p in group["params"]]
+        norms.append(torch.cat(grads).norm())
+
+    runner.optimizer.optimizer.register_step_pre_hook(measure)
+    result = runner.updater.step([batch])
+    assert result.grad_norm > 0.1
+    assert norms[0] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_unusable_photos_are_passed_over_counted_and_limited(make_runner, tmp_path):
+    folder = write_folder(tmp_path / "photos", 20)
+    (folder / "image" / "7.jpg").write_bytes(b"no photo")
+    data = {"skin_align": images(folder)}
+    make_runner(datasets=data, max_epoch=1, iters_per_epoch=5).train()
+    assert json.loads((tmp_path / "out" / "log.txt").read_text())["rejected"] >= 1
+    for number in range(0, 20, 2):
+        (folder / "image" / f"{number}.jpg").write_bytes(b"no photo")
+    with pytest.raises(DatasetError, match=r"Data set 'skin_align': \d+ of the \d+ samples drawn"):
+        make_runner(datasets=data, max_epoch=1, iters_per_epoch=50).train()
+    for number in range(20):
+        (folder / "image" / f"{number}.jpg").write_bytes(b"no photo")
+    with pytest.raises(DatasetError, match="10 samples in a row could not be used; the last"):
+        make_runner(datasets=data, max_epoch=1).train()
+
+
+def test_precisions(make_runner):
+    with pytest.raises(ConfigError, match="fp16, which needs a GPU; set it to bf16 or fp32"):
+        make_runner(precision="fp16")
+    with pytest.raises(ConfigError, match="'half', but must be one of: fp32, fp16, bf16"):
+        make_runner(precision="half")
+    assert make_runner(amp=True).accelerator.mixed_precision == "no"
+    runner = make_runner(precision="bf16", max_epoch=4)
+    runner.train()
+    losses = [row["train_loss"] for row in runner.progress.history]
+    assert losses[-1] < losses[0]
+
+
+def test_recomputed_activations_change_no_gradient(make_runner):
+    photos = torch.randn(4, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    batch = {"image": photos, "dialogue": [[("Why?", "This could be psoriasis.")]] * 4}
+    weights, calls = [], []
+    for recomputes in (False, True):
+        runner = make_runner(checkpoint_llm=recomputes)
+        layer = runner.model.llm_model.model.layers[0].mlp
+        layer.register_forward_pre_hook(lambda *_, mode=recomputes: calls.append(mode))
+        runner._set_training()
+        assert not layer.training
+        runner.updater.step([batch])
+        weights.append(runner.model.llama_proj.weight.detach().clone())
+    assert calls == [False, True, True]
+    assert torch.equal(*weights)
+
+
+def test_sharding_without_a_gpu_is_refused(make_runner):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ConfigError, match=r"run\.fsdp spreads parameters over GPUs"):
+        make_runner(fsdp=True)

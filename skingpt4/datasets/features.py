@@ -1,0 +1,147 @@
+"""What the frozen vision side makes of a folder's photos, kept on disk and read in its place.
+
+Numbers are float16, as the Q-Former computes on a GPU: 48 KiB a crop (32 × 768 × 2 bytes). The
+file is mapped into memory, so that processes share it and only what is used is read.
+"""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from skingpt4.common.checkpoint import write_atomically
+from skingpt4.common.errors import DatasetError, PhotoError
+from skingpt4.common.seeding import seeded
+from skingpt4.datasets.image_text import Identity, ImageTextDataset, Sample, text_sample
+from skingpt4.processors.photo import open_photo
+
+FEATURES_NAME, RECORD_NAME = "features.npy", "record.json"
+PARTIAL_SUFFIX = ".partial"
+
+
+class FeatureStore:
+    """Features ``[photos, crops, tokens, width]`` in one folder.
+
+    Attributes:
+        folder: Its name says what they were made of.
+        crops: Of each photo.
+    """
+
+    def __init__(self, folder: Path, crops: int) -> None:
+        self.folder, self.crops = folder, crops
+        self._features: np.ndarray | None = None
+        self._unusable: frozenset[int] | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether everything is there; the record is written last."""
+        return (self.folder / RECORD_NAME).is_file()
+
+    def create(self, photos: int, tokens: int, width: int) -> None:
+        """Make room for the features of so many photos."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shape = (photos, self.crops, tokens, width)
+        np.lib.format.open_memmap(self._partial, "w+", np.float16, shape).flush()
+
+    def open_partial(self) -> np.ndarray:
+        """Return the file that :meth:`create` made, to be written into by several processes."""
+        return np.load(self._partial, mmap_mode="r+")
+
+    def finish(self, record: dict[str, Any], unusable: list[int]) -> None:
+        """Declare the features complete.
+
+        Args:
+            record: What they were made of, for the reader.
+            unusable: Ranks of photos that cannot be opened.
+        """
+        self._partial.replace(self.folder / FEATURES_NAME)
+        body = json.dumps({**record, "unusable": unusable}, indent=1) + "\n"
+        write_atomically(self.folder / RECORD_NAME, lambda file: _write_text(file, body))
+
+    def read(self, rank: int, crop: int) -> Tensor:
+        """Return the features ``[tokens, width]`` of one crop of one photo.
+
+        Raises:
+            DatasetError: If the photo could not be opened when features were made.
+        """
+        if self._features is None or self._unusable is None:
+            record = json.loads((self.folder / RECORD_NAME).read_text(encoding="utf-8"))
+            self._unusable = frozenset(record["unusable"])
+            self._features = np.load(self.folder / FEATURES_NAME, mmap_mode="r")
+        if rank in self._unusable:
+            raise DatasetError(f"Photo number {rank} could not be opened when it was encoded.")
+        return torch.from_numpy(self._features[rank, crop].copy())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Let loading processes map the file themselves: a mapping would be sent as a copy."""
+        return {**self.__dict__, "_features": None, "_unusable": None}
+
+    @property
+    def _partial(self) -> Path:
+        return self.folder / (FEATURES_NAME + PARTIAL_SUFFIX)
+
+
+class CroppedPhotos(Dataset[Tensor | None]):
+    """The crops ``[crops, 3, H, W]`` of each photo of a folder; None where it cannot be opened.
+
+    A crop depends on the seed, the photo's rank and the crop's number alone.
+    """
+
+    def __init__(self, dataset: ImageTextDataset, crops: int, seed: int) -> None:
+        self.dataset, self.crops, self.seed = dataset, crops, seed
+        self.paths = list(dataset.paths.values())
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, rank: int) -> Tensor | None:
+        """Open a photo and crop it."""
+        try:
+            photo = open_photo(self.paths[rank])
+        except PhotoError:
+            return None
+        return torch.stack([self._crop(photo, rank, number) for number in range(self.crops)])
+
+    def _crop(self, photo: Any, rank: int, number: int) -> Tensor:
+        with seeded(self.seed, rank, number):
+            return self.dataset.vis_processor(photo)
+
+
+class FeatureDataset(Dataset[Sample]):
+    """A folder's samples with ``features [tokens, width]`` in the place of ``image``."""
+
+    def __init__(self, dataset: ImageTextDataset, store: FeatureStore) -> None:
+        self.dataset, self.store = dataset, store
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return a sample; which crop is for the caller's random state to say.
+
+        Raises:
+            DatasetError: If the photo could not be opened when features were made.
+        """
+        row = self.dataset.annotations[index]
+        name = str(row.image_id)
+        rank = self.dataset.ranks[name]
+        features = self.store.read(rank, random.randrange(self.store.crops))
+        sample = {"features": features, "image_id": rank, "name": name}
+        return sample | text_sample(row.turns, self.dataset.text_processor)
+
+    def lengths(self) -> list[int]:
+        """Return how long each row's text is."""
+        return self.dataset.lengths()
+
+    def identity(self) -> Identity:
+        """Return what changes when the data do."""
+        return {**self.dataset.identity(), "features": self.store.folder.name}
+
+
+def _write_text(path: Path, body: str) -> None:
+    path.write_text(body, encoding="utf-8")

@@ -1,0 +1,149 @@
+"""The loss on samples that are not trained on, and what the model says about some of them."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from skingpt4.common.config import Config
+from skingpt4.common.errors import ConfigError
+from skingpt4.common.seeding import seeded
+from skingpt4.conversation.chat import Chat
+from skingpt4.datasets.builders import VALIDATION
+from skingpt4.datasets.image_text import Sample
+from skingpt4.datasets.loaders import Batch, build_eval_loader
+from skingpt4.datasets.shards import ShardDataset
+from skingpt4.models import SkinGPT4
+from skingpt4.models.batching import FEATURES, IMAGE, shows_photo
+from skingpt4.prompts import IMAGE_SLOT
+from skingpt4.tasks.base_task import BaseTask
+
+Splits = Mapping[str, Mapping[str, Dataset[Any]]]
+
+# An answer in training is at most this long by default; a greedy one that rambles stops there too.
+MAX_NEW_TOKENS = 160
+
+
+class Validator:
+    """Measures the loss on every validation split of a run, each learned token weighing alike.
+
+    Random numbers of its own leave the training as it would be without it.
+
+    Args:
+        config: The settled run.
+        task: Knows what a batch's loss is.
+        accelerator: Shares the samples among the processes.
+        datasets: By name and split; those without a validation split are left out.
+    """
+
+    def __init__(
+        self, config: Config, task: BaseTask, accelerator: Accelerator, datasets: Splits
+    ) -> None:
+        self.run, self.task, self.accelerator = config.run, task, accelerator
+        self.datasets = {
+            name: splits[VALIDATION] for name, splits in datasets.items() if VALIDATION in splits
+        }
+        for name, dataset in self.datasets.items():
+            if isinstance(dataset, ShardDataset) and self.run.valid_iters is None:
+                raise ConfigError(
+                    f"The validation shards of datasets.{name} have no end; set run.valid_iters."
+                )
+
+    def __bool__(self) -> bool:
+        return bool(self.datasets)
+
+    @torch.no_grad()
+    def loss(self, model: nn.Module) -> float:
+        """Return the mean loss of an answer token over all splits and processes.
+
+        Infinite where there is nothing to validate on.
+        """
+        unwrapped = self.accelerator.unwrap_model(model)
+        model.eval()
+        total = torch.zeros(2, dtype=torch.float64)
+        with seeded(self.run.seed, VALIDATION):
+            for batch in self._batches():
+                count = self.task.count_targets(unwrapped, batch)
+                batch = send_to_device(batch, self.accelerator.device)
+                with self.accelerator.autocast():
+                    mean = self.task.train_step(model, batch)
+                total += torch.tensor([mean.item() * count, count], dtype=torch.float64)
+        model.train()
+        # The GPUs of some vendors know no float64.
+        summed = self.accelerator.reduce(total.float().to(self.accelerator.device), "sum")
+        loss, count = summed.tolist()
+        return loss / count if count else math.inf
+
+    def generate(self, model: nn.Module) -> list[dict[str, Any]]:
+        """Return what the model says, greedily, of the first samples; [] in other processes.
+
+        A model spread over processes cannot answer in one of them: it says nothing.
+        """
+        if not self.accelerator.is_main_process or self.run.fsdp:
+            return []
+        unwrapped: SkinGPT4 = self.accelerator.unwrap_model(model)
+        unwrapped.eval()
+        samples = itertools.islice(self._photos(), self.run.val_generations)
+        with seeded(self.run.seed, VALIDATION):
+            said = [_answer(unwrapped, name, sample) for name, sample in samples]
+        unwrapped.train()
+        return said
+
+    def _batches(self) -> Iterator[Batch]:
+        for dataset in self.datasets.values():
+            yield from itertools.islice(self._loader(dataset), self.run.valid_iters)
+
+    def _loader(self, dataset: Dataset[Sample]) -> DataLoader[Sample]:
+        """Give this process its part: every nth sample, or shards in an order of its own."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        if isinstance(dataset, ShardDataset):
+            dataset.resume(rank, positions={}, first=0)
+        else:
+            dataset = Subset(dataset, range(rank, len(dataset), world))  # type: ignore[arg-type]
+        return build_eval_loader(dataset, self.run.batch_size_eval, self.run.num_workers)
+
+    def _photos(self) -> Iterator[tuple[str, Sample]]:
+        for name, dataset in self.datasets.items():
+            if isinstance(dataset, ShardDataset):
+                dataset.resume(0, positions={}, first=0)
+            rows = dataset if isinstance(dataset, ShardDataset) else _rows(dataset)
+            yield from ((name, row) for row in rows if shows_photo(row))
+
+
+def _rows(dataset: Dataset[Sample]) -> Iterator[Sample]:
+    return (dataset[number] for number in range(len(dataset)))  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def _answer(model: SkinGPT4, name: str, sample: Sample) -> dict[str, Any]:
+    """Ask a sample's own question, or the first training prompt, about its photo."""
+    question, answer = sample["dialogue"][0]
+    if question is None:
+        question = model.prompts[0].replace(IMAGE_SLOT, "").strip() if model.prompts else ""
+    chat, photos = Chat(model, _unused_processor), list[Tensor]()
+    conv = chat.new_conversation()
+    if FEATURES in sample:
+        photos.append(model.project(sample[FEATURES][None].to(model.device)))
+        conv.add_photo()
+    else:
+        chat.upload_img(sample[IMAGE], conv, photos)
+    chat.ask(question or "?", conv)
+    said, _ids = chat.answer(conv, photos, max_new_tokens=MAX_NEW_TOKENS)
+    return {
+        "dataset": name,
+        "image_id": sample["image_id"],
+        "question": question,
+        "wanted": answer,
+        "said": said,
+    }
+
+
+def _unused_processor(_photo: Image.Image) -> Tensor:
+    raise AssertionError("validation photos are processed already")
