@@ -59,3 +59,55 @@ def test_without_a_gpu_it_says_what_it_would_measure(llm, monkeypatch, capsys):
     said = capsys.readouterr().out
     for row in llm.ROWS:
         assert str(row) in said
+
+
+@pytest.fixture(scope="module")
+def conversation():
+    return script("conversation")
+
+
+@pytest.fixture(scope="module")
+def talk(conversation):
+    return conversation.load("random:tiny", torch.device("cpu"))
+
+
+def test_turns_are_timed_beside_a_plain_generate(conversation, talk, tmp_path):
+    turns = conversation.measure_turns(talk, turns=3, tokens=4, repeats=2)
+    assert [turn.tokens for turn in turns] == sorted({turn.tokens for turn in turns})
+    assert all(min(*turn.ours, *turn.plain) > 0 for turn in turns)
+    table = conversation.turn_table(turns)
+    assert table.count("\n| 3 |") == 1
+    assert "first token of turn 3 over turn 1" in table
+    conversation.plot({"random:tiny": turns}, tmp_path / "turns.png")
+    assert (tmp_path / "turns.png").stat().st_size > 1000
+
+
+def test_every_forward_pass_is_a_token(conversation, talk):
+    conv, photos = conversation.open_question(talk)
+    with conversation.timed(talk) as steps:
+        talk.answer(conv, photos, max_new_tokens=5, min_length=5)
+    assert len(steps.ends) == 5
+    assert steps.start < steps.ends[0] < steps.ends[-1]
+
+
+def test_draws_and_batches_are_compared_with_one(conversation, talk):
+    for compare in (conversation.measure_draws, conversation.measure_batch):
+        outcome = compare(talk, 2, 3, 1)
+        assert outcome.one > 0
+        assert outcome.several > 0
+
+
+def test_decoding_is_set_against_the_memorys_bandwidth():
+    decode = script("decode")
+    device = torch.device("cpu")
+    bandwidth = decode.copy_bandwidth(device, size=2**20, repeats=2)
+    assert 0.1 < bandwidth < 100_000
+    outcome = decode.measure("random:tiny", "bf16", device, 6, "plain")
+    weights = 2 * (
+        512 * 64 + 2 * (4 * 64 * 64 + 3 * 64 * 128 + 2 * 64) + 64
+    )  # bytes, no embeddings
+    assert outcome.gigabytes == pytest.approx(weights / 1e9)
+    assert decode.Outcome(2.0, 5.0).share(40.0) == 0.25
+    assert "| bf16 | plain | 2.00 | 5.0 | 20.0 | 25% |" in decode.line(
+        "bf16", "plain", decode.Outcome(2.0, 5.0), 40.0
+    )

@@ -17,7 +17,14 @@ from skingpt4.common.config import Config
 from skingpt4.common.errors import ChatError, ConfigError, PhotoError
 from skingpt4.common.registry import registry
 from skingpt4.conversation.conversation import MARKERS, Conversation, plain_text
-from skingpt4.conversation.engines import Decoding, Engine, PromptSegment, TransformersEngine
+from skingpt4.conversation.engines import (
+    Decoding,
+    Engine,
+    PromptSegment,
+    TransformersEngine,
+    build_engine,
+)
+from skingpt4.conversation.keeping import Keeper, content_hash
 from skingpt4.models import SkinGPT4
 from skingpt4.models.placement import best_device
 from skingpt4.processors import build_processor
@@ -41,13 +48,16 @@ class Chat:
     """Answers questions about photos; one object serves any number of conversations at once.
 
     A turn is atomic: when a question cannot be answered it is taken back, its photos stay, and the
-    error is raised.
+    error is raised. What was computed for a conversation is kept for its next turn, until the
+    conversation is dropped.
 
     Args:
         model: The model, in evaluation mode and in its place.
         vis_processor: Turns an RGB photo into a tensor ``[3, H, W]``.
         device: Where photos are encoded; by default where the model is.
-        stopping_criteria: Further criteria that end every answer.
+        stopping_criteria: Further criteria that end every answer, given by the model in this
+            process.
+        engine: What runs the language model; by default the model in this process.
     """
 
     def __init__(
@@ -56,20 +66,36 @@ class Chat:
         vis_processor: VisProcessor,
         device: str | torch.device | None = None,
         stopping_criteria: StoppingCriteriaList | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.model = model
         self.vis_processor = vis_processor
         self.device = torch.device(device or model.device)
-        self.engine: Engine = TransformersEngine(model, stopping_criteria)
+        self.engine: Engine = engine or TransformersEngine(model, stopping_criteria)
+        self._keeper = Keeper()
         self._markers = {*MARKERS, model.end_sym, *_special_tokens(model)}
 
     def new_conversation(self) -> Conversation:
         """Return an empty conversation in the form that the model was trained on."""
         return Conversation.from_style(self.model.prompt_style)
 
+    def forget(self, conv: Conversation) -> None:
+        """Drop what is kept for a conversation's next turn at once; it may go on all the same."""
+        self._keeper.forget(conv)
+
+    @torch.no_grad()
+    def encode_photos(self, images: Sequence[Photo]) -> list[Tensor]:
+        """Encode photos together; each becomes ``[1, image_tokens, D]``.
+
+        Raises:
+            PhotoError: If one cannot be opened.
+        """
+        pixels = torch.cat([self._pixels(image) for image in images])
+        return list(self.model.encode_img(pixels.to(self.device)).split(1))
+
     @torch.no_grad()
     def upload_img(self, image: Photo, conv: Conversation, img_list: list[Tensor]) -> str:
-        """Encode a photo once and add it to the conversation.
+        """Add a photo to the conversation; one that it already has is not encoded again.
 
         Args:
             image: Anything that ``open_photo`` opens, or a processed tensor ``[3, H, W]`` or
@@ -83,9 +109,12 @@ class Chat:
         Raises:
             PhotoError: If the photo cannot be opened; nothing is added then.
         """
-        embeddings = self.model.encode_img(self._pixels(image).to(self.device))
+        pixels = self._pixels(image)
+        key, kept = content_hash(pixels), self._keeper.of(conv)
+        if key not in kept.photos:
+            kept.add_photo(key, self.model.encode_img(pixels.to(self.device)))
         conv.add_photo()
-        img_list.append(embeddings)
+        img_list.append(kept.photos[key])
         return RECEIVED
 
     def ask(self, text: str, conv: Conversation) -> None:
@@ -187,6 +216,69 @@ class Chat:
         """
         yield from self._turn(conv, img_list, settings, max_length, cancel)
 
+    def draw(
+        self,
+        conv: Conversation,
+        img_list: Sequence[Tensor],
+        seeds: Sequence[int],
+        *,
+        cancel: threading.Event | None = None,
+        max_length: int | None = None,
+        **settings: Any,
+    ) -> Iterator[tuple[int, str]]:
+        """Answer the question several times, independently, for little more than one answer.
+
+        The conversation stays as it is, its question open. Setting ``cancel``, or closing the
+        iterator, ends all answers; unfinished ones are left out.
+
+        Args:
+            conv: The conversation; its last messages are the question.
+            img_list: Embeddings of its photos, in order.
+            seeds: One for each answer.
+            cancel: Stops the answers when set, from any thread.
+            max_length: Most tokens of prompt and answer together; by default the model's context.
+            settings: Fields of :class:`Decoding`; greedy answers would all be the same.
+
+        Yields:
+            (number, text) of each answer as it is finished, numbered as the seeds are.
+
+        Raises:
+            ChatError: As :meth:`answer`, when reading starts, or if several beams are asked for.
+        """
+        self._check_question(conv)
+        decoding = Decoding(**settings)
+        segments = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
+        yield from self.engine.draw(segments, decoding, seeds, self._stops(conv), cancel)
+
+    def log_likelihoods(
+        self, conv: Conversation, photo_lists: Sequence[Sequence[Tensor]], answer: str
+    ) -> np.ndarray:
+        """Return how likely an answer to the open question is for each variant of the photos.
+
+        Args:
+            conv: The conversation, which stays as it is; its last messages are the question.
+            photo_lists: Embeddings of its photos, in order, once for each variant.
+            answer: The text whose likelihood is asked for.
+
+        Returns:
+            Mean log-probability of the answer's tokens, natural logarithm, ``[n]``.
+
+        Raises:
+            ChatError: If there is no question or no answer, the engine cannot tell, or they do not
+                fit the model's context.
+        """
+        self._check_question(conv)
+        text = self._plain(answer, conv)
+        if not text.strip():
+            raise ChatError("The answer is empty, so its likelihood means nothing; name another.")
+        length = len(self.model.llm_tokenizer(text, add_special_tokens=False).input_ids)
+        prompts = [self._fit(conv, photos, length, None) for photos in photo_lists]
+        return self.engine.log_likelihoods(prompts, _as_written(conv, text))
+
+    def _check_question(self, conv: Conversation) -> None:
+        if not conv.has_question():
+            raise ChatError("There is no question to answer; ask one first.")
+
     def _turn(
         self,
         conv: Conversation,
@@ -196,20 +288,21 @@ class Chat:
         cancel: threading.Event | None,
     ) -> Generator[str, None, Answer]:
         """Generate one answer and close the turn, however it ends."""
-        if not conv.has_question():
-            raise ChatError("There is no question to answer; ask one first.")
+        self._check_question(conv)
+        memory = self._keeper.take_memory(conv) or self.engine.new_memory()
         pieces: list[str] = []
         stopped = True
         try:
             decoding = Decoding(**settings)
             segments = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
-            stream = self.engine.stream(segments, decoding, self._stops(conv), cancel)
+            stream = self.engine.stream(segments, decoding, self._stops(conv), cancel, memory)
             token_ids = yield from _collect(stream, pieces)
             stopped = cancel is not None and cancel.is_set()
         except Exception:
             pieces.clear()
             raise
         finally:
+            self._keeper.keep_memory(conv, memory)
             if pieces or not stopped:
                 conv.append_message(conv.roles[1], self._plain("".join(pieces), conv))
             else:
@@ -231,7 +324,7 @@ class Chat:
         history = conv.copy()
         history.append_message(conv.roles[1], None)
         dropped = 0
-        segments = _segments(history, img_list)
+        segments = prompt_segments(history, img_list)
         while (length := self.engine.count_tokens(segments)) + max_new_tokens > limit:
             if not history.drop_oldest_turn():
                 raise ChatError(
@@ -240,7 +333,7 @@ class Chat:
                     f"max_new_tokens."
                 )
             dropped += 1
-            segments = _segments(history, img_list)
+            segments = prompt_segments(history, img_list)
         if dropped:
             logger.info("Left the %d oldest turns out to fit %d tokens", dropped, limit)
         return segments
@@ -285,7 +378,8 @@ def load_chat(
     place = torch.device(device or best_device())
     model = registry.get_model_class(config.model.arch).from_config(config.model, place)
     _refuse_untrained(config, model.untrained)
-    return Chat(model.eval(), processor, place)
+    model = model.eval()
+    return Chat(model, processor, place, engine=build_engine(config.model, model))
 
 
 def _refuse_untrained(config: Config, parts: Sequence[str]) -> None:
@@ -319,8 +413,12 @@ def _vis_processor(config: Config) -> VisProcessor:
     return processor  # type: ignore[return-value]
 
 
-def _segments(conv: Conversation, img_list: Sequence[Tensor]) -> list[PromptSegment]:
-    """Cut the prompt at its slots and put the photos' embeddings there."""
+def prompt_segments(conv: Conversation, img_list: Sequence[Tensor]) -> list[PromptSegment]:
+    """Cut a conversation's prompt at its slots and put the photos' embeddings there.
+
+    Raises:
+        ChatError: If there are more or fewer photos than slots.
+    """
     first, *rest = conv.get_prompt().split(IMAGE_PLACEHOLDER)
     if len(rest) != len(img_list):
         raise ChatError(
@@ -331,6 +429,13 @@ def _segments(conv: Conversation, img_list: Sequence[Tensor]) -> list[PromptSegm
     for photo, text in zip(img_list, rest, strict=True):
         segments += [photo, text]
     return segments
+
+
+def _as_written(conv: Conversation, answer: str) -> str:
+    """Return an answer as the conversation's form writes it on after the open role."""
+    style = conv.style
+    opened, closed = conv.roles[1] + style.open_role_sep, conv.roles[1] + style.role_sep + answer
+    return closed.removeprefix(opened)
 
 
 def _special_tokens(model: SkinGPT4) -> set[str]:

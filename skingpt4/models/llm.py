@@ -20,7 +20,8 @@ from transformers import (
 from transformers.utils import is_bitsandbytes_available
 
 from skingpt4.common.errors import ConfigError, WeightsError
-from skingpt4.common.sources import is_hub_id, resolve
+from skingpt4.common.sources import is_hub_id, is_remote, resolve
+from skingpt4.models.gguf_file import gguf_config, gguf_tokenizer, is_gguf
 from skingpt4.models.placement import Placement
 from skingpt4.models.random_llm import (
     is_random,
@@ -80,7 +81,7 @@ def load_llm(name: str, placement: Placement, frozen: bool = True) -> PreTrained
 
 
 def llm_config(name: str) -> PretrainedConfig:
-    """Return the configuration of a causal LM, or of the one in a BLIP-2 folder.
+    """Return the configuration of a causal LM: of a folder, of the one in a BLIP-2 folder, or GGUF.
 
     No weights are read or fetched.
 
@@ -92,10 +93,16 @@ def llm_config(name: str) -> PretrainedConfig:
         return random_config(name)
     _check_name(name)
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = _read_config(name)
     except _LOADING_ERRORS as error:
         raise WeightsError(_unusable("language model", name, error)) from None
     return config.get_text_config() if isinstance(config, Blip2Config) else config
+
+
+def _read_config(name: str) -> PretrainedConfig:
+    if is_gguf(name):
+        return gguf_config(resolve(name))
+    return AutoConfig.from_pretrained(name, trust_remote_code=False)
 
 
 def build_meta_llm(name: str) -> PreTrainedModel:
@@ -192,6 +199,8 @@ def _read_llm(name: str, settings: dict[str, Any]) -> PreTrainedModel:
 def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
     _check_name(name)
     try:
+        if is_gguf(name):
+            return gguf_tokenizer(resolve(name))
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except _LOADING_ERRORS as error:
         raise WeightsError(_unusable("tokenizer", name, error)) from None
@@ -200,7 +209,10 @@ def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
 def _check_name(name: str) -> None:
     if not name:
         raise ConfigError("model.llm_model is empty; name a Hugging Face folder or id.")
-    if not is_hub_id(name) and not Path(name).is_dir():
+    if is_gguf(name):
+        if not is_remote(name) and not Path(name).is_file():
+            raise WeightsError(f"model.llm_model '{name}' is no file; check the path.")
+    elif not is_hub_id(name) and not Path(name).is_dir():
         raise WeightsError(f"model.llm_model '{name}' is no folder; check the path.")
 
 

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from skingpt4.models.elsewhere import is_elsewhere
+from skingpt4.models.gguf_file import is_gguf
 from skingpt4.models.placement import Placement
 from skingpt4.models.skin_gpt4 import SkinGPT4
 
@@ -53,7 +56,7 @@ def memory_plan(skeleton: SkinGPT4, placement: Placement, training: bool = False
         plan.append(_plain_part("Q-Former", skeleton.Qformer, skeleton.query_tokens))
     plan += [
         _plain_part("projection", skeleton.llama_proj),
-        _language_part(skeleton.llm_model, placement),
+        _language_part(skeleton, placement),
     ]
     if training:
         trained = sum(p.numel() for p in skeleton.parameters() if p.requires_grad)
@@ -109,8 +112,21 @@ def _plain_part(name: str, *tensors: nn.Module | nn.Parameter) -> PartPlan:
     return PartPlan(name, counts.total(), _dtype_name(most), size / GIGABYTE)
 
 
-def _language_part(llm: PreTrainedModel, placement: Placement) -> PartPlan:
-    """Plan the language model; its embeddings, output layer and norms are never quantised."""
+def _language_part(skeleton: SkinGPT4, placement: Placement) -> PartPlan:
+    """Plan the language model, or what of it this process holds."""
+    llm, name = skeleton.llm_model, skeleton.config.llm_model
+    if is_gguf(name):
+        size = Path(name).stat().st_size / GIGABYTE
+        return PartPlan("language model", sum(p.numel() for p in llm.parameters()), "GGUF", size)
+    if is_elsewhere(skeleton.config):
+        rows = sum(p.numel() for p in llm.get_input_embeddings().parameters())
+        size = rows * placement.llm_dtype.itemsize / GIGABYTE
+        return PartPlan("token embeddings", rows, _dtype_name(placement.llm_dtype), size)
+    return _loaded_language_part(llm, placement)
+
+
+def _loaded_language_part(llm: PreTrainedModel, placement: Placement) -> PartPlan:
+    """Plan all of it; its embeddings, output layer and norms are never quantised."""
     dtype, quantization = placement.llm_dtype, placement.quantization
     parameters = sum(p.numel() for p in llm.parameters())
     quantised = 0

@@ -38,6 +38,21 @@ _LLAMA_13B = _LLAMA_7B | {
     "num_hidden_layers": 40,
     "num_attention_heads": 40,
 }
+_TINYLLAMA_1B = _LLAMA_7B | {
+    "hidden_size": 2048,
+    "intermediate_size": 5632,
+    "num_hidden_layers": 22,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 2048,
+}
+# Small enough to try every way of running a language model on two CPU cores.
+_LLAMA_340M = _LLAMA_7B | {
+    "hidden_size": 1024,
+    "intermediate_size": 2816,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 16,
+    "max_position_embeddings": 2048,
+}
 _FALCON_40B = {
     "vocab_size": 65024,
     "hidden_size": 8192,
@@ -55,13 +70,15 @@ _TINY = {
     "max_position_embeddings": 2048,
 }
 
-# Class and shape by row; Vicuna 1.5 has Llama 2's shapes.
+# Class and shape by row; Vicuna 1.5 has Llama 2's shapes, llama-1b is TinyLlama 1.1B.
 ROWS: dict[str, tuple[type[PreTrainedModel], dict[str, Any]]] = {
     "llama-2-7b": (LlamaForCausalLM, _LLAMA_7B),
     "llama-2-13b": (LlamaForCausalLM, _LLAMA_13B),
     "vicuna-7b": (LlamaForCausalLM, _LLAMA_7B),
     "vicuna-13b": (LlamaForCausalLM, _LLAMA_13B),
     "falcon-40b": (FalconForCausalLM, _FALCON_40B),
+    "llama-1b": (LlamaForCausalLM, _TINYLLAMA_1B),
+    "llama-340m": (LlamaForCausalLM, _LLAMA_340M),
     "tiny": (LlamaForCausalLM, _TINY),
 }
 

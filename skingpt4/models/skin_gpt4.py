@@ -15,10 +15,26 @@ from timm.models.eva import Eva
 from torch import Tensor, nn
 from transformers import Blip2QFormerModel, PreTrainedModel, PreTrainedTokenizerBase
 
-from skingpt4.common.errors import DatasetError, WeightsError
+from skingpt4.common.errors import ConfigError, DatasetError, WeightsError
 from skingpt4.common.registry import registry
 from skingpt4.common.schema import ModelConfig
-from skingpt4.models.batching import DialogueEncoder, EncodedBatch
+from skingpt4.common.sources import resolve
+from skingpt4.models.batching import (
+    FEATURES,
+    IMAGE,
+    DialogueEncoder,
+    EncodedBatch,
+    shows_photo,
+)
+from skingpt4.models.elsewhere import (
+    IN_PROCESS,
+    check_checkpoint,
+    check_engine,
+    has_embeddings,
+    is_elsewhere,
+    load_elsewhere,
+)
+from skingpt4.models.gguf_file import gguf_embedding_values, is_gguf
 from skingpt4.models.joining import PATCHES_A_TOKEN, join_patches, joined_tokens
 from skingpt4.models.llm import (
     build_meta_llm,
@@ -27,6 +43,7 @@ from skingpt4.models.llm import (
     load_llm,
     load_tokenizer,
 )
+from skingpt4.models.loss import answer_loss
 from skingpt4.models.placement import choose_placement
 from skingpt4.models.qformer import build_qformer, build_query_tokens
 from skingpt4.models.record import (
@@ -39,6 +56,7 @@ from skingpt4.models.record import (
     write_record,
 )
 from skingpt4.models.vision import (
+    AbsentTower,
     Float32LayerNorm,
     build_ln_vision,
     build_vision_tower,
@@ -88,6 +106,7 @@ class SkinGPT4(nn.Module):
 
     Attributes:
         untrained: Names of the parts that hold random numbers.
+        engine_context: Tokens that an engine elsewhere has room for, once that is known.
     """
 
     visual_encoder: Eva
@@ -109,6 +128,7 @@ class SkinGPT4(nn.Module):
         self.vit_dtype = vit_dtype
         self.llm_model = llm_model
         self.llm_tokenizer = llm_tokenizer
+        self.engine_context: int | None = None
         for name, build in self._builders().items():
             setattr(self, name, build())
         self.untrained = self._drawn(self._builders())
@@ -136,24 +156,47 @@ class SkinGPT4(nn.Module):
         return model
 
     @classmethod
-    def from_config(cls, config: ModelConfig, device: str | torch.device = "cpu") -> "SkinGPT4":
+    def from_config(
+        cls,
+        config: ModelConfig,
+        device: str | torch.device = "cpu",
+        with_tower: bool = True,
+        with_llm: bool = True,
+    ) -> "SkinGPT4":
         """Build the model on a device, fill it and freeze what the config freezes.
 
         Every file is compared with the model's skeleton before the first weight is read. What no
-        file fills is drawn at random.
+        file fills is drawn at random. With another engine than ``transformers`` the language
+        model stays on the meta device, but for its token embeddings.
+
+        Args:
+            config: The settled ``model`` section.
+            device: Where the model stands.
+            with_tower: Load the vision tower; without it, photos must come as features.
+            with_llm: Load the language model; without it, photos can be encoded and no more.
 
         Raises:
             ConfigError: If the section contradicts itself.
             WeightsError: If a file is missing, damaged or does not fit.
         """
+        check_engine(config)
         placement = choose_placement(config, device)
         model = cls.skeleton(config, placement.vit_dtype)
         sources = open_sources(config)
         model.check(sources)
-        model.llm_model = load_llm(config.llm_model, placement, config.freeze_llm)
+        if is_elsewhere(config):
+            check_checkpoint(sources.checkpoint, config)
+            model.llm_model = load_elsewhere(config, placement)
+        elif with_llm:
+            model.llm_model = load_llm(config.llm_model, placement, config.freeze_llm)
+        if not with_tower:
+            sources = replace(sources, vision=None)
         load_sources(model, sources, placement.device)
+        if not with_tower:
+            model.visual_encoder = cast(Eva, AbsentTower(model.visual_encoder))
         model._complete(placement.device)
-        model._check_record(sources)
+        if with_llm:
+            model._check_record(sources)
         model.freeze()
         model._log_parts()
         return model
@@ -227,7 +270,8 @@ class SkinGPT4(nn.Module):
                     setattr(self, name, build())
                 self.load_state_dict(filled, strict=False, assign=True)
                 self.untrained += self._drawn([name])
-        set_key_bias(self.visual_encoder, device)
+        if isinstance(self.visual_encoder, Eva):
+            set_key_bias(self.visual_encoder, device)
 
     @property
     def device(self) -> torch.device:
@@ -256,8 +300,9 @@ class SkinGPT4(nn.Module):
 
     @property
     def context_length(self) -> int:
-        """How many tokens the language model can attend to."""
-        return context_length(self.llm_model)
+        """How many tokens the language model can attend to, where its engine runs it."""
+        own = context_length(self.llm_model)
+        return min(own, self.engine_context or own)
 
     def frozen_parts(self) -> dict[str, nn.Module]:
         """Return the parts that the config keeps as they are, by name."""
@@ -295,7 +340,10 @@ class SkinGPT4(nn.Module):
 
     def llm_facts(self) -> LlmFacts:
         """Return what tells the language model from others; random numbers tell nothing."""
-        facts = llm_facts(self.llm_model, self.config.llm_model)
+        name = self.config.llm_model
+        facts = llm_facts(self.llm_model, name)
+        if is_gguf(name):
+            return replace(facts, embeddings=gguf_embedding_values(resolve(name)))
         drawn = self.config.freeze_llm and PART_NAMES["llm_model"] in self.untrained
         return replace(facts, embeddings=None) if drawn else facts
 
@@ -314,7 +362,17 @@ class SkinGPT4(nn.Module):
         return qformer_values(self.query_tokens, self.Qformer.get_parameter(name))
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
-        """Look up token embeddings: ids ``[...]`` to ``[..., D]``."""
+        """Look up token embeddings: ids ``[...]`` to ``[..., D]``.
+
+        Raises:
+            ConfigError: If the engine looks them up itself and they are not loaded.
+        """
+        if is_elsewhere(self.config) and not has_embeddings(self.llm_model):
+            raise ConfigError(
+                f"The token embeddings of '{self.config.llm_model}' are not loaded, because the "
+                f"engine '{self.config.engine}' looks them up itself; set "
+                f"model.engine={IN_PROCESS} and model.llm_model to a Hugging Face folder."
+            )
         return cast(Tensor, self.llm_model.get_input_embeddings()(ids.to(self.device)))
 
     def encode_patches(self, image: Tensor) -> Tensor:
@@ -347,26 +405,42 @@ class SkinGPT4(nn.Module):
 
     def encode_img(self, image: Tensor) -> Tensor:
         """Encode photos ``[B, 3, H, W]`` as LLM inputs ``[B, image_tokens, D]``."""
-        return cast(Tensor, self.llama_proj(self.encode_query(image)))
+        return self.project(self.encode_query(image))
+
+    def project(self, features: Tensor) -> Tensor:
+        """Return features ``[B, image_tokens, Dq]`` as LLM inputs ``[B, image_tokens, D]``."""
+        return cast(Tensor, self.llama_proj(features.to(self.llama_proj.weight)))
 
     def forward(self, samples: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the mean next-token loss on answer tokens.
 
         Args:
-            samples: ``image [B, 3, H, W]`` (absent in text-only sets) and ``dialogue``, B lists
-                of (question or None, answer); or upstream's ``image`` and ``text_input``.
+            samples: ``image [B, 3, H, W]``, or ``features [B, image_tokens, Dq]`` as
+                :meth:`encode_query` gives them (neither in text-only sets), and ``dialogue``, B
+                lists of (question or None, answer); or upstream's ``image`` and ``text_input``.
+
+        Raises:
+            ConfigError: If another program runs the language model.
+            DatasetError: If a text-only sample has no question.
         """
+        if is_elsewhere(self.config):
+            raise ConfigError(
+                f"model.engine '{self.config.engine}' answers only; set model.engine={IN_PROCESS} "
+                "to train."
+            )
         dialogues = samples.get("dialogue") or [[(None, text)] for text in samples["text_input"]]
-        has_image = "image" in samples
-        prompt = random.choice(self.prompts) if has_image and self.prompts else None
-        batch = self.encode_dialogues([self._segments(d, has_image, prompt) for d in dialogues])
-        embeds = self._embed(batch, self.encode_img(samples["image"]) if has_image else None)
-        output = self.llm_model(
-            inputs_embeds=embeds,
-            attention_mask=batch.attention_mask.to(self.device),
-            labels=batch.labels.to(self.device),
-        )
-        return {"loss": output.loss}
+        has_photo = shows_photo(samples)
+        prompt = random.choice(self.prompts) if has_photo and self.prompts else None
+        batch = self.encode_dialogues([self._segments(d, has_photo, prompt) for d in dialogues])
+        embeds = self._embed(batch, self._photo_embeds(samples) if has_photo else None)
+        mask, labels = batch.attention_mask.to(self.device), batch.labels.to(self.device)
+        return {"loss": answer_loss(self.llm_model, embeds, mask, labels)}
+
+    def _photo_embeds(self, samples: Mapping[str, Any]) -> Tensor:
+        """Return the photos of a batch as LLM inputs, from features where it brings some."""
+        if FEATURES not in samples:
+            return self.encode_img(samples[IMAGE])
+        return self.project(samples[FEATURES])
 
     def _segments(
         self, dialogue: Dialogue, has_image: bool, prompt: str | None

@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from skingpt4.common.errors import ChatError
-from skingpt4.conversation.batch import BatchChat, _pad_left
+from skingpt4.conversation.batch import BatchChat
 from skingpt4.conversation.chat import load_chat
 from skingpt4.conversation.engines import Decoding
+from skingpt4.conversation.engines.transformers_engine import _pad_left
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import held_out_cases

@@ -198,12 +198,12 @@ def test_photos_that_cannot_be_opened_leave_the_conversation(chat, asked, image)
     assert state(conv, img_list) == before
 
 
-def test_a_failing_encoder_leaves_the_conversation(chat, asked, photo, monkeypatch):
+def test_a_failing_encoder_leaves_the_conversation(chat, asked, other_photo, monkeypatch):
     conv, img_list = asked
     before = state(conv, img_list)
     monkeypatch.setattr(chat.model, "encode_img", lambda image: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        chat.upload_img(photo, conv, img_list)
+        chat.upload_img(other_photo, conv, img_list)
     assert state(conv, img_list) == before
 
 
@@ -387,3 +387,70 @@ def test_falcon_converses(falcon_model, photo):
     assert "< |endoftext|>" in conv.messages[0][1]
     assert conv.messages[-1] == ["Assistant", text]
     assert 1 <= len(token_ids) <= 10
+
+
+def test_draws_leave_the_question_open_and_repeat_with_their_seeds(chat, asked):
+    conv, img_list = asked
+    before = state(conv, img_list)
+    settings = {"max_new_tokens": 12, "temperature": 1.5}
+    drawn = dict(chat.draw(conv, img_list, [1, 2, 3], **settings))
+    assert sorted(drawn) == [0, 1, 2]
+    assert len(set(drawn.values())) > 1
+    assert dict(chat.draw(conv, img_list, [3, 1], **settings)) == {0: drawn[2], 1: drawn[0]}
+    assert state(conv, img_list) == before
+    text, _ = chat.answer(conv, img_list, seed=2, **settings)
+    assert text == drawn[1]
+
+
+def test_short_draws_come_before_long_ones(chat, asked, say):
+    tokenizer = chat.model.llm_tokenizer
+    say(chat.model, tokenizer("It itches ### and more", add_special_tokens=False).input_ids)
+    conv, img_list = asked
+    assert list(chat.draw(conv, img_list, [5, 6], max_new_tokens=30)) == [
+        (0, "It itches"),
+        (1, "It itches"),
+    ]
+
+
+def test_draws_end_when_cancelled_and_give_no_half_answers(chat, asked):
+    conv, img_list = asked
+    cancel = threading.Event()
+    cancel.set()
+    settings = {"max_new_tokens": 300, "min_length": 300}
+    before = threading.active_count()
+    assert not list(chat.draw(conv, img_list, [1, 2], cancel=cancel, **settings))
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("wrong", [{"num_beams": 2}, {"top_p": 0.0}])
+def test_draws_with_wrong_settings_are_refused(chat, asked, wrong):
+    with pytest.raises(ChatError, match=next(iter(wrong))):
+        list(chat.draw(*asked, [1], **wrong))
+
+
+def test_draws_and_likelihoods_need_a_question(chat):
+    conv = chat.new_conversation()
+    with pytest.raises(ChatError, match="no question"):
+        list(chat.draw(conv, [], [1]))
+    with pytest.raises(ChatError, match="no question"):
+        chat.log_likelihoods(conv, [[]], "A plaque.")
+
+
+def test_an_empty_answer_has_no_likelihood(chat, asked):
+    with pytest.raises(ChatError, match="answer is empty"):
+        chat.log_likelihoods(asked[0], [asked[1]], " ")
+
+
+def test_the_greedy_answer_is_likelier_than_with_another_photo(chat, asked, other_photo):
+    conv, img_list = asked
+    before = state(conv, img_list)
+    answer, _ = chat.answer(conv.copy(), img_list, max_new_tokens=12)
+    variants = [img_list, [-5 * img_list[0]], [chat.model.encode_img(other_photo[None])]]
+    scores = chat.log_likelihoods(conv, variants, answer)
+    assert scores.shape == (3,)
+    assert (scores < 0).all()
+    assert scores[0] == scores.max()
+    assert len(set(scores.tolist())) == 3
+    assert state(conv, img_list) == before
+    again = chat.log_likelihoods(conv, variants[1:] * 10, answer)
+    assert np.allclose(again, np.tile(scores[1:], 10), atol=1e-5)

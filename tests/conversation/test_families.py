@@ -5,9 +5,11 @@ import dataclasses
 import pytest
 import torch
 from accelerate import cpu_offload
+from transformers import CompileConfig
 
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.engines import Decoding, TransformersEngine
+from skingpt4.conversation.engines.base import TextCutter
 from skingpt4.models import SkinGPT4
 from tests.llm_families import FAMILIES, make_folder
 
@@ -35,8 +37,9 @@ def chat(model):
     return Chat(model, lambda image: torch.zeros(3, 28, 28))
 
 
-def answer_ids(model, prompt, length=12):
-    stream = TransformersEngine(model).stream(prompt, Decoding(max_new_tokens=length))
+def answer_ids(model, prompt, length=12, **settings):
+    decoding = Decoding(max_new_tokens=length, **settings)
+    stream = TransformersEngine(model).stream(prompt, decoding)
     while True:
         try:
             next(stream)
@@ -62,7 +65,7 @@ def test_the_projection_learns_from_photos(model):
 
 
 def test_greedy_text_is_that_of_token_ids(model):
-    ids = TransformersEngine(model)._text_ids([QUESTION])[0]
+    ids = TransformersEngine(model).prompts.text_ids([QUESTION])[0]
     own = model.llm_model.generate(
         torch.tensor([ids]),
         attention_mask=torch.ones(1, len(ids), dtype=torch.long),
@@ -90,7 +93,7 @@ def test_the_beginning_token_stands_once_and_only_where_there_is_one(model, chat
     bos = model.llm_tokenizer.bos_token_id
     conv = chat.new_conversation()
     chat.ask(QUESTION, conv)
-    asked = TransformersEngine(model)._text_ids([conv.get_prompt()])[0]
+    asked = TransformersEngine(model).prompts.text_ids([conv.get_prompt()])[0]
     trained = model.encode_dialogues.encode(model.prompt_style.training([(QUESTION, "So.")])).ids
     for ids in (asked, trained):
         assert ids.count(bos) == (0 if bos is None else 1)
@@ -115,7 +118,7 @@ def test_the_end_symbol_is_learned_once_and_ends_the_answer(model, say):
 def test_text_comes_back_as_it_went_in(model):
     text = "Plaque, crust (Ünïcode, 皮膚)\nand more."
     ids = model.llm_tokenizer(text, add_special_tokens=False).input_ids
-    assert TransformersEngine(model)._decode(ids).strip() == text
+    assert TransformersEngine(model).prompts.decode(ids).strip() == text
 
 
 def test_weights_that_are_elsewhere_until_used_give_the_same_answer(model):
@@ -125,3 +128,80 @@ def test_weights_that_are_elsewhere_until_used_give_the_same_answer(model):
     cpu_offload(model.llm_model, torch.device("cpu"))
     assert next(model.llm_model.parameters()).is_meta
     assert answer_ids(model, prompt) == expected
+
+
+def converse(chat, turns=4):
+    """Ask the same question again and again about two photos; return all tokens."""
+    conv, photos, said = chat.new_conversation(), [], []
+    for number in range(turns):
+        if number in (0, 2):
+            chat.upload_img(torch.full((3, 28, 28), 0.1 + number), conv, photos)
+        chat.ask(QUESTION, conv)
+        said.append(chat.answer(conv, photos, max_new_tokens=12)[1].tolist())
+    return said
+
+
+def test_earlier_turns_are_computed_once_and_no_token_changes(model, chat, monkeypatch):
+    fed = []
+    forward = type(model.llm_model).forward
+
+    def counted(*args, **kwargs):
+        rows = kwargs.get("inputs_embeds")
+        fed.append(1 if rows is None else rows.shape[1])
+        return forward(model.llm_model, *args, **kwargs)
+
+    forgetful = Chat(model, chat.vis_processor)
+    monkeypatch.setattr(forgetful.engine, "new_memory", lambda: None)
+    expected = converse(forgetful)
+    monkeypatch.setattr(model.llm_model, "forward", counted)
+    assert converse(chat) == expected
+    prefills = [rows for rows in fed if rows > 1]
+    assert max(prefills[1:]) < prefills[0] + 40  # the whole conversation grows by far more
+    assert sum(prefills) < 400
+
+
+def test_rooms_of_a_fixed_size_change_no_token(model, chat):
+    """What a compiled step works on (a CPU compiles nothing unless it is forced to)."""
+    fixed = Chat(model, chat.vis_processor)
+    fixed.engine = TransformersEngine(model, compiling=CompileConfig())
+    assert converse(fixed, turns=3) == converse(chat, turns=3)
+
+
+def test_draws_share_a_prefill_and_say_what_each_seed_says_alone(model):
+    engine = TransformersEngine(model)
+    prompt = ["Look: ", model.encode_img(torch.rand(1, 3, 28, 28)).detach(), QUESTION]
+    settings = {"max_new_tokens": 10, "temperature": 1.2}
+    seeds = [3, 4, 5]
+    alone = [answer_ids(model, prompt, 10, temperature=1.2, seed=seed) for seed in seeds]
+    drawn = dict(engine.draw(prompt, Decoding(**settings), seeds))
+    # Random bytes are no text, so what is streamed of them differs from what they are at last.
+    cut = [TextCutter([]).cut(engine.prompts.decode(ids)) for ids in alone]
+    assert drawn == dict(enumerate(cut))
+    assert len(set(cut)) > 1
+
+
+def test_prompts_of_any_length_are_answered_together_as_alone(model):
+    engine = TransformersEngine(model)
+    photo = model.encode_img(torch.rand(1, 3, 28, 28)).detach()
+    prompts = [["Look: ", photo, QUESTION], [QUESTION * 3], ["Look: ", photo, QUESTION], ["So?"]]
+    together = engine.generate_batch(prompts, Decoding(max_new_tokens=10))
+    for prompt, answer in zip(prompts, together, strict=True):
+        assert answer.token_ids.tolist() == answer_ids(model, prompt, 10)
+
+
+def test_likelihoods_are_those_of_one_pass_over_the_whole_text(model):
+    engine = TransformersEngine(model)
+    photo = model.encode_img(torch.rand(1, 3, 28, 28)).detach()
+    prompts = [["Look: ", photo, QUESTION], [QUESTION * 2], ["Look: ", 2 * photo, QUESTION]]
+    scores = engine.log_likelihoods(prompts, " A plaque.")
+    for prompt, score in zip(prompts, scores, strict=True):
+        whole = [*prompt[:-1], prompt[-1] + " A plaque."]
+        before = engine.prompts.text_ids(prompt)[len(prompt) - 1]
+        after = engine.prompts.text_ids(whole)[len(prompt) - 1]
+        targets = torch.tensor(after[len(before) :])
+        with torch.no_grad():
+            logits = model.llm_model(inputs_embeds=engine.prompts.embed(whole)).logits[0]
+        own = logits[-1 - len(targets) : -1].log_softmax(-1)
+        expected = own[torch.arange(len(targets)), targets].mean().item()
+        assert score == pytest.approx(expected, abs=1e-5)
+    assert scores[0] != scores[2]

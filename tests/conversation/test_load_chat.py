@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import CompileConfig
 
 from skingpt4.common.errors import ConfigError, UserError
+from skingpt4.common.schema import ModelConfig
 from skingpt4.conversation import load_chat
+from skingpt4.conversation.engines import TransformersEngine, build_engine
 from skingpt4.models import SkinGPT4
 from skingpt4.processors.blip_processors import Blip2ImageEvalProcessor
 
@@ -124,3 +127,15 @@ def test_a_checkpoint_does_not_excuse_other_untrained_parts(write_config, tmp_pa
     options = [f"model.ckpt={path}", "model.allow_untrained=False"]
     with pytest.raises(ConfigError, match=r"The vision tower and the vision norm and the Q-Former"):
         load_chat(write_config(), options, device="cpu")
+
+
+def test_the_engine_is_the_one_that_is_named(write_config, tmp_path):
+    in_process = load_chat(write_config(), device="cpu")
+    assert isinstance(in_process.engine, TransformersEngine)
+    assert in_process.engine.compiling is None
+    compiled = load_chat(write_config("  compile: True\n"), device="cpu")
+    assert compiled.engine.compiling == CompileConfig()
+    with pytest.raises(ConfigError, match=r"'llamacpp' is unknown.*transformers, llama_cpp, vllm"):
+        build_engine(ModelConfig(engine="llamacpp"), in_process.model)
+    server = load_chat(write_config("  engine: vllm\n"), device="cpu")
+    assert type(server.engine).__name__ == "VllmEngine"

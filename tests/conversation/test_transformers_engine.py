@@ -3,10 +3,11 @@ import threading
 import numpy as np
 import pytest
 import torch
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import CompileConfig, StoppingCriteria, StoppingCriteriaList
 
 from skingpt4.conversation.engines import Decoding, TransformersEngine
-from skingpt4.conversation.engines.transformers_engine import TextStop, _GumbelNoise
+from skingpt4.conversation.engines.sampling import GumbelNoise
+from skingpt4.conversation.engines.stopping import TextStop
 
 
 def run(engine, segments, stops=(), cancel=None, **decoding):
@@ -120,7 +121,7 @@ def test_the_models_own_generation_defaults_change_nothing(engine, model, prompt
 def test_bos_stands_first_and_once(engine, tokenizer):
     bos = tokenizer.bos_token_id
     for prompt in (["one", "two"], ["<s>[INST] one", "two"], ["", "two"]):
-        ids = engine._text_ids(prompt)
+        ids = engine.prompts.text_ids(prompt)
         assert ids[0][0] == bos
         assert [*ids[0], *ids[1]].count(bos) == 1
 
@@ -128,12 +129,13 @@ def test_bos_stands_first_and_once(engine, tokenizer):
 def test_without_a_bos_token_nothing_is_prepended(falcon_model):
     engine = TransformersEngine(falcon_model)
     ids = falcon_model.llm_tokenizer("A plaque", add_special_tokens=False).input_ids
-    assert engine._text_ids(["A plaque"]) == {0: ids}
+    assert engine.prompts.text_ids(["A plaque"]) == {0: ids}
 
 
 def test_tokens_are_counted_as_they_are_embedded(engine, model, prompt):
     assert engine.count_tokens(prompt) == embed(model, prompt).shape[1]
-    assert engine.count_tokens([prompt[0], prompt[1][0]]) == engine._embed(prompt[:2]).shape[1]
+    flat = [prompt[0], prompt[1][0]]
+    assert engine.count_tokens(flat) == engine.prompts.embed(flat).shape[1]
 
 
 @pytest.mark.parametrize("stop", ["###", "####", "\n###", "###Human: more", "# ###"])
@@ -260,7 +262,7 @@ def test_sampling_without_a_seed_varies(engine, prompt):
 
 def test_noise_makes_the_greedy_choice_follow_the_distribution():
     p = torch.tensor([0.5, 0.3, 0.15, 0.05, 0.0])
-    noise = _GumbelNoise(0, torch.device("cpu"))
+    noise = GumbelNoise(0, torch.device("cpu"))
     drawn = noise(None, p.log().expand(20_000, -1)).argmax(dim=-1)
     shares = torch.bincount(drawn, minlength=5) / 20_000
     assert torch.allclose(shares, p, atol=0.015)
@@ -291,3 +293,16 @@ def test_extra_stopping_criteria_of_upstreams_kind_end_the_answer(model, tokeniz
     say(model, tokenizer("plaque", add_special_tokens=False).input_ids[-1:])
     engine = TransformersEngine(model, StoppingCriteriaList([ThreeTokens()]))
     assert len(run(engine, ["Well?"], max_new_tokens=50)[1]) == 3
+
+
+def test_the_compiled_step_is_compiled_once_for_all_turns(model, prompt):
+    graphs = []
+    compiling = CompileConfig(backend=lambda graph, *_, **__: graphs.append(1) or graph.forward)
+    compiling._compile_all_devices = True
+    compiled, plain = TransformersEngine(model, compiling=compiling), TransformersEngine(model)
+    memory = compiled.new_memory()
+    for turns in (1, 2, 3):
+        question = [*prompt[:-1], prompt[-1] + "And why?###Assistant:" * turns]
+        stream = compiled.stream(question, Decoding(max_new_tokens=8), memory=memory)
+        assert "".join(stream) == "".join(run(plain, question, max_new_tokens=8)[0])
+    assert 0 < len(graphs) < 4

@@ -63,7 +63,9 @@ UPSTREAM = {
     ),
     "skingpt4_falcon": SKINGPT4.format(model_type="pretrain_falcon40b", template=INSTRUCTION),
 }
-OURS = sorted((PROJECT / "eval_configs").glob("skingpt4_eval_*[!y].yaml"))
+OURS = sorted(
+    (PROJECT / "eval_configs").glob("skingpt4_eval_*[!yp].yaml")
+)  # neither tiny nor llama_cpp
 SLOT = "<Img><ImageHere></Img>"
 HEAD = f"{UPSTREAM_SYSTEM}###Human: {SLOT} Why?###Assistant:"
 

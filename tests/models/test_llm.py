@@ -218,3 +218,9 @@ def test_quantised_models_are_small_and_nearly_right(kind, error, source, tmp_pa
     with torch.no_grad():
         right, ours = exact(ids("Hello")).logits, model(ids("Hello")).logits.float()
     assert 0 < (ours - right).norm() / right.norm() < error
+
+
+@pytest.mark.parametrize("ask", [llm_config, load_tokenizer, build_meta_llm])
+def test_a_missing_gguf_file_is_one_sentence(tmp_path, ask):
+    with pytest.raises(WeightsError, match=r"absent\.gguf' is no file; check the path"):
+        ask(str(tmp_path / "absent.gguf"))

@@ -1,7 +1,7 @@
 """The contract of every engine: a prompt of text and photo segments in, a stream of text out."""
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,18 +67,62 @@ class Engine(Protocol):
         """Return how many positions the prompt takes, the beginning-of-text token included."""
         ...
 
+    def new_memory(self) -> object | None:
+        """Return what keeps one conversation's earlier turns, to be passed to :meth:`stream`.
+
+        It is freed when it is dropped. None if the engine keeps nothing, or keeps it elsewhere.
+        """
+        ...
+
     def stream(
         self,
         segments: Sequence[PromptSegment],
         decoding: Decoding,
         stops: Sequence[str] = (),
         cancel: threading.Event | None = None,
+        memory: object | None = None,
     ) -> Generator[str, None, np.ndarray]:
         """Yield the answer in pieces; the generator's return value is the new token ids ``[n]``.
 
         The pieces hold no special token, no stop string and no part of one. Setting ``cancel``,
         or closing the generator, ends generation within one token. An error during generation
-        is raised to the reader.
+        is raised to the reader. With the ``memory`` of the conversation, which one answer at a
+        time may use, only what the prompt has in addition to earlier turns is computed.
+        """
+        ...
+
+    def draw(
+        self,
+        segments: Sequence[PromptSegment],
+        decoding: Decoding,
+        seeds: Sequence[int],
+        stops: Sequence[str] = (),
+        cancel: threading.Event | None = None,
+    ) -> Iterator[tuple[int, str]]:
+        """Yield (number, text) of independent answers, one for each seed, as they are finished.
+
+        The prompt is computed once for all. ``decoding.seed`` is not used. Setting ``cancel``,
+        or closing the iterator, ends all within one token; unfinished answers are left out.
+
+        Raises:
+            ChatError: If ``decoding`` asks for several beams.
+        """
+        ...
+
+    def log_likelihoods(
+        self, prompts: Sequence[Sequence[PromptSegment]], answer: str
+    ) -> np.ndarray:
+        """Return how likely the same answer is after each prompt.
+
+        Args:
+            prompts: Each ends with text.
+            answer: What follows that text, exactly as it is written on.
+
+        Returns:
+            Mean log-probability of the answer's tokens, natural logarithm, ``[n]``.
+
+        Raises:
+            ChatError: If the engine cannot tell.
         """
         ...
 

@@ -1,32 +1,57 @@
 """Generation in this process by ``transformers``' ``generate``, streamed from a worker thread."""
 
+import functools
 import threading
-from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
+    Cache,
+    CompileConfig,
+    DynamicCache,
     GenerationConfig,
-    LogitsProcessor,
     LogitsProcessorList,
-    PreTrainedTokenizerBase,
     StoppingCriteria,
     StoppingCriteriaList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
 )
 from transformers.generation.streamers import BaseStreamer
 
+from skingpt4.common.errors import ChatError
 from skingpt4.conversation.engines.base import Decoding, PromptSegment, TextCutter
+from skingpt4.conversation.engines.kv_memory import KvMemory
+from skingpt4.conversation.engines.prompt_encoder import PromptEncoder
+from skingpt4.conversation.engines.sampling import row_sampling, sampling
+from skingpt4.conversation.engines.static_cache import StaticRooms
+from skingpt4.conversation.engines.stopping import EventStop, RowWatch, TextStop
+from skingpt4.conversation.engines.worker import follow, new_worker
 from skingpt4.models import SkinGPT4
 
-# A character takes at most this many tokens (the bytes of its UTF-8 form).
-TOKENS_PER_CHARACTER = 4
+# Prompts that are scored in one pass; more need more memory and are no faster.
+SCORED_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """One answer of a batch.
+
+    Attributes:
+        text: Without stop string and special tokens.
+        token_ids: All new tokens ``[n]``, the end token included.
+        seconds_to_first: From the batch's start to its first token.
+        seconds: From the batch's start to the row's last token.
+    """
+
+    text: str
+    token_ids: np.ndarray
+    seconds_to_first: float
+    seconds: float
 
 
 class TransformersEngine:
@@ -35,22 +60,29 @@ class TransformersEngine:
     Args:
         model: Gives the language model, its tokenizer and its token embeddings.
         stopping_criteria: Further criteria that end every answer, as upstream's ``Chat`` takes.
+        compiling: Compiles the step that single answers are decoded by, on a GPU, where they are
+            then given one after the other; None to compile nothing.
     """
 
     def __init__(
-        self, model: SkinGPT4, stopping_criteria: StoppingCriteriaList | None = None
+        self,
+        model: SkinGPT4,
+        stopping_criteria: StoppingCriteriaList | None = None,
+        compiling: CompileConfig | None = None,
     ) -> None:
         self.model = model
-        self.tokenizer = model.llm_tokenizer
+        self.prompts = PromptEncoder(model)
         self.stopping_criteria = stopping_criteria or StoppingCriteriaList()
+        self.compiling = compiling
+        self._rooms = StaticRooms(model.llm_model) if compiling else None
+
+    def new_memory(self) -> KvMemory:
+        """Return room for the keys and values of one conversation."""
+        return KvMemory()
 
     def count_tokens(self, segments: Sequence[PromptSegment]) -> int:
         """Return how many positions the prompt takes, the beginning-of-text token included."""
-        ids = self._text_ids(segments)
-        return sum(
-            len(ids[i]) if isinstance(segment, str) else segment.shape[-2]
-            for i, segment in enumerate(segments)
-        )
+        return self.prompts.count_tokens(segments)
 
     def stream(
         self,
@@ -58,60 +90,213 @@ class TransformersEngine:
         decoding: Decoding,
         stops: Sequence[str] = (),
         cancel: threading.Event | None = None,
+        memory: object | None = None,
     ) -> Generator[str, None, np.ndarray]:
         """Yield the answer in pieces and return its token ids; see :class:`Engine`.
 
-        A beam search yields its answer once, when it is finished.
+        A beam search yields its answer once, when it is finished, and does not use the memory.
         """
+        kept = memory if isinstance(memory, KvMemory) and decoding.num_beams == 1 else None
+        final_ids: list[int] = []
+
+        def work(put: Callable[[list[int]], None], closed: threading.Event) -> None:
+            criteria = [EventStop(_set(cancel, closed)), TextStop(self.prompts.tokenizer, stops)]
+            streamer = _TokenStreamer(put) if decoding.num_beams == 1 else None
+            final_ids.extend(self._answer(segments, decoding, criteria, streamer, kept))
+
         cutter = TextCutter(stops)
-        tokens: SimpleQueue[list[int] | None] = SimpleQueue()
-        closed = threading.Event()
-        ends = [closed] if cancel is None else [closed, cancel]
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="skingpt4-generate") as worker:
-            answer = worker.submit(self._generate, segments, decoding, stops, ends, tokens)
-            # Wakes the reader however generation ended, so that it never waits for nothing.
-            answer.add_done_callback(lambda _: tokens.put(None))
-            try:
-                ids: list[int] = []
-                for new_ids in iter(tokens.get, None):
-                    ids += new_ids
-                    if piece := cutter.cut(self._decode(ids)):
-                        yield piece
-            finally:
-                closed.set()
-        final_ids = answer.result()
-        if piece := cutter.cut(self._decode(final_ids)):
+        ids: list[int] = []
+        with closing(follow(work, _compiled_worker() if self.compiling else None)) as tokens:
+            for new_ids in tokens:
+                ids += new_ids
+                if piece := cutter.cut(self.prompts.decode(ids)):
+                    yield piece
+        if piece := cutter.cut(self.prompts.decode(final_ids)):
             yield piece
         return np.array(final_ids, dtype=np.int64)
 
-    def _generate(
+    def draw(
         self,
         segments: Sequence[PromptSegment],
         decoding: Decoding,
-        stops: Sequence[str],
-        ends: Sequence[threading.Event],
-        tokens: SimpleQueue[list[int] | None],
-    ) -> list[int]:
-        embeds = self._embed(segments)
-        criteria = [*self.stopping_criteria, _EventStop(ends), TextStop(self.tokenizer, stops)]
-        ids = cast(Any, self.model.llm_model).generate(
-            inputs_embeds=embeds,
-            attention_mask=torch.ones(embeds.shape[:-1], dtype=torch.long, device=embeds.device),
-            generation_config=self._generation_config(decoding),
-            logits_processor=sampling(decoding, embeds.device),
-            stopping_criteria=StoppingCriteriaList(criteria),
-            streamer=_TokenStreamer(tokens) if decoding.num_beams == 1 else None,
+        seeds: Sequence[int],
+        stops: Sequence[str] = (),
+        cancel: threading.Event | None = None,
+    ) -> Iterator[tuple[int, str]]:
+        """Yield (number, text) of each independent answer; see :class:`Engine`."""
+        _refuse_beams(decoding)
+
+        def work(put: Callable[[tuple[int, list[int]]], None], closed: threading.Event) -> None:
+            events = _set(cancel, closed)
+            watch = self._watch(stops, len(seeds), lambda row, ids: put((row, ids)))
+            rows = self._answer_rows(
+                [segments] * len(seeds), decoding, seeds, [EventStop(events), watch]
+            )
+            if not any(event.is_set() for event in events):
+                for row in watch.unended():
+                    put((row, rows[row].tolist()))
+
+        with closing(follow(work)) as ended:
+            for row, ids in ended:
+                yield row, TextCutter(stops).cut(self.prompts.decode(ids))
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Sequence[PromptSegment]],
+        decoding: Decoding,
+        stops: Sequence[str] = (),
+        seeds: Sequence[int | None] | None = None,
+    ) -> list[BatchAnswer]:
+        """Answer several prompts in one pass; a prompt that comes again is computed once.
+
+        Args:
+            prompts: Text and photo segments of each.
+            decoding: For all of them; its ``seed`` is not used.
+            stops: Strings that end an answer.
+            seeds: One for each prompt; makes sampling repeatable.
+
+        Raises:
+            ChatError: If ``decoding`` asks for several beams.
+        """
+        _refuse_beams(decoding)
+        watch = self._watch(stops, len(prompts))
+        rows = self._answer_rows(prompts, decoding, seeds or [None] * len(prompts), [watch])
+        answers = []
+        for row, length in zip(rows, watch.lengths, strict=True):
+            token_ids = row[:length].cpu().numpy()
+            text = TextCutter(stops).cut(self.prompts.decode(token_ids.tolist()))
+            last = watch.seconds[len(token_ids) - 1]
+            answers.append(BatchAnswer(text, token_ids, watch.seconds[0], last))
+        return answers
+
+    @torch.no_grad()
+    def log_likelihoods(
+        self, prompts: Sequence[Sequence[PromptSegment]], answer: str
+    ) -> np.ndarray:
+        """Return the mean log-probability of the answer's tokens ``[n]``; see :class:`Engine`."""
+        starts = range(0, len(prompts), SCORED_AT_ONCE)
+        scores = [self._score(prompts[i : i + SCORED_AT_ONCE], answer) for i in starts]
+        return np.concatenate(scores)
+
+    def _score(self, prompts: Sequence[Sequence[PromptSegment]], answer: str) -> np.ndarray:
+        targets = [self.prompts.answer_ids(segments, answer) for segments in prompts]
+        longest = max(map(len, targets))
+        embeds, mask = _pad_left(
+            [self.prompts.embed(_continued(segments, answer))[0] for segments in prompts]
         )
-        return cast(list[int], ids[0].tolist())
+        logits = self._llm(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=_positions(mask),
+            logits_to_keep=longest + 1,
+            use_cache=False,
+        ).logits
+        return np.array(
+            [_mean_log_probability(row[:-1], ids) for row, ids in zip(logits, targets, strict=True)]
+        )
+
+    @property
+    def _llm(self) -> Any:
+        """The language model; transformers types its methods too narrowly to be called."""
+        return self.model.llm_model
+
+    def _answer(
+        self,
+        segments: Sequence[PromptSegment],
+        decoding: Decoding,
+        criteria: Sequence[StoppingCriteria],
+        streamer: BaseStreamer | None,
+        memory: KvMemory | None,
+    ) -> list[int]:
+        """Answer one prompt, with and for the conversation's memory where there is one."""
+        embeds = self.prompts.embed(segments)
+        rows = embeds[0]
+        cache = DynamicCache() if memory is None else memory.take(rows)
+        room: Cache = cache
+        if self._rooms and decoding.num_beams == 1:
+            room = self._rooms.enter(cache, len(rows) + decoding.max_new_tokens)
+        mask = torch.ones(embeds.shape[:-1], dtype=torch.long, device=embeds.device)
+        chain = sampling(decoding, embeds.device)
+        ids = self._generate(embeds, mask, decoding, chain, criteria, room, streamer)[0]
+        if memory is not None:
+            # The last token was chosen, but has not gone through the model.
+            with torch.no_grad():
+                rows = torch.cat([rows, self.model.embed_tokens(ids[:-1])])
+            memory.keep(self._rooms.leave(room, len(rows)) if self._rooms else cache, rows)
+        return cast(list[int], ids.tolist())
+
+    @torch.no_grad()
+    def _answer_rows(
+        self,
+        prompts: Sequence[Sequence[PromptSegment]],
+        decoding: Decoding,
+        seeds: Sequence[int | None],
+        criteria: Sequence[StoppingCriteria],
+    ) -> Tensor:
+        """Return the new tokens ``[B, n]`` after each prompt, padded on the right.
+
+        Prompts of unlike length are padded on the left and keep their own positions, so a row
+        computes what it would compute alone, up to the rounding of floating-point sums.
+        """
+        unlike, places = _unlike(prompts)
+        embeds, mask = _pad_left([self.prompts.embed(prompt)[0] for prompt in unlike])
+        cache = DynamicCache()
+        # All but the last row, which the first step feeds.
+        self._llm.base_model(
+            inputs_embeds=embeds[:, :-1],
+            attention_mask=mask[:, :-1],
+            position_ids=_positions(mask)[:, :-1],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        rows = torch.tensor(places, device=embeds.device)
+        cache.batch_select_indices(rows)
+        chain = row_sampling(decoding, seeds, embeds.device)
+        return self._generate(embeds[rows], mask[rows], decoding, chain, criteria, cache)
+
+    def _generate(
+        self,
+        embeds: Tensor,
+        mask: Tensor,
+        decoding: Decoding,
+        chain: LogitsProcessorList,
+        criteria: Sequence[StoppingCriteria],
+        cache: Cache,
+        streamer: BaseStreamer | None = None,
+    ) -> Tensor:
+        """Return the new tokens ``[B, n]`` after ``[B, L, D]``; what the cache holds is skipped."""
+        ids = self._llm.generate(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            past_key_values=cache,
+            generation_config=self._generation_config(decoding),
+            logits_processor=chain,
+            stopping_criteria=StoppingCriteriaList([*self.stopping_criteria, *criteria]),
+            streamer=streamer,
+        )
+        return cast(Tensor, ids)
+
+    def _watch(
+        self,
+        stops: Sequence[str],
+        rows: int,
+        on_end: Callable[[int, list[int]], None] = lambda row, ids: None,
+    ) -> RowWatch:
+        return RowWatch(TextStop(self.prompts.tokenizer, stops), self._end_ids(), rows, on_end)
+
+    def _end_ids(self) -> int | list[int]:
+        end_ids = self.model.llm_model.generation_config.eos_token_id
+        return cast(
+            int | list[int], self.prompts.tokenizer.eos_token_id if end_ids is None else end_ids
+        )
 
     def _generation_config(self, decoding: Decoding) -> GenerationConfig:
         """Set every field that the model's own defaults could otherwise change unseen.
 
-        Sampling is greedy search over noisy scores here (:class:`_GumbelNoise`).
+        Sampling is greedy search over noisy scores here (``engines/sampling.py``).
         """
-        end_ids = self.model.llm_model.generation_config.eos_token_id
-        end_ids = self.tokenizer.eos_token_id if end_ids is None else end_ids
-        pad_id = self.tokenizer.pad_token_id
+        tokenizer = self.prompts.tokenizer
+        pad_id = tokenizer.pad_token_id
         return GenerationConfig(
             do_sample=False,
             temperature=1.0,
@@ -122,125 +307,77 @@ class TransformersEngine:
             num_beams=decoding.num_beams,
             repetition_penalty=float(decoding.repetition_penalty),
             length_penalty=float(decoding.length_penalty),
-            eos_token_id=end_ids,
-            pad_token_id=self.tokenizer.eos_token_id if pad_id is None else pad_id,
+            eos_token_id=self._end_ids(),
+            pad_token_id=tokenizer.eos_token_id if pad_id is None else pad_id,
+            compile_config=self.compiling,
+            disable_compile=self.compiling is None,
         )
-
-    @torch.no_grad()
-    def _embed(self, segments: Sequence[PromptSegment]) -> Tensor:
-        """Return the prompt's embeddings ``[1, L, D]``, where and as the LLM embeds its own text.
-
-        Asking the embedding's output, not its weight, is right for a model that is spread over
-        several devices or kept elsewhere until it is used.
-        """
-        texts = {
-            i: self.model.embed_tokens(torch.tensor(ids, dtype=torch.long))
-            for i, ids in self._text_ids(segments).items()
-        }
-        like = next(iter(texts.values()))
-        rows = [
-            texts[i] if isinstance(segment, str) else segment.flatten(end_dim=-2).to(like)
-            for i, segment in enumerate(segments)
-        ]
-        return torch.cat(rows).unsqueeze(0)
-
-    def _text_ids(self, segments: Sequence[PromptSegment]) -> dict[int, list[int]]:
-        """Tokenise the text segments, each on its own as upstream does, by their place.
-
-        The beginning-of-text token, where the tokenizer has one, comes first and once.
-        """
-        ids = {
-            i: self.tokenizer(segment, add_special_tokens=False).input_ids
-            for i, segment in enumerate(segments)
-            if isinstance(segment, str)
-        }
-        bos = self.tokenizer.bos_token_id
-        if bos is not None and ids.get(0, [])[:1] != [bos]:
-            ids[0] = [bos, *ids.get(0, [])]
-        return ids
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        text = self.tokenizer.decode(
-            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return str(text)
 
 
 class _TokenStreamer(BaseStreamer):
     """Hands each new token to the reader."""
 
-    def __init__(self, tokens: SimpleQueue[list[int] | None]) -> None:
-        self.tokens = tokens
+    def __init__(self, put: Callable[[list[int]], None]) -> None:
+        self.hand_on = put
 
     def put(self, value: Tensor) -> None:
         """Pass on new ids (``generate`` first puts its token prompt, which is empty here)."""
-        self.tokens.put(value.flatten().tolist())
+        self.hand_on(value.flatten().tolist())
 
     def end(self) -> None:
         """Do nothing: the end is told once ``generate`` has returned or raised."""
 
 
-class _EventStop(StoppingCriteria):
-    """Ends every row once one of the events is set."""
-
-    def __init__(self, events: Sequence[threading.Event]) -> None:
-        self.events = events
-
-    def __call__(self, input_ids: Tensor, scores: object, **kwargs: object) -> Tensor:
-        stopped = any(event.is_set() for event in self.events)
-        return torch.full((len(input_ids),), stopped, device=input_ids.device)
+@functools.cache
+def _compiled_worker() -> Executor:
+    """Return the one thread that may run compiled steps: CUDA graphs stay with their thread."""
+    return new_worker()
 
 
-class TextStop(StoppingCriteria):
-    """Ends each row whose text has a stop string, whatever tokens it was written with.
-
-    Searching the text's end is enough, because a row that had one before has ended.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str]) -> None:
-        self.tokenizer = tokenizer
-        self.stops = stops
-        self.length = TOKENS_PER_CHARACTER * (1 + max(map(len, stops), default=0))
-
-    def __call__(self, input_ids: Tensor, scores: object, **kwargs: object) -> Tensor:
-        """Tell which rows ``[B]`` end, given all new ids ``[B, L]``."""
-        tails = self.tokenizer.batch_decode(
-            input_ids[:, -self.length :], clean_up_tokenization_spaces=False
+def _refuse_beams(decoding: Decoding) -> None:
+    if decoding.num_beams > 1:
+        raise ChatError(
+            f"num_beams is {decoding.num_beams}, but several answers at once are given without "
+            "beams; set it to 1, or answer one by one."
         )
-        found = [any(stop in tail for stop in self.stops) for tail in tails]
-        return torch.tensor(found, device=input_ids.device)
 
 
-class _GumbelNoise(LogitsProcessor):
-    """Turns greedy choice into sampling: argmax(log p + Gumbel noise) is distributed as p.
+def _set(*events: threading.Event | None) -> list[threading.Event]:
+    return [event for event in events if event is not None]
 
-    The noise comes from a generator of its own, so a seed repeats an answer whatever other
-    conversations do meanwhile, and nobody's global random state is touched.
+
+def _unlike(
+    prompts: Sequence[Sequence[PromptSegment]],
+) -> tuple[list[Sequence[PromptSegment]], list[int]]:
+    """Return the different prompts, and for each prompt the place of its own among them.
+
+    Photos are compared as objects: the same photo of the same conversation is one.
     """
-
-    def __init__(self, seed: int | None, device: torch.device) -> None:
-        self.generator = torch.Generator(device)
-        if seed is None:
-            self.generator.seed()
-        else:
-            self.generator.manual_seed(seed)
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        noise = torch.empty_like(scores).exponential_(generator=self.generator)
-        return scores - noise.clamp(min=torch.finfo(noise.dtype).tiny).log()
+    keys = [tuple(s if isinstance(s, str) else id(s) for s in prompt) for prompt in prompts]
+    first = dict(zip(keys, prompts, strict=True))
+    place = {key: i for i, key in enumerate(first)}
+    return list(first.values()), [place[key] for key in keys]
 
 
-def sampling(decoding: Decoding, device: torch.device) -> LogitsProcessorList:
-    """Return what shapes the scores before one is chosen; nothing when decoding is greedy."""
-    chain = LogitsProcessorList()
-    if decoding.temperature == 0:
-        return chain
-    # A beam needs a second candidate beside the end token.
-    keep = 1 if decoding.num_beams == 1 else 2
-    chain.append(TemperatureLogitsWarper(float(decoding.temperature)))
-    if decoding.top_k:
-        chain.append(TopKLogitsWarper(decoding.top_k, min_tokens_to_keep=keep))
-    if decoding.top_p < 1:
-        chain.append(TopPLogitsWarper(float(decoding.top_p), min_tokens_to_keep=keep))
-    chain.append(_GumbelNoise(decoding.seed, device))
-    return chain
+def _continued(segments: Sequence[PromptSegment], answer: str) -> list[PromptSegment]:
+    """Write the answer on at the end of a prompt's last text."""
+    return [*segments[:-1], cast(str, segments[-1]) + answer]
+
+
+def _mean_log_probability(logits: Tensor, ids: Sequence[int]) -> float:
+    """Return the mean log-probability of the last tokens, given the scores ``[L, V]`` of all."""
+    target = torch.tensor(ids, device=logits.device)
+    own = logits[-len(ids) :].float().log_softmax(dim=-1).gather(1, target[:, None])
+    return float(own.mean())
+
+
+def _positions(mask: Tensor) -> Tensor:
+    """Count positions ``[B, L]`` from each row's own beginning."""
+    return (mask.cumsum(dim=-1) - 1).clamp(min=0)
+
+
+def _pad_left(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack prompts ``[L_i, D]`` as ``[B, L, D]`` with an attention mask ``[B, L]``."""
+    embeds = pad_sequence(list(rows), batch_first=True, padding_side="left")
+    ones = [torch.ones(len(row), dtype=torch.long, device=row.device) for row in rows]
+    return embeds, pad_sequence(ones, batch_first=True, padding_side="left")

@@ -1,0 +1,39 @@
+"""Write a Hugging Face language model as a GGUF file for llama.cpp, the engine without a GPU.
+
+``python weights/export_gguf.py --llm weights/skingpt4-tiny/llm --kind q8_0 --output llm.gguf``
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from skingpt4.common.cli import run_script
+from skingpt4.common.errors import ConfigError
+from skingpt4.common.logger import setup_logger
+
+
+def main() -> None:
+    """Parse and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--llm", required=True, help="Hugging Face folder or id")
+    parser.add_argument("--output", type=Path, required=True, help="the .gguf file to write")
+    parser.add_argument(
+        "--kind",
+        default="q4_0",
+        help="f32 (exact), f16, q8_0, or q4_0 (the default: least memory, fastest)",
+    )
+    args = parser.parse_args()
+    setup_logger()
+    logging.getLogger("gguf").setLevel(logging.WARNING)
+    try:
+        from skingpt4.models.gguf_export import export_gguf
+    except ImportError as error:
+        raise ConfigError(
+            f"Writing GGUF needs the package '{error.name}', which is not installed; run: "
+            "pip install 'skingpt4[llama_cpp]'."
+        ) from None
+    export_gguf(args.llm, args.output, args.kind)
+
+
+if __name__ == "__main__":
+    run_script(main)
