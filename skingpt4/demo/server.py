@@ -4,23 +4,32 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from types import FrameType
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from skingpt4.common.errors import ConfigError
-from skingpt4.common.page import LAUNCH
+from skingpt4.common.offline import is_loopback
+from skingpt4.common.page import LAUNCH, log_places_only
 from skingpt4.common.theme import THEME
 from skingpt4.conversation.chat import Chat
-from skingpt4.demo.app import STYLE_PATH, build_app
-from skingpt4.demo.privacy import check_host, private_folder
+from skingpt4.demo.app import EXAMPLES_FOLDER, build_app, forget_tab
+from skingpt4.demo.gate import MAX_UPLOAD_BYTES, Gate
+from skingpt4.demo.i18n import translations
+from skingpt4.demo.privacy import check_host, janitor, private_folder
+from skingpt4.demo.session import Sessions
 
 logger = logging.getLogger(__name__)
 
 PORTS_TRIED = 100
-MAX_UPLOAD = "400mb"
-"""An uncompressed photo of 12,000 x 9,000 pixels passes."""
+STYLES = sorted(Path(__file__).parent.glob("*.css"))
+"""Every panel may have a sheet of its own beside the page's."""
 
 SESSIONS_KEPT = 200
 """How many tabs' page contents Gradio remembers."""
@@ -67,26 +76,56 @@ def serve(chat: Chat, address: Address) -> None:
     if address.share:
         logger.warning("--share makes a public link: whoever has it can use this page.")
     signal.signal(signal.SIGTERM, _exit)
-    with private_folder():
-        app = build_app(chat)
-        _launch(app, address)
+    with served(chat, address) as app:
         logger.info("The page is ready: %s (Ctrl+C ends it)", app.share_url or app.local_url)
-        try:
-            app.block_thread()
-        finally:
-            app.close(verbose=False)
+        app.block_thread()
+
+
+@contextmanager
+def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
+    """Serve the page in the background; at the end it is closed, and what visitors sent deleted.
+
+    Args:
+        chat: Answers the questions.
+        address: Where to serve.
+
+    Raises:
+        ConfigError: If no port is free.
+    """
+    log_places_only()
+    with private_folder() as folder:
+        sessions = Sessions(chat)
+        app = build_app(chat, sessions=sessions)
+        _launch(app, address)
+        with janitor(folder, partial(_forget_idle, app, sessions)):
+            try:
+                yield app
+            finally:
+                app.close(verbose=False)
+
+
+def _forget_idle(app: gr.Blocks, sessions: Sessions, seconds: float) -> None:
+    for key in sessions.idle(seconds):
+        forget_tab(app, sessions, key)
 
 
 def _launch(app: gr.Blocks, address: Address) -> None:
+    gate = Middleware(
+        Gate,
+        files=[EXAMPLES_FOLDER],
+        is_local_only=is_loopback(address.host) and not address.share,
+    )
     app.launch(
         server_name=address.host,
         server_port=free_port(address.host, address.port),
         share=address.share,
         auth=address.login,
         theme=THEME,
-        css_paths=[STYLE_PATH],
-        max_file_size=MAX_UPLOAD,
+        css_paths=STYLES,
+        i18n=translations(),
+        max_file_size=MAX_UPLOAD_BYTES,
         state_session_capacity=SESSIONS_KEPT,
+        app_kwargs={"middleware": [gate]},
         **LAUNCH,
     )
 

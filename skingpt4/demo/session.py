@@ -3,12 +3,13 @@
 A session lives in memory only, from the first action in a browser tab until the tab is closed.
 """
 
-import base64
+import secrets
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import torch
 from PIL import Image
@@ -16,71 +17,239 @@ from PIL import Image
 from skingpt4.common.errors import ChatError
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
+from skingpt4.demo.previews import data_url
 from skingpt4.demo.privacy import delete_upload
-from skingpt4.processors.photo import open_photo
+from skingpt4.processors.photo import PhotoSource, open_photo
+from skingpt4.prompts import IMAGE_PLACEHOLDER
 
 PREVIEW_SIDE = 1024
-"""Longest side of the photo that the page shows, in pixels."""
+"""Longest side of the photo that the page shows and keeps, in pixels."""
+
+MAX_PHOTOS = 6
+"""Photos of one conversation."""
+
+SEEDS = 1_000_000
+"""Seeds of new cases are below this: short enough to be written down."""
+
+BUSY = "An answer is being written: wait for its end, or press Stop."
+
+State = TypeVar("State")
+
+
+@dataclass(eq=False, frozen=True)
+class CasePhoto:
+    """A photo of a case: for the page, for the model, and small for what looks at it again.
+
+    Attributes:
+        image: The photo, RGB, no side longer than ``PREVIEW_SIDE``.
+        embeddings: What the model saw of it, ``[1, image_tokens, D]``.
+        preview: ``image`` as a ``data:`` address, so that showing it leaves no file.
+    """
+
+    image: Image.Image
+    embeddings: torch.Tensor
+    preview: str
 
 
 @dataclass(eq=False)
 class Exchange:
-    """A question and what has been answered so far."""
+    """A question and what has been answered so far.
+
+    Attributes:
+        question: As it was asked.
+        history: The conversation that ends with it.
+        before: The conversation's messages before it.
+        attempt: How often it was asked anew before.
+        settings: How its answer was chosen: fields of ``Decoding``.
+        answer: What has been written so far.
+        is_finished: Whether nothing follows.
+    """
 
     question: str
+    history: Conversation
+    before: list[list[str | None]]
+    attempt: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
     answer: str = ""
     is_finished: bool = False
+
+    @property
+    def photos(self) -> int:
+        """How many photos there were when it was asked."""
+        return photos_in(self.history)
 
 
 @dataclass(eq=False)
 class Case:
-    """A photo with its conversation; a new photo makes a new case."""
+    """Photos with their conversation; Restart makes a new case.
+
+    Attributes:
+        conversation: The history that the model sees.
+        photos: Its photos, in the order of their numbers (from 1).
+        exchanges: The history that the page shows.
+        pending: The question that `Session.answer` is to answer next.
+        unanswered: The last question, if it was taken back for want of an answer.
+        seed: Makes its sampled answers repeatable.
+        running: Jobs under way beside the answers, by name.
+    """
 
     conversation: Conversation
-    images: list[torch.Tensor] = field(default_factory=list)
-    preview: str | None = None
+    photos: list[CasePhoto] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     pending: Exchange | None = None
-    cancel: threading.Event = field(default_factory=threading.Event)
+    unanswered: Exchange | None = None
+    seed: int = field(default_factory=lambda: secrets.randbelow(SEEDS))
+    running: set[str] = field(default_factory=set)
+    _jobs: dict[str, threading.Event] = field(default_factory=dict)
+    _states: dict[type, Any] = field(default_factory=dict)
 
     @property
     def is_answering(self) -> bool:
         """Whether the last question still waits for its answer or for the end of it."""
         return bool(self.exchanges) and not self.exchanges[-1].is_finished
 
+    @property
+    def last(self) -> Exchange | None:
+        """What was asked last, if anything was."""
+        return self.unanswered or (self.exchanges[-1] if self.exchanges else None)
+
+    @property
+    def answered(self) -> list[Exchange]:
+        """Questions with a finished answer."""
+        return [exchange for exchange in self.exchanges if exchange.is_finished]
+
+    @property
+    def embeddings(self) -> list[torch.Tensor]:
+        """What the model saw of each photo."""
+        return [photo.embeddings for photo in self.photos]
+
+    def take_back(self, exchange: Exchange) -> None:
+        """Take a question back that has no answer; it can be asked again."""
+        self.exchanges.remove(exchange)
+        self.unanswered = exchange
+
+    def begin(self, job: str) -> threading.Event:
+        """Note that a job ("answer", "evidence" …) begins, ending an earlier one of its name.
+
+        Returns:
+            What is set when the job is to end.
+        """
+        self.end(job)
+        self._jobs[job] = threading.Event()
+        return self._jobs[job]
+
+    def end(self, job: str) -> None:
+        """Ask a job to end, if there is one."""
+        if job in self._jobs:
+            self._jobs[job].set()
+
+    def ending(self, job: str) -> threading.Event:
+        """Return what is set when a job that has begun is to end."""
+        return self._jobs[job]
+
+    def end_all(self) -> None:
+        """Ask every job to end."""
+        for job in list(self._jobs):
+            self.end(job)
+
+    def panel_state(self, kind: type[State]) -> State:
+        """Give a panel's own record of this case, made by ``kind()`` when first asked for."""
+        return self._states.setdefault(kind, kind())
+
 
 class Session:
-    """What one browser tab can do: show a photo, ask, stop, restart.
+    """What one browser tab can do: show photos, ask, stop, ask anew, restart.
 
     Actions of one tab can overlap (Stop during an answer, a double click), so each changes the
     current case under a lock. An answer keeps writing to the case it began with.
+
+    Attributes:
+        case: The photos and what has been said about them.
+        uploads: Files that this tab has sent and that are still on the disk.
+        language: In which the page speaks to the visitor.
     """
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
         self._lock = threading.Lock()
+        self._states: dict[type, Any] = {}
         self.case = self._new_case()
         self.uploads: list[Path] = []
+        self.language: Literal["en", "zh"] = "en"
 
-    def _new_case(self) -> Case:
-        return Case(self._chat.new_conversation())
+    @property
+    def chat(self) -> Chat:
+        """What answers; shared by all sessions."""
+        return self._chat
 
-    def show_photo(self, data: bytes) -> None:
+    def panel_state(self, kind: type[State]) -> State:
+        """Give a panel's own record of this tab, made by ``kind()``; Restart leaves it alone.
+
+        What belongs to the photos or to what was said is kept by :meth:`Case.panel_state` instead.
+        """
+        return self._states.setdefault(kind, kind())
+
+    def show_photo(self, source: PhotoSource) -> None:
         """Begin a new case with this photo; on an error the present case stays as it is.
 
         Raises:
-            PhotoError: If `data` is not a photo that can be opened.
+            PhotoError: If it is not a photo that can be opened.
         """
-        image = open_photo(data)
-        case = self._new_case()
-        self._chat.upload_img(image, case.conversation, case.images)
-        case.preview = _data_url(image)
-        self._replace(case)
+        self._replace([self._look_at(source)])
+
+    def add_photo(self, source: PhotoSource) -> None:
+        """Add a photo to the conversation, which goes on.
+
+        Raises:
+            PhotoError: If it is not a photo that can be opened.
+            ChatError: If there are ``MAX_PHOTOS`` already or an answer is under way.
+        """
+        case = self._idle_case()
+        photo = self._look_at(source)
+        with self._lock:
+            if self.case is not case or case.is_answering:
+                raise ChatError(BUSY)
+            if len(case.photos) == MAX_PHOTOS:
+                raise ChatError(
+                    f"There are {MAX_PHOTOS} photos already; remove one, or press Restart."
+                )
+            case.conversation.add_photo()
+            case.photos.append(photo)
+
+    def replace_photo(self, number: int, source: PhotoSource) -> None:
+        """Put another photo in the place of one; the conversation begins again.
+
+        Args:
+            number: Of the photo to replace, from 1.
+            source: The photo to show instead.
+
+        Raises:
+            PhotoError: If it is not a photo that can be opened.
+            ChatError: If there is no photo of this number.
+        """
+        photos = self._numbered(number)
+        photos[number - 1] = self._look_at(source)
+        self._replace(photos)
+
+    def remove_photo(self, number: int) -> None:
+        """Take a photo away; the conversation begins again with the others.
+
+        Raises:
+            ChatError: If there is no photo of this number.
+        """
+        photos = self._numbered(number)
+        del photos[number - 1]
+        self._replace(photos)
 
     def restart(self) -> None:
-        """Stop any answer and forget the photo and everything said."""
-        self._replace(self._new_case())
+        """Stop whatever is under way and forget the photos and everything said."""
+        self._replace([])
         self.discard_uploads()
+
+    def forget(self) -> None:
+        """Forget everything about this visitor, what panels noted included."""
+        self.restart()
+        self._states.clear()
 
     def discard_uploads(self) -> None:
         """Delete the files that this tab has sent."""
@@ -88,8 +257,17 @@ class Session:
             delete_upload(self.uploads.pop())
 
     def stop(self) -> None:
-        """Stop the answer being written, if any; what has been written stays."""
-        self.case.cancel.set()
+        """Stop the answer being written, if any; what has been written stays.
+
+        A question that nobody has begun to answer is taken back.
+        """
+        with self._lock:
+            case = self.case
+            case.end("answer")
+            if case.pending is not None:
+                case.conversation.drop_question()
+                case.take_back(case.pending)
+                case.pending = None
 
     def ask(self, question: str) -> None:
         """Add a question; `answer` then writes its answer.
@@ -97,41 +275,51 @@ class Session:
         Raises:
             ChatError: If there is no photo, an answer is under way, or the question is unusable.
         """
-        with self._lock:
-            case = self.case
-            if not case.images:
-                raise ChatError("There is no photo yet: add one first, then ask about it.")
-            if case.is_answering:
-                raise ChatError("An answer is being written: wait for its end, or press Stop.")
-            self._chat.ask(question, case.conversation)
-            case.cancel = threading.Event()
-            case.pending = Exchange(question.strip())
-            case.exchanges.append(case.pending)
+        self._ask(question, len(self.case.exchanges))
 
-    def answer(self, num_beams: int = 1, temperature: float = 0.0) -> Iterator[Case]:
-        """Write the answer to the question just asked, if any; gives the case after each piece.
-
-        A question that gets no word, because of Stop or an error, is taken back.
+    def ask_again(self, question: str | None = None) -> None:
+        """Ask the last question anew, or another in its place; its answer is taken back.
 
         Args:
-            num_beams: Beam width; above 1 the whole answer comes as one piece.
-            temperature: 0 for greedy decoding, else the sampling temperature.
+            question: What to ask; by default the same question.
+
+        Raises:
+            ChatError: As `ask`, and if nothing has been asked yet.
+        """
+        last = self.case.last
+        if last is None:
+            raise ChatError("There is no question to ask again yet: ask one first.")
+        place = len(self.case.exchanges) - (last in self.case.exchanges)
+        if question is None:
+            self._ask(last.question, place, last.attempt + bool(last.answer))
+        else:
+            self._ask(question, place)
+
+    def answer(self, case: Case | None = None, **settings: Any) -> Iterator[Case]:
+        """Write the answer to the question just asked, if any; gives the case after each piece.
+
+        A question that gets no word, because of Stop or an error, is taken back. Sampling takes the
+        case's seed, and the next one each time a question is asked anew.
+
+        Args:
+            case: Whose question; by default the present one's.
+            settings: Fields of ``Decoding``. With several beams the whole answer is one piece.
 
         Raises:
             ChatError: If the answer cannot be written.
         """
         with self._lock:
-            case = self.case
+            case = case or self.case
             exchange, case.pending = case.pending, None
         if exchange is None:
             return
+        exchange.settings = settings | {"seed": case.seed + exchange.attempt}
         try:
             for piece in self._chat.stream_answer(
                 case.conversation,
-                case.images,
-                cancel=case.cancel,
-                num_beams=num_beams,
-                temperature=temperature,
+                case.embeddings,
+                cancel=case.ending("answer"),
+                **exchange.settings,
             ):
                 exchange.answer += piece
                 yield case
@@ -141,12 +329,61 @@ class Session:
         finally:
             exchange.is_finished = True
             if not exchange.answer:  # the chat has taken it back, too
-                case.exchanges.remove(exchange)
+                case.take_back(exchange)
 
-    def _replace(self, case: Case) -> None:
+    def _ask(self, question: str, place: int, attempt: int = 0) -> None:
+        """Ask a question as number `place`, in place of it and of all after it."""
         with self._lock:
-            self.case.cancel.set()
-            self.case = case
+            case = self.case
+            if not case.photos:
+                raise ChatError("There is no photo yet: add one first, then ask about it.")
+            if case.is_answering:
+                raise ChatError(BUSY)
+            history = case.conversation.copy()
+            if place < len(case.exchanges):
+                history.messages = [list(message) for message in case.exchanges[place].before]
+                for _ in range(len(case.photos) - photos_in(history)):  # those added since
+                    history.add_photo()
+            before = history.copy().messages
+            self._chat.ask(question, history)
+            case.conversation.messages = history.copy().messages
+            case.begin("answer")
+            case.pending = Exchange(question.strip(), history, before, attempt)
+            case.exchanges[place:] = [case.pending]
+            case.unanswered = None
+
+    def _look_at(self, source: PhotoSource) -> CasePhoto:
+        """Open a photo and let the model see it, in its full size."""
+        image = open_photo(source)
+        (embeddings,) = self._chat.encode_photos([image])
+        image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+        return CasePhoto(image, embeddings, data_url(image))
+
+    def _new_case(self) -> Case:
+        return Case(self._chat.new_conversation())
+
+    def _idle_case(self) -> Case:
+        if self.case.is_answering:
+            raise ChatError(BUSY)
+        return self.case
+
+    def _numbered(self, number: int) -> list[CasePhoto]:
+        """Return a new list of the photos, one of which has this number."""
+        photos = list(self.case.photos)
+        if not 1 <= number <= len(photos):
+            raise ChatError(f"There is no photo {number}; there are {len(photos)}.")
+        return photos
+
+    def _replace(self, photos: list[CasePhoto]) -> None:
+        """Begin a new case with photos that have been looked at."""
+        case = self._new_case()
+        for photo in photos:
+            case.conversation.add_photo()
+            case.photos.append(photo)
+        with self._lock:
+            last, self.case = self.case, case
+        last.end_all()
+        self._chat.forget(last.conversation)
 
 
 class Sessions:
@@ -159,6 +396,7 @@ class Sessions:
         self._chat = chat
         self._lock = threading.Lock()
         self._open: dict[str, Session] = {}
+        self._seen: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -166,22 +404,30 @@ class Sessions:
     def get(self, key: str) -> Session:
         """Give the tab's session, a new one at its first action."""
         with self._lock:
+            self._seen[key] = time.monotonic()
             if key not in self._open:
                 self._open[key] = Session(self._chat)
             return self._open[key]
+
+    def idle(self, seconds: float) -> list[str]:
+        """Name the tabs that did nothing for so long and wait for no answer."""
+        due = time.monotonic() - seconds
+        with self._lock:
+            return [
+                key
+                for key, session in self._open.items()
+                if self._seen[key] < due and not session.case.is_answering
+            ]
 
     def close(self, key: str) -> None:
         """Stop and forget the tab's session, if it has one."""
         with self._lock:
             session = self._open.pop(key, None)
+            self._seen.pop(key, None)
         if session is not None:
-            session.restart()
+            session.forget()
 
 
-def _data_url(image: Image.Image) -> str:
-    """Make a preview that is part of the page, so that showing it leaves no file."""
-    preview = image.copy()
-    preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-    buffer = BytesIO()
-    preview.save(buffer, format="JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def photos_in(conversation: Conversation) -> int:
+    """Count the photos of a conversation."""
+    return conversation.get_prompt().count(IMAGE_PLACEHOLDER)

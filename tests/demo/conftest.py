@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from skingpt4.common.schema import ModelConfig
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import CONV_VISION
 
@@ -23,7 +24,7 @@ class FakeChat:
     _plain = Chat._plain
 
     def __init__(self, words=3, error=None, notice="Drawn <images> only."):
-        self.model = SimpleNamespace(notice=notice)
+        self.model = SimpleNamespace(notice=notice, config=ModelConfig(llm_model="models/fake"))
         self._markers = set()
         self.words = words
         self.error = error
@@ -31,14 +32,16 @@ class FakeChat:
         self.paused = False
         self.active = 0
         self.decodings = []
+        self.forgotten = []
 
     def new_conversation(self):
         return CONV_VISION.copy()
 
-    def upload_img(self, image, conv, img_list):
-        conv.add_photo()
-        img_list.append(torch.tensor(image.size))
-        return "Received."
+    def forget(self, conversation):
+        self.forgotten.append(conversation)
+
+    def encode_photos(self, images):
+        return [torch.tensor(image.size) for image in images]
 
     def stream_answer(self, conv, img_list, *, cancel, **decoding):
         self.decodings.append(decoding)

@@ -1,42 +1,76 @@
-"""What each action shows: sentences for people, nothing of theirs in the log."""
+"""What the conversation's actions show: sentences for people, nothing of theirs in the log."""
 
 import logging
+import threading
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 
 from skingpt4.common.errors import ChatError
-from skingpt4.demo import actions as actions_module
-from skingpt4.demo.actions import READY, STOPPED, UNEXPECTED, WELCOME, Actions, Page
+from skingpt4.demo.page import Page, status
+from skingpt4.demo.panels import settings
+from skingpt4.demo.panels.conversation import ConversationPanel
+from skingpt4.demo.panels.conversation_actions import ConversationActions, now_and_then
 from skingpt4.demo.session import Sessions
+from skingpt4.demo.texts.conversation import EN, ZH
+from skingpt4.demo.texts.page import EN as PAGE_EN
+from skingpt4.demo.waiting import WaitingRoom
+from skingpt4.dermatology import QUESTIONS
 
-PARTS = Page.__dataclass_fields__
-ANNA = SimpleNamespace(session_hash="anna")
-BERT = SimpleNamespace(session_hash="bert")
+CHOSEN = [getattr(settings.DEFAULTS, name) for name in settings.CHOICES]
+STEPS = ("step 1", "step 2", "step 3", "step 4")
+
+
+def visitor(name, language="en"):
+    return SimpleNamespace(session_hash=name, headers={"accept-language": language})
+
+
+ANNA, BERT = visitor("anna"), visitor("bert")
+
+
+class Tab:
+    """The conversation's actions for one visitor, on a page whose parts are their names."""
+
+    def __init__(self, actions, page, request=ANNA):
+        self.actions = actions
+        self.page = page
+        self.request = request
+        self.session = page.session(request)
+
+    def other(self, request):
+        return Tab(self.actions, self.page, request)
+
+    def ask(self, question="What is it?"):
+        return self.actions.ask(question, self.request)
+
+    def answer(self):
+        return self.actions.answer(self.request, *CHOSEN)
+
+    def finish(self, question="What is it?"):
+        """Ask and return the last of what is shown."""
+        self.ask(question)
+        *_, last = self.answer()
+        return last
+
+    def __getattr__(self, name):
+        return lambda *inputs: getattr(self.actions, name)(self.request, *inputs)
 
 
 @pytest.fixture
-def make_actions(make_chat, tmp_path, photo_bytes):
-    """Make actions on a page of names, with one example photo."""
-    example = tmp_path / "example.png"
-    example.write_bytes(photo_bytes)
+def open_tab(make_chat, photo_bytes):
+    """Open a tab, with a photo unless told otherwise."""
 
-    def make(**chat):
-        page = Page(**{name: name for name in PARTS})
-        return Actions(Sessions(make_chat(**chat)), page, [example])
+    def make(photos=1, places=2, **chat):
+        parts = {name: name for name in ConversationPanel.__dataclass_fields__}
+        panel = ConversationPanel(**parts | {"steps": STEPS})
+        page = Page(Sessions(make_chat(**chat)), "status", (panel,))
+        tab = Tab(ConversationActions(panel, page, WaitingRoom(places)), page)
+        for _ in range(photos):
+            tab.session.add_photo(photo_bytes)
+        return tab
 
     return make
-
-
-@pytest.fixture
-def upload(tmp_path, photo_bytes, monkeypatch):
-    """A photo where Gradio would put it."""
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    path = tmp_path / "uploads" / "hash" / "anna.png"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(photo_bytes)
-    return path
 
 
 def texts(updates, role):
@@ -44,146 +78,216 @@ def texts(updates, role):
     return [message["content"][0]["text"] for message in messages]
 
 
-def test_photo_is_shown_and_its_file_deleted(make_actions, upload):
-    actions = make_actions()
-    shown = actions.photo({"path": str(upload)}, ANNA)
-    assert shown["status"] == READY
-    assert shown["photo"]["url"].startswith("data:image/jpeg;base64,")
-    actions.discard_uploads(ANNA)
-    assert not upload.parent.exists()
-
-
-def test_bad_photo_shows_a_sentence_and_the_photo_before(make_actions, upload):
-    actions = make_actions()
-    before = actions.example(0, ANNA)["photo"]
-    upload.write_text("not a photo")
-    shown = actions.photo({"path": str(upload)}, ANNA)
-    assert 'class="error"' in shown["status"]
-    assert "anna" not in shown["status"]
-    assert shown["photo"] == before
-    assert "chatbot" not in shown
-
-
-@pytest.mark.parametrize("disguise", ["{0}", "{1}/../../{2}"])
-def test_no_other_file_of_this_machine_is_shown_or_deleted(
-    make_actions, upload, tmp_path, photo_bytes, disguise
-):
-    """A crafted request may name any path."""
-    private = tmp_path / "private.png"
-    private.write_bytes(photo_bytes)
-    actions = make_actions()
-    path = disguise.format(private, upload.parent, private.name)
-    shown = actions.photo({"path": path}, ANNA)
-    assert "was not uploaded through this page" in shown["status"]
-    assert shown["photo"] is None
-    actions.discard_uploads(ANNA)
-    assert private.exists()
-
-
-def test_removing_the_photo_starts_over(make_actions):
-    actions = make_actions()
-    actions.example(0, ANNA)
-    shown = actions.photo(None, ANNA)
-    assert (shown["photo"], shown["chatbot"], shown["status"]) == (None, [], WELCOME)
-
-
-def test_question_and_answer(make_actions):
-    actions = make_actions()
-    actions.example(0, ANNA)
-    asked = actions.ask("What is it?", ANNA)
+def test_question_and_answer(open_tab):
+    tab = open_tab()
+    asked = tab.ask()
     assert asked["question"] == ""
     assert asked["send"] == gr.update(interactive=False)
     assert asked["stop"] == gr.update(interactive=True)
-    *pieces, last = actions.answer(1, 0.0, ANNA)
-    assert [texts(piece, "assistant") for piece in pieces[:2]] == [["word0 "], ["word0 word1 "]]
-    assert last["chatbot"][-1]["content"][1]["text"] == actions_module.ANSWER_NOTE
+    *pieces, last = tab.answer()
+    assert [texts(piece, "assistant") for piece in pieces] == [["word0 "]]  # then one a frame
+    assert texts(last, "assistant") == ["word0 word1 word2 "]
+    assert last["chatbot"][-1]["content"][1]["text"] == EN["note"]
     assert last["send"] == gr.update(interactive=True)
     assert last["stop"] == gr.update(interactive=False)
+    assert last["status"] == status("")
 
 
-def test_listed_question_leaves_the_text_box(make_actions):
-    actions = make_actions()
-    actions.example(0, ANNA)
-    shown = actions.ask_listed("Cause?")(ANNA)
-    assert texts(shown, "user") == ["Cause?"]
+def test_a_steps_button_leaves_the_text_box_and_is_then_done(open_tab):
+    tab = open_tab()
+    labels = [tab.welcome()[step]["value"] for step in STEPS]
+    assert labels == [f"▸ {EN['step_1']}", *(EN[f"step_{n}"] for n in (2, 3, 4))]
+    shown = tab.actions.ask_step(1)(ANNA)
+    assert texts(shown, "user") == [QUESTIONS[0]]
     assert "question" not in shown
+    *_, last = tab.answer()
+    assert last["step 1"]["value"] == f"✓ {EN['step_1']}"
+    assert last["step 2"]["value"] == f"▸ {EN['step_2']}"
 
 
-def test_failed_question_keeps_the_text(make_actions):
-    shown = make_actions().ask("What is it?", ANNA)
+def test_all_steps_that_are_left_are_asked_in_order(open_tab):
+    tab = open_tab()
+    tab.finish(QUESTIONS[1])
+    *_, last = tab.ask_all(*CHOSEN)
+    assert texts(last, "user") == [QUESTIONS[1], QUESTIONS[0], *QUESTIONS[2:]]
+    assert last["status"] == status(EN["all_asked"])
+    assert [shown["status"] for shown in tab.ask_all(*CHOSEN)] == [status(EN["all_asked"])]
+
+
+def test_stop_ends_all_steps(open_tab):
+    tab = open_tab()
+    shown = tab.ask_all(*CHOSEN)
+    next(shown), next(shown)
+    tab.stop()
+    *_, last = shown
+    assert last["status"] == status(EN["stopped"])
+    assert texts(last, "user") == [QUESTIONS[0]]
+
+
+def test_all_steps_without_a_photo_is_one_sentence(open_tab):
+    (shown,) = open_tab(photos=0).ask_all(*CHOSEN)
+    assert "no photo yet" in shown["status"]
+
+
+def test_failed_question_keeps_the_text(open_tab):
+    shown = open_tab(photos=0).ask()
     assert "no photo yet" in shown["status"]
     assert set(shown) == {"status"}
 
 
-def test_stop(make_actions):
-    actions = make_actions()
-    actions.example(0, ANNA)
-    actions.ask("What is it?", ANNA)
-    pieces = actions.answer(1, 0.0, ANNA)
+def test_settings_reach_the_model(open_tab):
+    tab = open_tab()
+    tab.session.case.seed = 5
+    tab.ask()
+    list(tab.actions.answer(ANNA, 0.7, 2.0, 0.5, 40.0))
+    (decoding,) = tab.session.chat.decodings
+    assert decoding == {
+        "temperature": 0.7,
+        "num_beams": 2,
+        "top_p": 0.5,
+        "max_new_tokens": 40,
+        "seed": 5,
+    }
+    assert isinstance(decoding["num_beams"], int)
+
+
+def test_stop(open_tab):
+    tab = open_tab()
+    tab.ask()
+    pieces = tab.answer()
     next(pieces)
-    actions.stop(ANNA)
+    tab.stop()
     (last,) = pieces
-    assert last["status"] == STOPPED
+    assert last["status"] == status(EN["stopped"])
     assert texts(last, "assistant") == ["word0 "]
 
 
-def test_restart_during_an_answer_shows_the_empty_page(make_actions):
-    actions = make_actions()
-    actions.example(0, ANNA)
-    actions.ask("What is it?", ANNA)
-    pieces = actions.answer(1, 0.0, ANNA)
+def test_retry_replaces_the_answer_and_says_why_it_is_the_same(open_tab):
+    tab = open_tab()
+    tab.finish()
+    tab.retry()
+    *_, last = tab.answer()
+    assert texts(last, "user") == ["What is it?"]
+    assert last["status"] == status(EN["same_again"])
+    seeds = [decoding["seed"] for decoding in tab.session.chat.decodings]
+    assert seeds == [seeds[0], seeds[0] + 1]
+
+
+def test_edit_puts_the_question_back_and_the_next_one_in_its_place(open_tab):
+    tab = open_tab()
+    tab.finish("First?")
+    tab.finish("Secnod?")
+    shown = tab.edit()
+    assert shown == {"question": "Secnod?", "status": status(EN["editing"])}
+    assert texts(tab.finish("Second?"), "user") == ["First?", "Second?"]
+    assert texts(tab.finish("Third?"), "user") == ["First?", "Second?", "Third?"]
+
+
+def test_nothing_to_edit_or_retry(open_tab):
+    tab = open_tab()
+    assert tab.edit() == {"status": status(EN["nothing_to_edit"])}
+    assert "ask one first" in tab.retry()["status"]
+    assert not tab.welcome()["retry"]["interactive"]
+
+
+def test_restart_during_an_answer_shows_the_empty_page(open_tab):
+    tab = open_tab()
+    tab.ask()
+    pieces = tab.answer()
     next(pieces)
-    actions.restart(ANNA)
+    assert tab.restart()["question"] == ""
     (last,) = pieces
     assert last["chatbot"] == []
     assert "status" not in last
 
 
-def test_nothing_to_answer(make_actions):
-    (shown,) = make_actions().answer(1, 0.0, ANNA)
+def test_nothing_to_answer(open_tab):
+    (shown,) = open_tab().answer()
     assert shown["chatbot"] == []
     assert shown["send"]["interactive"]
     assert "status" not in shown
 
 
-def test_visitors_see_their_own_only(make_actions):
-    actions = make_actions()
-    actions.example(0, ANNA)
-    actions.ask("Anna's question", ANNA)
-    assert "no photo yet" in actions.ask("Bert's question", BERT)["status"]
-    actions.example(0, BERT)
-    assert texts(actions.ask("Bert's question", BERT), "user") == ["Bert's question"]
+def test_who_has_to_wait_is_told_and_answered_in_turn(open_tab, photo_bytes):
+    anna = open_tab(places=1)
+    bert = anna.other(BERT)
+    bert.session.add_photo(photo_bytes)
+    anna.ask()
+    bert.ask()
+    first, second = anna.answer(), bert.answer()
+    next(first)
+    assert next(second) == {"status": status(PAGE_EN["queue"].format(place=1))}
+    threading.Timer(0.05, lambda: list(first)).start()
+    assert next(second) == {"status": status(EN["writing"])}
+    *_, last = second
+    assert texts(last, "assistant") == ["word0 word1 word2 "]
 
 
-def test_closed_tab_is_forgotten(make_actions):
-    actions = make_actions()
-    actions.example(0, ANNA)
-    actions.close(ANNA)
-    assert "no photo yet" in actions.ask("Still there?", ANNA)["status"]
+def test_who_gives_up_waiting_can_retry(open_tab, photo_bytes):
+    anna = open_tab(places=1)
+    bert = anna.other(BERT)
+    bert.session.add_photo(photo_bytes)
+    anna.ask()
+    bert.ask("Bert's question")
+    first, second = anna.answer(), bert.answer()
+    next(first), next(second)
+    bert.stop()
+    *_, last = second
+    assert (last["status"], texts(last, "user")) == (status(EN["stopped"]), [])
+    list(first)
+    bert.retry()
+    *_, last = bert.answer()
+    assert texts(last, "user") == ["Bert's question"]
 
 
-def test_user_error_is_shown_and_escaped(make_actions):
-    actions = make_actions(error=ChatError("Value <b> is wrong."))
-    actions.example(0, ANNA)
-    actions.ask("What is it?", ANNA)
-    *_, last = actions.answer(1, 0.0, ANNA)
+def test_several_photos_are_named_where_they_come_in(open_tab, photo_bytes):
+    tab = open_tab(photos=2)
+    tab.finish("Two photos?")
+    tab.session.add_photo(photo_bytes)
+    shown = tab.finish("And this?")
+    assert texts(shown, "user") == ["Photo 1 · Photo 2", "Photo 3"]
+    assert shown["chatbot"][2]["content"][1]["text"] == "And this?"
+
+
+def test_visitors_see_their_own_only(open_tab, photo_bytes):
+    anna = open_tab()
+    bert = anna.other(BERT)
+    anna.ask("Anna's question")
+    assert "no photo yet" in bert.ask("Bert's question")["status"]
+    bert.session.add_photo(photo_bytes)
+    assert texts(bert.ask("Bert's question"), "user") == ["Bert's question"]
+
+
+def test_visitors_read_their_own_language(open_tab):
+    tab = open_tab()
+    chinese = tab.other(visitor("wang", "zh-CN,zh;q=0.9,en;q=0.5"))
+    assert chinese.welcome()["status"] == status(ZH["welcome"])
+    assert chinese.welcome()["step 1"]["value"].endswith(ZH["step_1"])
+    assert tab.welcome()["status"] == status(EN["welcome"])
+
+
+def test_user_error_is_shown_and_escaped(open_tab):
+    last = open_tab(error=ChatError("Value <b> is wrong.")).finish()
     assert "Value &lt;b&gt; is wrong." in last["status"]
     assert last["chatbot"] == []
 
 
-def test_unforeseen_error_is_logged_without_what_it_quotes(make_actions, caplog):
-    actions = make_actions(error=ValueError("secret question"))
-    actions.example(0, ANNA)
-    actions.ask("What is it?", ANNA)
+def test_unforeseen_error_is_logged_without_what_it_quotes(open_tab, caplog):
     with caplog.at_level(logging.DEBUG):
-        *_, last = actions.answer(1, 0.0, ANNA)
-    assert UNEXPECTED in last["status"]
+        last = open_tab(error=ValueError("secret question")).finish()
+    assert PAGE_EN["unexpected"] in last["status"]
     assert "ValueError" in caplog.text and "stream_answer" in caplog.text
     assert "secret" not in caplog.text
 
 
-def test_markup_becomes_text(make_actions):
-    actions = make_actions()
-    actions.example(0, ANNA)
-    shown = actions.ask("<img src=http://example.com>", ANNA)
+def test_markup_becomes_text(open_tab):
+    shown = open_tab().ask("<img src=http://example.com>")
     assert texts(shown, "user") == ["&lt;img src=http://example.com>"]
+
+
+def test_a_fast_answer_is_shown_a_few_times_a_second(monkeypatch):
+    clock = iter([0.0, 0.02, 0.09, 0.1, 0.2])
+    monkeypatch.setattr("skingpt4.demo.panels.conversation_actions.time.monotonic", clock.__next__)
+    said = []
+    shown = [len(said) for _ in now_and_then((said.append(word) for word in "abcde"), 0.08)]
+    assert shown == [1, 3, 5]

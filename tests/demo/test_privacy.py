@@ -2,6 +2,8 @@
 
 import os
 import stat
+import threading
+import time
 
 import pytest
 
@@ -46,6 +48,43 @@ def test_lost_upload_is_one_sentence_without_its_name(tmp_path):
     with pytest.raises(PhotoError, match="send the photo again") as caught:
         privacy.read_upload(tmp_path / "anna.jpg")
     assert "anna" not in str(caught.value)
+
+
+def upload_to(folder):
+    """Put a file where Gradio puts what visitors send."""
+    path = folder / "hash" / "anna.jpg"
+    path.parent.mkdir()
+    path.write_bytes(b"x")
+    return path
+
+
+def test_sweep_deletes_what_is_due_and_the_folders_left_empty():
+    with privacy.private_folder() as folder:
+        upload = upload_to(folder)
+        now = time.time()
+        assert privacy.sweep(folder, now + privacy.UPLOAD_SECONDS - 5) == 0
+        assert upload.exists()
+        assert privacy.sweep(folder, now + privacy.UPLOAD_SECONDS + 5) == 1
+        privacy.sweep(folder, time.time() + 2 * privacy.UPLOAD_SECONDS)
+        assert list(folder.iterdir()) == []
+
+
+def test_janitor_cleans_up_goes_on_after_an_error_and_ends(monkeypatch):
+    monkeypatch.setattr(privacy, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(privacy, "UPLOAD_SECONDS", -1)
+    rounds = threading.Semaphore(0)
+
+    def forget_idle(seconds):
+        assert seconds == privacy.IDLE_SECONDS
+        rounds.release()
+        raise RuntimeError("once more")
+
+    with privacy.private_folder() as folder:
+        upload = upload_to(folder)
+        with privacy.janitor(folder, forget_idle):
+            assert rounds.acquire(timeout=5) and rounds.acquire(timeout=5)
+        assert not upload.exists()
+    assert "janitor" not in {thread.name for thread in threading.enumerate()}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])

@@ -5,10 +5,12 @@ import socket
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from skingpt4.common.errors import ConfigError
-from skingpt4.demo.server import Address, free_port, parse_login
+from skingpt4.demo.server import Address, _forget_idle, free_port, parse_login, served
+from skingpt4.demo.session import Sessions
 
 SCRIPT = Path(__file__).resolve().parents[2] / "demo.py"
 
@@ -63,12 +65,15 @@ def test_script_passes_its_arguments_on(demo, monkeypatch):
     monkeypatch.setattr(demo, "setup_logger", lambda: None)
     monkeypatch.setattr(demo, "load_chat", lambda *args: seen.append(args))
     monkeypatch.setattr(demo, "serve", lambda chat, address: seen.append(address))
-    command = "demo.py --cfg-path a.yaml --port 8000 --auth anna:secret --options a.b=c d=1"
-    monkeypatch.setattr(sys, "argv", command.split())
+    monkeypatch.setattr(demo, "go_offline", lambda: seen.append("offline"))
+    options = ["model.max_txt_len=99", "run.task=image_text_pretrain"]
+    command = f"demo.py --cfg-path {demo.DEFAULT_CONFIG} --port 8000 --auth anna:secret --options"
+    monkeypatch.setattr(sys, "argv", [*command.split(), *options])
     monkeypatch.setattr(demo, "best_device", lambda gpu_id: f"cuda:{gpu_id}")
     demo.main()
-    assert seen[0] == ("a.yaml", ["a.b=c", "d=1"], "cuda:0")
-    assert seen[1] == Address(port=8000, login=("anna", "secret"))
+    assert seen[0] == "offline"
+    assert seen[1] == (demo.DEFAULT_CONFIG, options, "cuda:0")
+    assert seen[2] == Address(port=8000, login=("anna", "secret"))
 
 
 @pytest.mark.parametrize(
@@ -91,3 +96,36 @@ def test_mistake_is_one_sentence_and_exit_code_2(
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
+
+
+def test_login_is_asked_for_and_let_through_the_gate(make_chat):
+    with (
+        served(make_chat(), Address(login=("anna", "secret"))) as app,
+        httpx.Client(base_url=app.local_url, trust_env=False) as browser,
+    ):
+        assert browser.get("/config").status_code == 401
+        wrong = {"username": "anna", "password": "guess"}
+        assert browser.post("/login", data=wrong).status_code == 400
+        right = {"username": "anna", "password": "secret"}
+        assert browser.post("/login", data=right).status_code == 200
+        assert browser.get("/config").status_code == 200
+
+
+def test_page_is_gone_with_what_was_sent(make_chat, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with served(make_chat(), Address()) as app:
+        sent = {"files": ("anna.jpg", b"x", "image/jpeg")}
+        answer = httpx.post(f"{app.local_url}gradio_api/upload", files=sent, trust_env=False)
+        assert Path(answer.json()[0]).is_relative_to(tmp_path)
+        assert Path(answer.json()[0]).exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_idle_visitors_are_forgotten(make_chat):
+    sessions = Sessions(make_chat())
+    with served(make_chat(), Address()) as app:
+        sessions.get("anna")
+        _forget_idle(app, sessions, seconds=60)
+        assert len(sessions) == 1
+        _forget_idle(app, sessions, seconds=-1)
+        assert len(sessions) == 0

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from skingpt4.common.errors import ChatError, PhotoError
-from skingpt4.demo.session import PREVIEW_SIDE, Session, Sessions
+from skingpt4.demo.session import MAX_PHOTOS, PREVIEW_SIDE, Session, Sessions, photos_in
 
 
 @pytest.fixture
@@ -34,7 +34,8 @@ def test_question_is_answered_piece_by_piece(open_session):
     assert states == ["word0 ", "word0 word1 ", "word0 word1 word2 "]
     assert said(session) == [("What is it?", states[-1])]
     assert session.case.exchanges[-1].is_finished
-    assert session._chat.decodings == [{"num_beams": 2, "temperature": 0.5}]
+    settings = {"num_beams": 2, "temperature": 0.5, "seed": session.case.seed}
+    assert session._chat.decodings == [settings] == [session.case.exchanges[0].settings]
 
 
 def test_follow_up_continues_the_same_conversation(open_session):
@@ -134,8 +135,9 @@ def test_restart_stops_and_forgets(open_session):
     old = next(pieces)
     session.restart()
     assert list(pieces) == []
-    assert old.cancel.is_set()
-    assert (said(session), session.case.images, session.case.preview) == ([], [], None)
+    assert old.ending("answer").is_set()
+    assert session._chat.forgotten[-1] is old.conversation
+    assert (said(session), session.case.photos) == ([], [])
 
 
 def test_new_photo_begins_a_new_case(open_session, photo_bytes):
@@ -144,7 +146,7 @@ def test_new_photo_begins_a_new_case(open_session, photo_bytes):
     list(session.answer())
     session.show_photo(photo_bytes)
     assert said(session) == []
-    assert len(session.case.images) == 1
+    assert len(session.case.photos) == 1
 
 
 @pytest.mark.parametrize("data", [b"", b"plain text", b"\xff\xd8\xff\xe0 cut off"])
@@ -156,7 +158,7 @@ def test_bad_photo_leaves_the_case(open_session, data):
     with pytest.raises(PhotoError):
         session.show_photo(data)
     assert session.case is case
-    assert not case.cancel.is_set()
+    assert not case.ending("answer").is_set()
 
 
 def test_preview_is_a_small_upright_jpeg_without_metadata(make_chat):
@@ -166,7 +168,7 @@ def test_preview_is_a_small_upright_jpeg_without_metadata(make_chat):
     Image.new("RGB", (2 * PREVIEW_SIDE, PREVIEW_SIDE)).save(buffer, "JPEG", exif=exif)
     session = Session(make_chat())
     session.show_photo(buffer.getvalue())
-    data = base64.b64decode(session.case.preview.removeprefix("data:image/jpeg;base64,"))
+    data = base64.b64decode(session.case.photos[0].preview.removeprefix("data:image/jpeg;base64,"))
     preview = Image.open(BytesIO(data))
     assert preview.size == (PREVIEW_SIDE // 2, PREVIEW_SIDE)
     assert dict(preview.getexif()) == {}
@@ -187,11 +189,11 @@ def test_sessions_are_separate_and_can_be_closed(make_chat, photo_bytes):
     first, second = sessions.get("a"), sessions.get("b")
     assert sessions.get("a") is first and first is not second
     first.show_photo(photo_bytes)
-    assert second.case.images == []
-    case = first.case
+    assert second.case.photos == []
+    end = first.case.begin("a job")
     sessions.close("a")
     sessions.close("never opened")
-    assert case.cancel.is_set()
+    assert end.is_set()
     assert len(sessions) == 1
     assert sessions.get("a") is not first
 
@@ -211,3 +213,100 @@ def test_closing_ends_an_answer_in_another_thread(make_chat, photo_bytes):
     reader.join(timeout=10)
     assert not reader.is_alive()
     assert chat.active == 0
+
+
+def add(session, photo_bytes, count):
+    for _ in range(count):
+        session.add_photo(photo_bytes)
+
+
+def test_added_photos_join_the_conversation(open_session, photo_bytes):
+    session = open_session()
+    session.ask("One?")
+    list(session.answer())
+    add(session, photo_bytes, 2)
+    session.ask("Two?")
+    assert photos_in(session.case.conversation) == len(session.case.photos) == 3
+    assert [exchange.photos for exchange in session.case.exchanges] == [1, 3]
+    assert len(session.case.embeddings) == 3
+
+
+def test_photos_are_limited_and_wait_for_the_answer(open_session, photo_bytes):
+    session = open_session()
+    session.ask("One?")
+    with pytest.raises(ChatError, match="being written"):
+        session.add_photo(photo_bytes)
+    session.stop()
+    add(session, photo_bytes, MAX_PHOTOS - 1)
+    with pytest.raises(ChatError, match=f"{MAX_PHOTOS} photos already"):
+        session.add_photo(photo_bytes)
+    assert len(session.case.photos) == photos_in(session.case.conversation) == MAX_PHOTOS
+
+
+def test_replaced_and_removed_photos_begin_the_conversation_again(open_session, photo_bytes):
+    session = open_session()
+    add(session, photo_bytes, 1)
+    session.ask("One?")
+    list(session.answer())
+    kept = session.case.photos[1]
+    session.replace_photo(1, Image.new("RGB", (50, 20)))
+    assert session.case.photos[0].image.size == (50, 20)
+    assert said(session) == []
+    session.remove_photo(1)
+    assert session.case.photos == [kept]
+    assert photos_in(session.case.conversation) == 1
+    for number in (0, 2):
+        with pytest.raises(ChatError, match=f"no photo {number}"):
+            session.remove_photo(number)
+
+
+def test_asking_again_takes_the_answer_back_but_no_photo(open_session, photo_bytes):
+    session = open_session()
+    for question in ("One?", "Two?"):
+        session.ask(question)
+        list(session.answer())
+    session.add_photo(photo_bytes)
+    session.ask_again()
+    list(session.answer())
+    assert [question for question, _ in said(session)] == ["One?", "Two?"]
+    assert photos_in(session.case.conversation) == 2
+    session.ask_again("Three?")
+    list(session.answer())
+    assert [question for question, _ in said(session)] == ["One?", "Three?"]
+    seeds = [settings["seed"] - session.case.seed for settings in session._chat.decodings]
+    assert seeds == [0, 0, 1, 0]
+
+
+def test_unusable_change_of_a_question_changes_nothing(open_session):
+    session = open_session()
+    session.ask("One?")
+    list(session.answer())
+    before = session.case.conversation.copy()
+    for nothing in ("", "  "):
+        with pytest.raises(ChatError, match="empty"):
+            session.ask_again(nothing)
+    assert session.case.conversation == before
+    assert len(said(session)) == 1
+
+
+def test_a_question_that_nobody_began_to_answer_is_taken_back_by_stop(open_session):
+    session = open_session()
+    session.ask("One?")
+    session.stop()
+    assert not session.case.is_answering
+    assert list(session.answer()) == []
+    session.ask_again()
+    list(session.answer())
+    assert [question for question, _ in said(session)] == ["One?"]
+
+
+def test_panels_keep_their_own_of_tab_and_case(make_chat):
+    session = Session(make_chat())
+    session.panel_state(list).append("agreed")
+    session.case.panel_state(list).append("drawn")
+    end = session.case.begin("drawing")
+    session.restart()
+    assert (session.panel_state(list), session.case.panel_state(list)) == (["agreed"], [])
+    assert end.is_set()
+    session.forget()
+    assert session.panel_state(list) == []

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import torch
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -134,14 +135,24 @@ def _start(folder: Path, arguments: Sequence[str]) -> Server:
 class Visitor:
     """Somebody at the page, in a browser context of their own."""
 
-    def __init__(self, browser: Browser, url: str, **context) -> None:
+    def __init__(self, browser: Browser, url: str, agrees: bool = True, **context) -> None:
         self.context = browser.new_context(**context)
         self.requests: list[str] = []
         self.context.on("request", lambda request: self.requests.append(request.url))
         self.page: Page = self.context.new_page()
         self.page.goto(url)
         expect(self.page.locator("#disclaimer")).to_be_visible(timeout=30_000)
+        if agrees:
+            self.agree()
+
+    def agree(self) -> None:
+        """Give consent, after which the page's main part appears."""
+        self.page.click("#agree")
         expect(self.page.locator("#conversation")).to_be_visible(timeout=30_000)
+        self.watch_answers()
+
+    def watch_answers(self) -> None:
+        """Note every state of the last answer from now on; see `growth`."""
         self.page.evaluate(GROWTH_SCRIPT)
 
     def send_photo(self, data: bytes, name: str = "my-secret-name.jpg", mime: str = "image/jpeg"):
@@ -200,6 +211,16 @@ class Visitor:
             url.geturl()
             for url in urls
             if url.scheme not in ("data", "blob") and url.hostname != "127.0.0.1"
+        ]
+
+    def violations(self) -> list[str]:
+        """List what axe-core finds serious or critical on the page now, each with its element."""
+        found = Axe().run(self.page).response["violations"]
+        return [
+            f"{rule['id']}: {node['html'][:160]}"
+            for rule in found
+            if rule["impact"] in ("serious", "critical")
+            for node in rule["nodes"]
         ]
 
     def shoot(self, name: str) -> None:

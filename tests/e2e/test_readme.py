@@ -1,5 +1,6 @@
 """The README's commands, word for word; long ones cut short by further options."""
 
+import json
 import os
 import re
 import runpy
@@ -23,8 +24,12 @@ COMMANDS = [
     if line.split("#")[0].strip()
 ]
 PIPELINE = [line for line in COMMANDS if line.startswith("python") and "demo.py" not in line]
-CHECKS = [line for line in COMMANDS if line.startswith("python") and "--check" in line]
-DEMOS = [line for line in COMMANDS if line.startswith("python demo.py") and line not in CHECKS]
+DEMO_LINES = [line for line in COMMANDS if line.startswith("python demo.py")]
+CHECKS = [line for line in DEMO_LINES if "--check" in line]
+SCRIPTED = [line for line in DEMO_LINES if "--ask" in line or "--batch" in line]
+DEMOS = [line for line in DEMO_LINES if line not in CHECKS + SCRIPTED]
+# At full size: shown, not run here; every one heads a file of train_configs, which has tests.
+FULL_SIZE = [line for line in README.splitlines() if "train_configs/skingpt4_" in line]
 # What makes each script quick; the commands themselves stay as written.
 SHORTER = {
     "dataset/make_synthetic.py": "--foundation 30 --questions 60 --dialogues 40 --concept 30 "
@@ -33,7 +38,7 @@ SHORTER = {
     "evaluate.py": "--limit 4",
 }
 # What `make weights ablation` does not do.
-ASIDE = ("my_folder", "export_hf", "evaluate.py")
+ASIDE = ("my_folder", "mine_data", "export_hf", "evaluate.py")
 
 
 def run_in_process(command, extra=""):
@@ -49,6 +54,14 @@ def run_in_process(command, extra=""):
         sys.argv = argv
 
 
+def write_notes(folder):
+    """Write a table about the example photos, as a reader of the README would have one."""
+    (folder / "photos").symlink_to(PROJECT / "skingpt4" / "demo" / "examples")
+    names = sorted(path.name for path in (folder / "photos").glob("*.jpg"))
+    rows = [f"{name},{name.removesuffix('.jpg')}" for name in names]
+    (folder / "notes.csv").write_text("\n".join(["image,label", *rows]) + "\n", encoding="utf-8")
+
+
 def script_of(command):
     return shlex.split(command)[1]
 
@@ -57,6 +70,7 @@ def script_of(command):
 def workplace(tmp_path_factory):
     """Run the whole pipeline in an empty folder, where every file it needs is its own."""
     folder = tmp_path_factory.mktemp("pipeline")
+    write_notes(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for command in PIPELINE:
@@ -146,6 +160,37 @@ def page_answers(port, process):
         except OSError:
             time.sleep(0.3)
     return False
+
+
+def test_own_photos_are_converted(workplace):
+    kept = json.loads(
+        (workplace / "output" / "mine_data" / "train" / "filter_cap.json").read_text("utf-8")
+    )
+    assert all("skin disease image" in row["caption"] for row in kept["annotations"])
+
+
+@pytest.mark.parametrize("command", SCRIPTED)
+def test_scripts_get_answers_without_the_page(command, tmp_path):
+    arguments = [
+        str(PROJECT / word) if word.startswith("skingpt4/") else word
+        for word in shlex.split(command)[2:]
+    ]
+    done = subprocess.run(
+        [sys.executable, str(PROJECT / "demo.py"), *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    written = list(tmp_path.glob("output/*.jsonl"))
+    said = written[0].read_text(encoding="utf-8") if written else done.stdout
+    assert "psoriasis" in said.lower()
+
+
+@pytest.mark.parametrize("command", FULL_SIZE)
+def test_full_size_commands_head_the_files_that_they_name(command):
+    config = next(word for word in shlex.split(command) if word.endswith(".yaml"))
+    assert f"# {command}" in (PROJECT / config).read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize("number", range(len(DEMOS)))

@@ -1,0 +1,167 @@
+"""The second opinion: how often independent answers name the same condition."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from skingpt4.demo.i18n import say, t
+from skingpt4.demo.jobs import run_job
+from skingpt4.demo.opinion import TEMPERATURE, Opinion, ask_again
+from skingpt4.demo.page import AT_ONCE, PRIVATE, Page, Updates
+from skingpt4.demo.session import Session
+from skingpt4.demo.waiting import WaitingRoom
+
+JOB = "opinion"
+WAITING_AT_ONCE = 8
+
+
+@dataclass
+class OpinionRecord:
+    """The last opinion on a case.
+
+    Attributes:
+        opinion: What was drawn; None before.
+        told: What its line of status says.
+    """
+
+    opinion: Opinion | None = None
+    told: str = ""
+
+
+@dataclass(frozen=True)
+class OpinionPanel:
+    """The second opinion's parts."""
+
+    begin: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    chart: gr.HTML
+
+    @property
+    def outputs(self) -> Sequence[Any]:
+        """The chart, its line of status and the buttons."""
+        return [self.status, self.chart, self.begin, self.stop]
+
+    def show(self, session: Session) -> Updates:
+        """Show the opinion on the case, if there is one."""
+        record = session.case.panel_state(OpinionRecord)
+        opinion = record.opinion
+        busy = JOB in session.case.running
+        return {
+            self.status: record.told,
+            self.chart: chart(opinion, session) if opinion and opinion.answers else "",
+            self.begin: gr.update(interactive=bool(session.case.photos) and not busy),
+            self.stop: gr.update(interactive=busy),
+        }
+
+
+def lay_out() -> OpinionPanel:
+    """Make the panel."""
+    with gr.Accordion(t("opinion.title"), open=True, elem_id="opinion"):
+        gr.HTML(t("opinion.intro"))
+        with gr.Row():
+            begin = gr.Button(t("opinion.begin"), size="sm", min_width=140, interactive=False)
+            stop = gr.Button(t("opinion.stop"), size="sm", min_width=100, interactive=False)
+        line = gr.HTML(elem_id="opinion-status")
+        bars = gr.HTML(elem_id="opinion-chart")
+    return OpinionPanel(begin, stop, line, bars)
+
+
+def wire(panel: OpinionPanel, page: Page, draws: gr.Slider, room: WaitingRoom) -> None:
+    """Connect the panel's two buttons."""
+
+    def draw(wanted: float, request: gr.Request) -> Iterator[Updates]:
+        yield from begin(panel, page.session(request), int(wanted), room)
+
+    def stop(request: gr.Request) -> None:
+        page.session(request).case.end(JOB)
+
+    panel.begin.click(
+        draw,
+        [draws],
+        panel.outputs,
+        concurrency_id=JOB,
+        concurrency_limit=WAITING_AT_ONCE,
+        show_progress="hidden",
+        **PRIVATE,
+    )
+    panel.stop.click(stop, None, None, **AT_ONCE)
+
+
+def begin(
+    panel: OpinionPanel, session: Session, draws: int, room: WaitingRoom
+) -> Iterator[Updates]:
+    """Draw an opinion on the case, and show it as it grows."""
+    case = session.case
+    record, opinion = case.panel_state(OpinionRecord), Opinion(draws, case.seed)
+
+    def steps(cancel: threading.Event) -> Iterator[str]:
+        yield _progress(opinion, session)
+        for _ in ask_again(session.chat, case.embeddings, opinion, cancel):
+            record.opinion = opinion
+            yield "" if opinion.is_complete else _progress(opinion, session)
+
+    def show(message: str) -> Updates:
+        record.told = message
+        return panel.show(session)
+
+    yield from run_job(JOB, session, room, steps, show)
+
+
+def _progress(opinion: Opinion, session: Session) -> str:
+    done = len(opinion.answers)
+    return say("opinion.progress", session.language, done=done, draws=opinion.draws)
+
+
+def chart(opinion: Opinion, session: Session) -> str:
+    """Write the counts as a table with bars, the verdict on them, and every answer to be read."""
+    done = len(opinion.answers)
+    rows = "".join(_bar(opinion, top, count, session) for top, count in opinion.counts)
+    caption = say("opinion.caption", session.language, done=done)
+    head = "".join(
+        f'<th scope="col">{escape(say(f"opinion.{name}", session.language))}</th>'
+        for name in ("condition", "answers")
+    )
+    return (
+        f"{_verdict(opinion, session) if opinion.is_complete else ''}"
+        f'<table class="bars"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        f"{_all_answers(opinion, session)}"
+    )
+
+
+def _bar(opinion: Opinion, top: str | None, count: int, session: Session) -> str:
+    done = len(opinion.answers)
+    name = top or say("opinion.none", session.language)
+    words = ", ".join(f"“{word}”" for word in opinion.words(top)) if top else ""
+    counted = say("opinion.count", session.language, count=count, done=done)
+    return (
+        f'<tr><th scope="row">{escape(name)}<small>{escape(words)}</small></th>'
+        f'<td><span class="bar" style="width:{100 * count / opinion.draws:.0f}%"></span>'
+        f"<span>{escape(counted)}</span></td></tr>"
+    )
+
+
+def _verdict(opinion: Opinion, session: Session) -> str:
+    (top, count), *_ = opinion.counts
+    key = "agrees" if opinion.agrees else "differs" if top else "unnamed"
+    sentence = say(f"opinion.{key}", session.language, count=count, done=len(opinion.answers))
+    return f'<p class="verdict {key}" role="status">{escape(sentence)}</p>'
+
+
+def _all_answers(opinion: Opinion, session: Session) -> str:
+    """Write the answers themselves, folded away."""
+    language = session.language
+    items = "".join(f"<li>{escape(opinion.answers[n])}</li>" for n in sorted(opinion.answers))
+    heading = say("opinion.all", language, done=len(opinion.answers))
+    last = opinion.seed + opinion.draws - 1
+    values = {"temperature": TEMPERATURE, "first": opinion.seed, "last": last}
+    note = say("opinion.repeat", language, **values)
+    return (
+        f"<details><summary>{escape(heading)}</summary><ol>{items}</ol>"
+        f"<p>{escape(note)}</p></details>"
+    )

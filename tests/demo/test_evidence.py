@@ -1,0 +1,195 @@
+"""The evidence map: where it points, that it needs a trained model, and how the page shows it."""
+
+import copy
+import threading
+
+import gradio as gr
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from skingpt4.conversation.chat import Chat, load_chat
+from skingpt4.demo.app import EXAMPLES_FOLDER
+from skingpt4.demo.evidence import GRID, Evidence, draw, look_for_evidence, places
+from skingpt4.demo.panels.evidence import EvidencePanel, begin
+from skingpt4.demo.session import Session
+from skingpt4.demo.texts.evidence import EN
+from skingpt4.demo.waiting import WaitingRoom
+from skingpt4.dermatology import QUESTIONS
+from tests.conftest import PROJECT
+
+
+class RedCounter:
+    """A chat whose answers are the likelier, the more red its photos show."""
+
+    def __init__(self):
+        self.asked = []
+
+    def encode_photos(self, images):
+        return [float((np.asarray(image)[..., 1] < 100).mean()) for image in images]
+
+    def log_likelihoods(self, conversation, photo_lists, answer):
+        self.asked.append((conversation, photo_lists, answer))
+        return np.array([100 * sum(photos) - 300 for photos in photo_lists])
+
+
+def photo_with_spot(row, column):
+    """A photo with a red spot in the middle of one of 7 x 7 cells."""
+    image = Image.new("RGB", (140, 140), (210, 160, 130))
+    box = (20 * column + 4, 20 * row + 4, 20 * column + 16, 20 * row + 16)
+    ImageDraw.Draw(image).rectangle(box, fill=(160, 20, 20))
+    return image
+
+
+def map_of(image, chat=None, photos=(0.0,), number=0):
+    stages = look_for_evidence(
+        chat or RedCounter(), "conversation", photos, (number, image), "answer", threading.Event()
+    )
+    return list(stages)
+
+
+@pytest.mark.parametrize("spot", [(0, 0), (3, 3), (5, 2)])
+def test_map_points_at_what_the_answer_rests_on(spot):
+    *_, evidence = map_of(photo_with_spot(*spot))
+    assert evidence.strongest == spot
+    assert evidence.strength()[spot] == 1
+    far = evidence.strength()[(spot[0] + 4) % GRID, (spot[1] + 3) % GRID]
+    assert far == 0
+
+
+def test_both_ways_of_looking_agree_on_a_single_spot():
+    *_, evidence = map_of(photo_with_spot(2, 4))
+    assert np.allclose(evidence.hidden, evidence.alone, atol=0.02)
+    assert evidence.hidden[2, 4] > 0.5
+
+
+def test_map_gets_finer_until_every_place_was_looked_at():
+    stages = map_of(photo_with_spot(1, 1))
+    assert [stage.done for stage in stages] == [*range(4, 36, 4), 36]
+    assert stages[-1].share == 1
+    assert sorted(places()) == [(row, column) for row in range(6) for column in range(6)]
+
+
+def test_only_the_chosen_photo_is_changed():
+    chat = RedCounter()
+    map_of(photo_with_spot(1, 1), chat, photos=(0.1, 0.2, 0.3), number=1)
+    for conversation, photo_lists, answer in chat.asked:
+        assert (conversation, answer) == ("conversation", "answer")
+        assert {(photos[0], photos[2]) for photos in photo_lists} == {(0.1, 0.3)}
+
+
+def test_cancel_ends_it():
+    cancel = threading.Event()
+    chat, image = RedCounter(), photo_with_spot(1, 1)
+    stages = look_for_evidence(chat, None, (0.0,), (0, image), "", cancel)
+    next(stages)
+    cancel.set()
+    assert list(stages) == []
+    assert len(chat.asked) == 3
+
+
+def test_a_photo_that_does_not_matter_has_an_empty_map(monkeypatch):
+    monkeypatch.setattr(RedCounter, "log_likelihoods", lambda self, c, p, a: np.zeros(len(p)))
+    *_, evidence = map_of(photo_with_spot(1, 1))
+    assert not evidence.matters
+    assert evidence.strength().max() == 0
+
+
+def test_drawing_dims_what_does_not_matter_and_keeps_the_rest():
+    image = Image.new("RGB", (140, 140), (210, 160, 130))
+    weights = np.zeros((GRID, GRID))
+    weights[3, 3] = 1
+    drawn = np.asarray(draw(image, Evidence(weights, weights, done=36)))
+    assert tuple(drawn[70, 70]) == (210, 160, 130)
+    red, green, blue = drawn[5, 5]
+    assert red == green == blue < 100
+    assert (drawn == 255).all(axis=-1).any()
+
+
+@pytest.fixture(scope="module")
+def chat():
+    return load_chat(PROJECT / "eval_configs" / "skingpt4_eval_tiny.yaml", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def session(chat):
+    """A session in which the embedded model has described a melanoma."""
+    session = Session(chat)
+    session.show_photo(EXAMPLES_FOLDER / "melanoma.jpg")
+    session.ask(QUESTIONS[0])
+    list(session.answer())
+    return session
+
+
+def embedded_map(session, chat):
+    exchange, image = session.case.exchanges[0], session.case.photos[0].image
+    seen = chat.encode_photos([image])
+    *_, evidence = look_for_evidence(
+        chat, exchange.history, seen, (0, image), exchange.answer, threading.Event()
+    )
+    return evidence
+
+
+def test_a_randomised_model_gives_a_different_map(session, chat):
+    """The sanity check of Adebayo et al. 2018 (NeurIPS): maps must depend on what was learned.
+
+    The shape of a random network's map follows the photo, too; its weights are what gives it away.
+    """
+    trained = embedded_map(session, chat)
+    row, column = trained.strongest
+    assert 1 <= row <= 5 and 1 <= column <= 5  # the mole is in the middle
+    assert trained.strength().max() == 1
+    generator = torch.Generator().manual_seed(0)
+    model = copy.deepcopy(chat.model)
+    for parameter in model.parameters():
+        order = torch.randperm(parameter.numel(), generator=generator)
+        parameter.data = parameter.data.flatten()[order].view_as(parameter)
+    other = embedded_map(session, Chat(model, chat.vis_processor))
+    assert other.weights.max() < trained.weights.max() / 10
+    assert other.strength().max() == 0
+
+
+def test_every_photo_of_a_conversation_is_used(session, chat):
+    """Changing any of three photos, the others being the same, changes what is likely."""
+    acne, zoster, mole = chat.encode_photos(sorted(EXAMPLES_FOLDER.glob("*.jpg"))[:3])
+    conversation = chat.new_conversation()
+    for _ in range(3):
+        conversation.add_photo()
+    chat.ask(QUESTIONS[0], conversation)
+    lists = [[mole] * 3, [acne, mole, mole], [mole, zoster, mole], [mole, mole, acne]]
+    answer = session.case.exchanges[0].answer
+    same, *others = chat.log_likelihoods(conversation, lists, answer)
+    assert all(abs(other - same) > 1e-3 for other in others)
+
+
+@pytest.fixture
+def panel():
+    return EvidencePanel(**{name: name for name in EvidencePanel.__dataclass_fields__})
+
+
+def test_the_page_shows_progress_the_map_and_what_it_says(panel, session):
+    first, *_, last = begin(panel, session, 0, 1, WaitingRoom(1))
+    assert "11 % of the photo" in first["status"]
+    assert first["stop"] == gr.update(interactive=True)
+    assert "data:image/jpeg;base64," in first["map"]
+    assert EN["label"] in last["map"]
+    assert "Strongest: centre" in last["map"]
+    assert last["begin"] == gr.update(interactive=True)
+
+
+def test_nothing_to_explain_is_a_sentence(panel, make_chat):
+    (shown,) = begin(panel, Session(make_chat()), None, None, WaitingRoom(1))
+    assert EN["no_answer"] in shown["status"]
+    assert shown["begin"] == gr.update(interactive=False)
+
+
+def test_restart_empties_the_choices(panel, make_chat, photo_bytes):
+    session = Session(make_chat())
+    session.show_photo(photo_bytes)
+    session.ask("What is it?")
+    list(session.answer())
+    assert panel.show(session)["answer"]["choices"] == [("What is it?", 0)]
+    assert "answer" not in panel.show(session)
+    session.restart()
+    assert panel.show(session)["answer"] == gr.update(choices=[], value=None, visible=False)

@@ -1,0 +1,138 @@
+"""A consultation from the first step to the map, and ten of them at once."""
+
+import io
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from skingpt4.conversation.chat import load_chat
+from skingpt4.demo.app import EXAMPLES_FOLDER
+from skingpt4.demo.texts.conversation import EN
+from skingpt4.demo.texts.evidence import EN as EVIDENCE
+from skingpt4.dermatology import QUESTIONS
+from tests.conftest import PROJECT
+
+EXAMPLES = sorted(EXAMPLES_FOLDER.glob("*.jpg"))
+VISITORS = 10
+LEFT_OVER_MIB = 48
+"""How much bigger the server may be once all have left; ten photos in full size take 150 MiB."""
+
+
+def step(visitor, number):
+    return visitor.page.locator("#steps button").nth(number - 1)
+
+
+def press_in(visitor, panel, name):
+    visitor.page.locator(panel).get_by_role("button", name=name, exact=True).click()
+
+
+def test_a_guided_consultation(visit):
+    visitor = visit(viewport={"width": 1280, "height": 900})
+    visitor.page.locator("#examples button").nth(2).click()
+    visitor.expect_status("The photo is ready.")
+    expect(step(visitor, 1)).to_have_text(f"▸ {EN['step_1']}")
+    step(visitor, 1).click()
+    first = visitor.finish()
+    expect(step(visitor, 1)).to_have_text(f"✓ {EN['step_1']}")
+    visitor.press(EN["ask_all"])
+    visitor.finish(4)
+    visitor.expect_status(EN["all_asked"])
+    assert visitor.questions() == list(QUESTIONS)
+
+    visitor.press("Retry")
+    visitor.expect_status("always the same")
+    visitor.press("Edit last question")
+    expect(visitor.page.locator("#question textarea")).to_have_value(QUESTIONS[-1])
+    visitor.type_question("Is it dangerous?")
+    visitor.press("Send")
+    expect(visitor.page.locator("#conversation .user-row").nth(3)).to_contain_text("dangerous")
+    visitor.finish(4)
+    assert visitor.questions() == [*QUESTIONS[:3], "Is it dangerous?"]
+    assert visitor.answers()[0] == first
+    check_opinion(visitor)
+    check_map(visitor)
+    visitor.shoot("consultation")
+    press_in(visitor, "#controls", "Restart")
+    expect(visitor.page.locator("#opinion-chart table")).to_have_count(0)
+    expect(visitor.page.locator("#evidence-map img")).to_have_count(0)
+
+
+def check_opinion(visitor):
+    press_in(visitor, "#opinion", "Get a second opinion")
+    expect(visitor.page.locator("#opinion-chart .verdict")).to_be_visible(timeout=60_000)
+    counts = visitor.page.locator("#opinion-chart td").all_inner_texts()
+    assert sum(int(text.split()[0]) for text in counts) == 10
+    expect(visitor.page.locator("#opinion-chart tbody th").first).to_contain_text("Melanoma")
+
+
+def check_map(visitor):
+    press_in(visitor, "#evidence", "Make the map")
+    picture = visitor.page.locator("#evidence-map img")
+    expect(picture).to_be_visible(timeout=60_000)
+    expect(visitor.page.locator("#evidence-status")).to_have_text("", timeout=60_000)
+    assert picture.evaluate("image => image.naturalWidth") > 0
+    expect(visitor.page.locator("#evidence-map")).to_contain_text(EVIDENCE["label"])
+
+
+def photo_of(number):
+    """One of the examples, in a size that no other visitor's photo has."""
+    size = (300 + 10 * number, 300 + 10 * number)
+    buffer = io.BytesIO()
+    Image.open(EXAMPLES[number % len(EXAMPLES)]).resize(size).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def question_of(number):
+    return f"{QUESTIONS[0]} I am visitor {number}."
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What each visitor is answered when nobody else is there."""
+    chat = load_chat(PROJECT / "eval_configs" / "skingpt4_eval_tiny.yaml", device="cpu")
+
+    def answer(number):
+        conversation, photos = chat.new_conversation(), []
+        chat.upload_img(photo_of(number), conversation, photos)
+        chat.ask(question_of(number), conversation)
+        return chat.answer(conversation, photos)[0]
+
+    return [answer(number) for number in range(VISITORS)]
+
+
+def resident_mib(server):
+    status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def test_ten_people_at_once_stay_apart_and_leave_nothing(visit, server, alone):
+    assert len(set(alone)) >= len(EXAMPLES)
+    consult([visit()], first=VISITORS)[0].context.close()  # what is loaded once stays loaded
+    time.sleep(3)
+    before = resident_mib(server)
+    visitors = consult([visit() for _ in range(VISITORS)])
+    for number, visitor in enumerate(visitors):
+        assert visitor.finish() == alone[number]
+        assert visitor.questions() == [question_of(number)]
+        width = visitor.page.locator("#photo img").evaluate("image => image.naturalWidth")
+        assert width == 300 + 10 * number
+    for visitor in visitors:
+        visitor.context.close()
+    time.sleep(4)
+    assert server.files() == []
+    assert resident_mib(server) < before + LEFT_OVER_MIB
+
+
+def consult(visitors, first=0):
+    """Let everybody send a photo, then everybody ask, without waiting for one another."""
+    for number, visitor in enumerate(visitors, first):
+        visitor.send_photo(photo_of(number), mime="image/png")
+    for visitor in visitors:
+        visitor.expect_status("The photo is ready.")
+    for number, visitor in enumerate(visitors, first):
+        visitor.type_question(question_of(number))
+        visitor.press("Send")
+    return visitors
