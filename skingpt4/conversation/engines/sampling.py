@@ -1,7 +1,6 @@
 """How the next token is drawn: temperature, top-k and top-p, then noise."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -38,6 +37,24 @@ class GumbelNoise(LogitsProcessor):
 
 def sampling(decoding: Decoding, device: torch.device) -> LogitsProcessorList:
     """Return what shapes the scores before one is chosen; nothing when decoding is greedy."""
+    chain = _warpers(decoding)
+    if decoding.temperature:
+        chain.append(GumbelNoise(decoding.seed, device))
+    return chain
+
+
+def row_sampling(
+    decoding: Decoding, seeds: Sequence[int | None], device: torch.device
+) -> LogitsProcessorList:
+    """Return the same for several rows, each with noise from its own seed."""
+    chain = _warpers(decoding)
+    if decoding.temperature:
+        chain.append(_RowNoise([GumbelNoise(seed, device) for seed in seeds]))
+    return chain
+
+
+def _warpers(decoding: Decoding) -> LogitsProcessorList:
+    """Return what shapes each row's scores by itself alone, before noise is added."""
     chain = LogitsProcessorList()
     if decoding.temperature == 0:
         return chain
@@ -48,26 +65,15 @@ def sampling(decoding: Decoding, device: torch.device) -> LogitsProcessorList:
         chain.append(TopKLogitsWarper(decoding.top_k, min_tokens_to_keep=keep))
     if decoding.top_p < 1:
         chain.append(TopPLogitsWarper(float(decoding.top_p), min_tokens_to_keep=keep))
-    chain.append(GumbelNoise(decoding.seed, device))
     return chain
 
 
-def row_sampling(
-    decoding: Decoding, seeds: Sequence[int | None], device: torch.device
-) -> LogitsProcessorList:
-    """Return the same for several rows, each with noise from its own seed."""
-    if decoding.temperature == 0:
-        return LogitsProcessorList()
-    chains = [sampling(replace(decoding, seed=seed), device) for seed in seeds]
-    return LogitsProcessorList([_RowChains(chains)])
+class _RowNoise(LogitsProcessor):
+    """Adds to each row's scores the row's own noise."""
 
-
-class _RowChains(LogitsProcessor):
-    """Shapes each row's scores by the row's own chain."""
-
-    def __init__(self, chains: Sequence[LogitsProcessorList]) -> None:
-        self.chains = chains
+    def __init__(self, noises: Sequence[GumbelNoise]) -> None:
+        self.noises = noises
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        rows = zip(self.chains, input_ids.split(1), scores.split(1), strict=True)
-        return torch.cat([chain(ids, row) for chain, ids, row in rows])
+        rows = zip(self.noises, scores.split(1), strict=True)
+        return torch.cat([noise(input_ids, row) for noise, row in rows])
