@@ -29,7 +29,7 @@ def test_nothing_serious_is_found_with_everything_unfolded_and_an_error(visit):
 
 def test_the_check_finds_what_is_wrong(visit):
     visitor = visit(agrees=False)
-    visitor.page.evaluate("document.querySelector('#agree').innerText = ''")
+    visitor.page.locator("#agree").evaluate("button => { button.innerText = ''; }")
     assert [finding.split(":")[0] for finding in visitor.violations()] == ["button-name"]
 
 

@@ -45,6 +45,7 @@ def make_config(photos, tmp_path):
             f"datasets.skin_align.build_info.validation={photos}",
             f"run.output_dir={tmp_path / 'out'}",
             f"run.cache_dir={tmp_path / 'features'}",
+            "model.ckpt=weights/skingpt4-tiny/skingpt4_tiny.safetensors",
             "run.cache_features=True",
             "run.cache_crops=3",
             "run.num_workers=0",
