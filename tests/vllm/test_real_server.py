@@ -82,6 +82,10 @@ class RealServer:
         self.process.wait()
 
 
+LONGEST = 940
+"""Tokens of an answer that just fits the embedded model's 1,024 positions."""
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     running = RealServer(tmp_path_factory.mktemp("vllm") / "log.txt")
@@ -151,21 +155,28 @@ def test_seeds_repeat_answers_and_differ(chat):
 
 
 def test_stopping_frees_the_server(chat, server):
-    decoding = Decoding(max_new_tokens=900, min_length=900)
-    stream = chat.engine.stream(prompt(chat), decoding)
-    next(stream)
-    assert running_requests(server) == 1
-    stream.close()
-    deadline = time.monotonic() + 10
-    while running_requests(server) and time.monotonic() < deadline:
+    """Several at once: the server would finish one before its first word is read here."""
+    before = metric(server, "vllm:generation_tokens_total")
+    decoding = Decoding(max_new_tokens=LONGEST, min_length=LONGEST)
+    with ThreadPoolExecutor(USERS) as pool:
+        streams = begin_many(chat, pool, decoding)
+        list(pool.map(lambda stream: stream.close(), streams))
+    deadline = time.monotonic() + 20
+    while metric(server, "vllm:num_requests_running") and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert running_requests(server) == 0
+    assert metric(server, "vllm:num_requests_running") == 0
+    assert metric(server, "vllm:generation_tokens_total") - before < 0.9 * USERS * LONGEST
 
 
-def running_requests(server):
+def begin_many(chat, pool, decoding):
+    streams = [chat.engine.stream(prompt(chat), decoding) for _ in range(USERS)]
+    list(pool.map(next, streams))
+    return streams
+
+
+def metric(server, name):
     lines = httpx.get(f"{server.url}/metrics", trust_env=False).text.splitlines()
-    (line,) = [line for line in lines if line.startswith("vllm:num_requests_running")]
-    return float(line.split()[-1])
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
 @pytest.mark.parametrize(
@@ -189,14 +200,19 @@ def test_another_model_is_refused(server, in_process, tmp_path, width, sentence)
 
 
 def test_a_server_that_is_killed_in_mid_answer_is_one_sentence(chat, server):
-    """The last test: it leaves no server."""
+    """The last test: it leaves no server. Others keep it busy, or it would have finished."""
+    busy = Decoding(max_new_tokens=LONGEST, min_length=LONGEST)
+    with ThreadPoolExecutor(USERS) as pool:
+        others = begin_many(chat, pool, busy)
     conv, embeddings = chat.new_conversation(), []
     chat.upload_img(EXAMPLES[0], conv, embeddings)
     before = conv.copy()
     for sentence in (r"broke off in the middle", r"cannot be reached"):
         chat.ask(QUESTIONS[0], conv)
-        stream = chat.stream_answer(conv, embeddings, max_new_tokens=800, min_length=800)
+        stream = chat.stream_answer(conv, embeddings, max_new_tokens=LONGEST, min_length=LONGEST)
         with pytest.raises(ChatError, match=sentence):
             for _ in stream:
                 server.kill()
         assert conv == before
+    for other in others:
+        other.close()
