@@ -19,8 +19,9 @@ from skingpt4.common.cli import (
 from skingpt4.common.config import Config
 from skingpt4.common.logger import setup_logger
 from skingpt4.common.offline import go_offline
+from skingpt4.conversation.batch import BatchChat
 from skingpt4.conversation.chat import load_chat
-from skingpt4.demo.ask import ask, ask_folder
+from skingpt4.demo.ask import BATCH_SIZE, ask, ask_folder
 from skingpt4.demo.reach import settle_offline
 from skingpt4.demo.server import Address, parse_login, serve
 from skingpt4.dermatology import QUESTIONS
@@ -93,6 +94,13 @@ def _add_ask_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="--batch: what to ask, may be repeated (the paper's four questions)",
     )
+    asking.add_argument(
+        "--batch-size",
+        type=int,
+        default=BATCH_SIZE,
+        metavar="N",
+        help=f"--batch: photos asked about at once ({BATCH_SIZE}); less needs less memory",
+    )
 
 
 def main() -> None:
@@ -112,7 +120,8 @@ def main() -> None:
         *photos, question = args.ask
         ask(chat, photos, question, sys.stdout, args.json)
     elif args.batch:
-        ask_folder(chat, args.batch, args.question or QUESTIONS, args.output)
+        questions = args.question or QUESTIONS
+        ask_folder(BatchChat.from_chat(chat), args.batch, questions, args.output, args.batch_size)
     else:
         serve(chat, address)
 

@@ -1,7 +1,7 @@
 """Many conversations at once: the same answers as one by one, several times faster."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -35,9 +35,9 @@ class BatchChat(Chat):
     ) -> list[BatchAnswer]:
         """Answer the open question of every conversation and add the answers to them.
 
-        Nothing is added to any of them if one cannot be answered. Another
-        engine than ``transformers`` is asked for as many side by side as its ``at_once`` says, one
-        if it says nothing.
+        Nothing is added to any of them if one cannot be answered. Another engine than
+        ``transformers`` is asked for as many side by side as its ``at_once`` says, one if it says
+        nothing.
 
         Args:
             conversations: All of one style.
@@ -59,26 +59,37 @@ class BatchChat(Chat):
         else:
             alone = partial(self._answer_alone, decoding=decoding, stops=stops)
             with ThreadPoolExecutor(getattr(self.engine, "at_once", 1)) as pool:
-                answers = list(pool.map(alone, prompts, own_seeds))
+                answers = list(pool.map(alone, conversations, prompts, own_seeds))
         for conv, answer in zip(conversations, answers, strict=True):
             conv.append_message(conv.roles[1], self._plain(answer.text, conv))
         return answers
 
     def _answer_alone(
         self,
+        conv: Conversation,
         prompt: Sequence[PromptSegment],
         seed: int | None,
         decoding: Decoding,
         stops: Sequence[str],
     ) -> BatchAnswer:
-        """Answer one prompt; its times count from its own start."""
-        start, first, text = time.perf_counter(), 0.0, ""
-        stream = self.engine.stream(prompt, replace(decoding, seed=seed), stops)
-        while True:
-            try:
-                text += next(stream)
-            except StopIteration as end:
-                seconds = time.perf_counter() - start
-                ids = cast(np.ndarray, end.value)
-                return BatchAnswer(text, ids, first or seconds, seconds)
-            first = first or time.perf_counter() - start
+        """Answer one prompt with what is kept of its conversation."""
+        memory = self._keeper.take_memory(conv) or self.engine.new_memory()
+        try:
+            return _timed(
+                self.engine.stream(prompt, replace(decoding, seed=seed), stops, memory=memory)
+            )
+        finally:
+            self._keeper.keep_memory(conv, memory)
+
+
+def _timed(stream: Generator[str, None, np.ndarray]) -> BatchAnswer:
+    """Read an answer to its end; its times count from its own start."""
+    start, first, text = time.perf_counter(), 0.0, ""
+    while True:
+        try:
+            text += next(stream)
+        except StopIteration as end:
+            seconds = time.perf_counter() - start
+            ids = cast(np.ndarray, end.value)
+            return BatchAnswer(text, ids, first or seconds, seconds)
+        first = first or time.perf_counter() - start

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,7 +14,10 @@ from tqdm import tqdm
 
 from skingpt4.common.checkpoint import write_atomically
 from skingpt4.common.errors import ConfigError, PhotoError, UserError
+from skingpt4.conversation.batch import BatchChat
 from skingpt4.conversation.chat import Chat
+from skingpt4.conversation.conversation import Conversation
+from skingpt4.conversation.engines import Decoding
 from skingpt4.demo.report import model_name
 from skingpt4.dermatology import DISCLAIMER
 
@@ -21,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 PHOTO_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """File endings that count as photos in a folder; what is in them decides whether they open."""
+
+BATCH_SIZE = 8
+"""Photos of a folder that are asked about at once."""
 
 Row = dict[str, Any]
 
@@ -57,12 +64,17 @@ def ask(
 
 
 def ask_folder(
-    chat: Chat, folder: str | Path, questions: Sequence[str], output: str | Path
+    chat: BatchChat,
+    folder: str | Path,
+    questions: Sequence[str],
+    output: str | Path,
+    batch_size: int = BATCH_SIZE,
 ) -> None:
     """Ask the same questions, as one conversation, about each photo of a folder.
 
-    A line of JSON is added to `output` as soon as a photo is done. A run that was cut short goes on
-    where it stopped; photos that could not be opened then are tried again.
+    Some photos are asked about at once, and a line of JSON for each is added to `output`. A run
+    that was cut short goes on where it stopped; photos that could not be opened then are tried
+    again.
 
     Args:
         chat: Answers.
@@ -70,25 +82,31 @@ def ask_folder(
         questions: In the order in which they are asked.
         output: File of JSON lines: ``photo``, ``answers`` and ``model``; or ``photo`` and
             ``error``.
+        batch_size: Photos that are asked about at once.
 
     Raises:
-        ConfigError: If there is no photo, or `output` holds answers to other questions or of
-            another model.
+        ConfigError: If `batch_size` is not positive, there is no photo, or `output` holds answers
+            to other questions or of another model.
         UserError: If somebody presses Ctrl+C.
     """
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size is {batch_size}; give a number of at least 1.")
     photos = _photos(Path(folder))
     done = _resume(Path(output), questions, _about(chat))
     left = [photo for photo in photos if _name(photo, folder) not in done]
     logger.info("%d of %d photos are left to ask about", len(left), len(photos))
     try:
-        with Path(output).open("a", encoding="utf-8") as file:
-            for photo in tqdm(
-                left, initial=len(photos) - len(left), total=len(photos), unit="photo"
-            ):
-                row = {"photo": _name(photo, folder)} | _converse(chat, photo, questions)
-                file.write(_line(row | _about(chat)))
+        with (
+            Path(output).open("a", encoding="utf-8") as file,
+            tqdm(initial=len(photos) - len(left), total=len(photos), unit="photo") as bar,
+        ):
+            for start in range(0, len(left), batch_size):
+                some = left[start : start + batch_size]
+                for photo, row in zip(some, _converse(chat, some, questions), strict=True):
+                    file.write(_line({"photo": _name(photo, folder)} | row | _about(chat)))
                 file.flush()
                 os.fsync(file.fileno())
+                bar.update(len(some))
     except KeyboardInterrupt:
         raise UserError(
             f"Stopped; the answers so far are in '{output}', and the same command goes on from "
@@ -105,20 +123,38 @@ def _stream(chat: Chat, photos: Sequence[str | Path], question: str) -> Iterator
     yield from chat.stream_answer(conversation, embeddings)
 
 
-def _converse(chat: Chat, photo: Path, questions: Sequence[str]) -> Row:
-    """Ask about one photo; one that cannot be opened becomes a row that says why."""
-    conversation = chat.new_conversation()
-    embeddings: list[Tensor] = []
-    answers = []
+@dataclass
+class _Talk:
+    """One photo's conversation, and what is written about it."""
+
+    conversation: Conversation
+    photos: list[Tensor] = field(default_factory=list)
+    row: Row = field(default_factory=dict)
+
+
+def _converse(chat: BatchChat, photos: Sequence[Path], questions: Sequence[str]) -> list[Row]:
+    """Ask about several photos; one that cannot be opened becomes a row that says why."""
+    talks = [_open(chat, photo) for photo in photos]
+    going = [talk for talk in talks if talk.photos]
+    for question in questions if going else ():
+        for talk in going:
+            chat.ask(question, talk.conversation)
+        said = chat.answer_batch(
+            [talk.conversation for talk in going], [talk.photos for talk in going], Decoding()
+        )
+        for talk, answer in zip(going, said, strict=True):
+            talk.row["answers"].append({"question": question, "answer": answer.text})
+    return [talk.row for talk in talks]
+
+
+def _open(chat: Chat, photo: Path) -> _Talk:
+    talk = _Talk(chat.new_conversation())
     try:
-        chat.upload_img(photo, conversation, embeddings)
-        for question in questions:
-            chat.ask(question, conversation)
-            text, _ = chat.answer(conversation, embeddings)
-            answers.append({"question": question, "answer": text})
+        chat.upload_img(photo, talk.conversation, talk.photos)
+        talk.row["answers"] = []
     except PhotoError as error:
-        return {"error": str(error)}
-    return {"answers": answers}
+        talk.row["error"] = str(error)
+    return talk
 
 
 def _photos(folder: Path) -> list[Path]:

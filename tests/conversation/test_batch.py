@@ -134,3 +134,36 @@ def test_prompts_are_padded_on_the_left():
     assert embeds[0, 0].eq(0).all()
     assert embeds[0, 1:].eq(1).all()
     assert mask.tolist() == [[0, 1, 1], [1, 1, 1]]
+
+
+class AnotherEngine:
+    """Any engine but ``transformers``: answers one by one, and notes with which memory."""
+
+    def __init__(self, engine):
+        self.engine = engine
+        self.memories = []
+
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
+
+    def stream(self, *prompt, memory, **settings):
+        self.memories.append(memory)
+        return self.engine.stream(*prompt, memory=memory, **settings)
+
+
+def test_another_engine_keeps_each_conversations_turns(chat, photo, other_photo):
+    engine = AnotherEngine(chat.engine)
+    other = BatchChat(chat.model, chat.vis_processor, engine=engine)
+    batch_chat = BatchChat.from_chat(chat)
+    settings = Decoding(max_new_tokens=8)
+    convs, photos = ask_all(other, [photo, other_photo])
+    same, _ = ask_all(batch_chat, [photo, other_photo])
+    for question in QUESTIONS[1:3]:
+        said = other.answer_batch(convs, photos, settings)
+        at_once = batch_chat.answer_batch(same, photos, settings)
+        assert [a.token_ids.tolist() for a in said] == [a.token_ids.tolist() for a in at_once]
+        for conv in (*convs, *same):
+            batch_chat.ask(question, conv)
+    first, second = engine.memories[:2]
+    assert first is not second
+    assert engine.memories[2:] == [first, second]

@@ -44,8 +44,9 @@ class OneAnswerChat:
         self.asked.append(conversation[-1])
         yield from (f"{conversation[-1]} ", f"{embeddings}")
 
-    def answer(self, conversation, embeddings):
-        return "".join(self.stream_answer(conversation, embeddings)), None
+    def answer_batch(self, conversations, photos, decoding):
+        pairs = zip(conversations, photos, strict=True)
+        return [SimpleNamespace(text="".join(self.stream_answer(*pair))) for pair in pairs]
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_a_folder_becomes_json_lines(folder, tmp_path):
 def test_a_run_that_was_cut_short_goes_on(folder, tmp_path):
     output = tmp_path / "answers.jsonl"
     with pytest.raises(UserError, match="goes on from there"):
-        ask_folder(OneAnswerChat(limit=3), folder, QUESTIONS, output)
+        ask_folder(OneAnswerChat(limit=3), folder, QUESTIONS, output, batch_size=1)
     assert [row["photo"] for row in rows(output)] == ["a.png"]
     with output.open("a", encoding="utf-8") as file:
         file.write('{"photo": "b.JPG", "ans')  # as a killed process leaves it
