@@ -1,6 +1,7 @@
 """Conversing about photos: upload, ask, answer; upstream's call surface."""
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -316,24 +317,30 @@ class Chat:
         max_new_tokens: int,
         max_length: int | None,
     ) -> list[PromptSegment]:
-        """Return the prompt, without as many of the oldest turns as the context cannot hold.
+        """Return the prompt, without the oldest turns where the context cannot hold them all.
 
-        The beginning-of-text token, the system line and every photo stay.
+        The beginning-of-text token, the system line and every photo stay. Turns are left out a
+        quarter of the context at a time: until the next quarter is full, the prompt then begins as
+        it did the turn before, and what was computed for it serves again.
         """
         limit = min(max_length or self.model.context_length, self.model.context_length)
         history = conv.copy()
         history.append_message(conv.roles[1], None)
-        dropped = 0
         segments = prompt_segments(history, img_list)
-        while (length := self.engine.count_tokens(segments)) + max_new_tokens > limit:
-            if not history.drop_oldest_turn():
-                raise ChatError(
-                    f"The question with its photos takes {length} tokens and the answer may take "
-                    f"{max_new_tokens}, but the limit is {limit}; shorten the question or lower "
-                    f"max_new_tokens."
-                )
+        length = self.engine.count_tokens(segments)
+        room = limit - max_new_tokens
+        goal = _shortened(length, room, by=max(1, limit // 4))
+        dropped = 0
+        while length > goal and history.drop_oldest_turn():
             dropped += 1
             segments = prompt_segments(history, img_list)
+            length = self.engine.count_tokens(segments)
+        if length > room:
+            raise ChatError(
+                f"The question with its photos takes {length} tokens and the answer may take "
+                f"{max_new_tokens}, but the limit is {limit}; shorten the question or lower "
+                f"max_new_tokens."
+            )
         if dropped:
             logger.info("Left the %d oldest turns out to fit %d tokens", dropped, limit)
         return segments
@@ -429,6 +436,12 @@ def prompt_segments(conv: Conversation, img_list: Sequence[Tensor]) -> list[Prom
     for photo, text in zip(img_list, rest, strict=True):
         segments += [photo, text]
     return segments
+
+
+def _shortened(length: int, room: int, by: int) -> int:
+    """Return a length less whole steps, as few as bring it down to the room."""
+    steps = max(0, math.ceil((length - room) / by))
+    return length - steps * by
 
 
 def _as_written(conv: Conversation, answer: str) -> str:

@@ -190,3 +190,17 @@ def asked(chat, photo):
     chat.upload_img(photo, conv, img_list)
     chat.ask("What is this?", conv)
     return conv, img_list
+
+
+@pytest.fixture
+def prompts(chat, monkeypatch):
+    """The prompts that the engine gets, in order."""
+    seen = []
+    stream = chat.engine.stream
+
+    def record(segments, *args):
+        seen.append(segments)
+        return stream(segments, *args)
+
+    monkeypatch.setattr(chat.engine, "stream", record)
+    return seen

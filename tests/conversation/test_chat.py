@@ -14,20 +14,6 @@ from skingpt4.prompts import IMAGE_SLOT
 
 
 @pytest.fixture
-def prompts(chat, monkeypatch):
-    """The prompts that the engine gets, in order."""
-    seen = []
-    stream = chat.engine.stream
-
-    def record(segments, *args):
-        seen.append(segments)
-        return stream(segments, *args)
-
-    monkeypatch.setattr(chat.engine, "stream", record)
-    return seen
-
-
-@pytest.fixture
 def word(tokenizer):
     return tokenizer("plaque", add_special_tokens=False).input_ids[-1]
 

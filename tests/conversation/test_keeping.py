@@ -98,7 +98,26 @@ def test_turns_left_out_when_the_context_is_full_change_no_token(chat, asked, fe
         alone = plain.answer(conv.copy(), img_list, max_length=260, **SHORT)[1].tolist()
         del fed[:]
         assert chat.answer(conv, img_list, max_length=260, **SHORT)[1].tolist() == alone
-    assert fed[0] > 60  # what follows the turn that was left out is computed again
+
+
+def test_a_full_context_is_emptied_by_quarters_so_that_most_turns_compute_little(
+    chat, asked, fed, prompts
+):
+    conv, img_list = asked
+    chat.answer(conv, img_list, **SHORT)
+    computed, lengths = [], []
+    for turn in range(12):
+        chat.ask(QUESTIONS[turn % 4], conv)
+        del fed[:]
+        chat.answer(conv, img_list, max_length=360, **SHORT)
+        computed.append(fed[0])
+        lengths.append(chat.engine.count_tokens(prompts[-1]))
+    drops = [i for i in range(1, 12) if lengths[i] < lengths[i - 1]]
+    assert len(drops) >= 2
+    assert max(lengths) + SHORT["max_new_tokens"] <= 360
+    new = [computed[i] for i in range(12) if i not in drops]
+    assert len(new) >= 2 * len(drops)
+    assert max(new) < 60 < min(computed[i] for i in drops)
 
 
 def test_beams_and_failures_leave_the_memory_usable(chat, asked, say, monkeypatch):
