@@ -9,15 +9,14 @@
 - in a process of its own, seconds from nothing to the first answer, and peak memory.
 
 ``--model random:llama-2-13b`` measures another row of the random table, ``--model embedded`` the
-embedded model alone; ``--plot FILE.png`` draws the turns. Each token is timed where the language
-model's forward pass ends, the same way for both. Of several repeats the fastest counts: other work
-on the machine only ever adds time.
+embedded model alone; ``--plot FILE.png`` draws the turns. The same conversation is held our way and
+the plain way in turns. Each token is timed where the language model's forward pass ends, the same
+way for both, and the median of the repeats counts.
 """
 
 import argparse
 import gc
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -26,16 +25,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import torch
+from machine import finish, peak_gigabytes
 from PIL import Image
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
 from skingpt4.common.cli import run_script
 from skingpt4.conversation.chat import Chat, load_chat, prompt_segments
-from skingpt4.conversation.conversation import Conversation
+from skingpt4.conversation.conversation import MARKERS, Conversation, plain_text
 from skingpt4.conversation.engines import Decoding, PromptSegment, TransformersEngine
+from skingpt4.conversation.engines.base import TextCutter
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.models.placement import best_device
 
@@ -43,7 +45,8 @@ EMBEDDED = "embedded"
 CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"
 UNTRAINED = ("model.ckpt=''", "model.allow_untrained=True")
 MODELS = (EMBEDDED, "random:llama-1b")
-KIBIBYTE, GIGABYTE = 1024, 1e9
+REPEATS = {EMBEDDED: 15}
+OTHER_REPEATS = 3
 
 
 @dataclass
@@ -103,8 +106,7 @@ def timed(chat: Chat) -> Iterator[Steps]:
     """Note when each forward pass of the language model ends."""
 
     def note(*_: object) -> None:
-        if chat.device.type == "cuda":
-            torch.cuda.synchronize(chat.device)
+        finish(chat.device)
         steps.ends.append(time.perf_counter())
 
     hook = chat.model.llm_model.register_forward_hook(note)
@@ -136,41 +138,66 @@ def prompt_of(conv: Conversation, photos: Sequence[Tensor]) -> list[PromptSegmen
 
 
 def measure_turns(chat: Chat, turns: int, tokens: int, repeats: int) -> list[Turn]:
-    """Hold the same conversation several times; keep the best of each turn."""
-    conversations = [converse(chat, turns, tokens) for _ in range(repeats)]
+    """Hold the same conversation several times, our way and the plain way in turns."""
+    ours, plain = [], []
+    for _ in range(repeats):
+        ours.append(converse(chat, turns, tokens, answer_with_memory))
+        plain.append(converse(chat, turns, tokens, answer_plainly))
     return [
-        Turn(same[0].tokens, _best([t.ours for t in same]), _best([t.plain for t in same]))
-        for same in zip(*conversations, strict=True)
+        Turn(our_turn[0][0], _median(our_turn), _median(plain_turn))
+        for our_turn, plain_turn in zip(
+            zip(*ours, strict=True), zip(*plain, strict=True), strict=True
+        )
     ]
 
 
-def _best(measured: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    return min(first for first, _ in measured), max(rate for _, rate in measured)
+def _median(held: Sequence[tuple[int, Steps]]) -> tuple[float, float]:
+    """Return the medians of one turn's seconds to the first token and tokens/s."""
+    return median(steps.first for _, steps in held), median(steps.rate for _, steps in held)
 
 
-def converse(chat: Chat, turns: int, tokens: int) -> list[Turn]:
-    """Hold one conversation; answer each question our way and, aside, the plain way."""
+Answer = Callable[[Chat, Conversation, Sequence[Tensor], int], None]
+
+
+def converse(chat: Chat, turns: int, tokens: int, answer: Answer) -> list[tuple[int, Steps]]:
+    """Hold one conversation; return each turn's whole length in tokens, and its times."""
     measured = []
     conv, photos = open_question(chat)
     for turn in range(turns):
         if turn:
             chat.ask(QUESTIONS[turn % len(QUESTIONS)], conv)
-        prompt = prompt_of(conv, photos)
-        with timed(chat) as plain:
-            # In a thread of its own, as our answers are, so that both have the same cores.
-            threaded(lambda asked=prompt: generate_plainly(chat, asked, tokens))  # type: ignore[misc]
-        with timed(chat) as ours:
-            chat.answer(conv, photos, max_new_tokens=tokens, min_length=tokens)
-        length = chat.engine.count_tokens(prompt)
-        measured.append(Turn(length, (ours.first, ours.rate), (plain.first, plain.rate)))
+        length = chat.engine.count_tokens(prompt_of(conv, photos))
+        with timed(chat) as steps:
+            answer(chat, conv, photos, tokens)
+        measured.append((length, steps))
     return measured
 
 
+def answer_with_memory(
+    chat: Chat, conv: Conversation, photos: Sequence[Tensor], tokens: int
+) -> None:
+    """Answer as the page does, with what is kept of earlier turns."""
+    chat.answer(conv, photos, max_new_tokens=tokens, min_length=tokens)
+
+
+def answer_plainly(chat: Chat, conv: Conversation, photos: Sequence[Tensor], tokens: int) -> None:
+    """Answer by one ``generate`` over the whole conversation.
+
+    It runs in a thread of its own, as our answers do, so that both have the same cores.
+    """
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        prompt = prompt_of(conv, photos)
+        ids = worker.submit(generate_plainly, chat, prompt, tokens).result()
+    stops = (conv.sep, chat.model.end_sym)
+    text = TextCutter(stops).cut(in_process(chat).prompts.decode(ids))
+    conv.append_message(conv.roles[1], plain_text(text, {*MARKERS, *stops}))
+
+
 @torch.no_grad()
-def generate_plainly(chat: Chat, prompt: Sequence[PromptSegment], tokens: int) -> None:
-    """Embed the whole conversation and generate, as upstream does."""
+def generate_plainly(chat: Chat, prompt: Sequence[PromptSegment], tokens: int) -> list[int]:
+    """Embed the whole conversation and generate, as upstream does; return the new tokens."""
     embeds = in_process(chat).prompts.embed(prompt)
-    chat.model.llm_model.generate(  # type: ignore[operator]
+    ids: Tensor = chat.model.llm_model.generate(  # type: ignore[operator]
         inputs_embeds=embeds,
         attention_mask=torch.ones(embeds.shape[:-1], dtype=torch.long, device=embeds.device),
         max_new_tokens=tokens,
@@ -178,6 +205,7 @@ def generate_plainly(chat: Chat, prompt: Sequence[PromptSegment], tokens: int) -
         do_sample=False,
         pad_token_id=chat.model.llm_tokenizer.pad_token_id,
     )
+    return ids[0].tolist()
 
 
 def in_process(chat: Chat) -> TransformersEngine:
@@ -208,20 +236,15 @@ def measure_batch(chat: Chat, cases: int, tokens: int, repeats: int) -> Comparis
     )
 
 
-def threaded(work: Callable[[], object]) -> None:
-    """Do some work in a thread of its own."""
-    with ThreadPoolExecutor(max_workers=1) as worker:
-        worker.submit(work).result()
-
-
 def seconds_of(work: Callable[[], object], repeats: int) -> float:
-    """Return the shortest time of some work."""
+    """Return the median time of some work in a thread of its own."""
     times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        threaded(work)
-        times.append(time.perf_counter() - start)
-    return min(times)
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        for _ in range(repeats):
+            start = time.perf_counter()
+            worker.submit(work).result()
+            times.append(time.perf_counter() - start)
+    return median(times)
 
 
 def measure_start(model: str) -> tuple[float, float]:
@@ -238,16 +261,8 @@ def answer_first(model: str) -> None:
     chat = load(model, best_device())
     conv, photos = open_question(chat)
     chat.answer(conv, photos, max_new_tokens=8)
-    told = {"answered": time.perf_counter(), "peak": _peak_gigabytes()}
+    told = {"answered": time.perf_counter(), "peak": peak_gigabytes(chat.device)}
     sys.stdout.write(json.dumps(told) + "\n")
-
-
-def _peak_gigabytes() -> float:
-    """Return this process's highest memory (macOS counts in bytes, Linux in kibibytes)."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / GIGABYTE
-    unit = 1 if sys.platform == "darwin" else KIBIBYTE
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIGABYTE
 
 
 def turn_table(turns: Sequence[Turn]) -> str:
@@ -290,14 +305,15 @@ def report(model: str, args: argparse.Namespace) -> list[Turn]:
     """Measure one model and print as it goes."""
     # The embedded model's products are too small to share: threads would wait for one another.
     torch.set_num_threads(1 if model == EMBEDDED else args.threads)
+    repeats = args.repeats or REPEATS.get(model, OTHER_REPEATS)
     started, peak = measure_start(model)
     chat = load(model, best_device())
-    converse(chat, 1, 4)  # warm-up
-    turns = measure_turns(chat, args.turns, args.tokens, args.repeats)
+    converse(chat, 1, 4, answer_with_memory)  # warm-up
+    turns = measure_turns(chat, args.turns, args.tokens, repeats)
     sys.stdout.write(f"\n### {model}\n\n{turn_table(turns)}\n")
     sys.stdout.flush()
-    draws = measure_draws(chat, args.draws, args.tokens, args.repeats)
-    batch = measure_batch(chat, args.cases, args.tokens, args.repeats)
+    draws = measure_draws(chat, args.draws, args.tokens, repeats)
+    batch = measure_batch(chat, args.cases, args.tokens, repeats)
     sys.stdout.write(
         f"- {args.draws} draws over one answer: {draws.several / draws.one:.2f} "
         f"({draws.several:.2f} s, {draws.one:.2f} s)\n"
@@ -318,7 +334,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=24, help="length of every answer")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--cases", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, help="by default 15 embedded, 3 others")
     parser.add_argument("--plot", type=Path, help="where to draw the turns, as .png")
     parser.add_argument("--first-answer", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -1,10 +1,12 @@
-"""Decoding speed as a share of what memory allows, for each way of keeping the numbers.
+"""Reading and writing as a share of what the hardware allows, for each way of keeping the numbers.
 
-To make one token, every weight is read once; so tokens/s can be no more than the memory's bandwidth
-over the bytes of the weights. ``python benchmarks/decode.py`` measures the bandwidth (a copy of
-1 GiB, bytes read plus bytes written), then decodes with an untrained language model in fp32, fp16,
-bf16, int8 and nf4 and prints what share of that limit it reaches: Llama-2-13B's shapes on a GPU,
-340 M parameters on a CPU, where int8 and nf4 have no fast kernels.
+To make one token, every weight is read once: tokens/s can be no more than the memory's bandwidth
+over the bytes of the weights. To read a question, each of its tokens goes through every weight:
+that takes at least 2 FLOPs for each, over the rate of a large matrix product. ``python
+benchmarks/decode.py`` measures both limits (a copy of 1 GiB, bytes read plus bytes written; a
+square product), then lets an untrained language model read a prompt of 500 tokens and write an
+answer in fp32, fp16, bf16, int8 and nf4, and prints what share of its limit each reaches:
+Llama-2-13B's shapes on a GPU, 340 M parameters on a CPU, where int8 and nf4 have no fast kernels.
 
 ``--model random:llama-1b`` chooses another row, ``--numbers bf16`` some of the kinds, and
 ``--compiled`` decodes by the compiled step too (``model.compile``, on a GPU).
@@ -17,22 +19,28 @@ import time
 from dataclasses import dataclass
 
 import torch
+from machine import GIGABYTE, copy_bandwidth, finish, matrix_rate
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from skingpt4.common.cli import run_script
-from skingpt4.conversation.chat import Chat, load_chat
+from skingpt4.conversation.chat import Chat, load_chat, prompt_segments
+from skingpt4.conversation.conversation import Conversation
 from skingpt4.dermatology import QUESTIONS
-from skingpt4.models.placement import best_device
+from skingpt4.models.placement import DTYPES, best_device
 
 CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"
 MODELS = {"cuda": "random:llama-2-13b", "cpu": "random:llama-340m", "mps": "random:llama-1b"}
 UNQUANTISED = ("fp32", "fp16", "bf16")
 QUANTISED = ("int8", "nf4")
-COPIED_BYTES = 2**30
-GIGABYTE = 1e9
+PROMPT = 500
+HEADER = (
+    "| numbers | step | weights read, GB | tokens/s | limit | share "
+    "| prompt, tokens | first token, ms | limit | share |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
+)
 
 
 @dataclass(frozen=True)
@@ -42,27 +50,24 @@ class Outcome:
     Attributes:
         gigabytes: Weights that a token reads.
         rate: Tokens a second after the first.
+        prompt: Tokens of the prompt.
+        reading: Seconds from the prompt to its answer's first token.
+        flops: What reading the prompt takes at least.
     """
 
     gigabytes: float
     rate: float
+    prompt: int
+    reading: float
+    flops: float
 
-    def share(self, bandwidth: float) -> float:
-        """Return the rate over its limit, given the bandwidth in gigabytes a second."""
-        return self.rate * self.gigabytes / bandwidth
 
+@dataclass(frozen=True)
+class Limits:
+    """What the machine can do: gigabytes a second, and FLOPs a second for a kind of numbers."""
 
-def copy_bandwidth(device: torch.device, size: int = COPIED_BYTES, repeats: int = 5) -> float:
-    """Return the gigabytes a second that the fastest of several copies reads and writes."""
-    source = torch.ones(size, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        target.copy_(source)
-        _finish(device)
-        times.append(time.perf_counter() - start)
-    return 2 * size / min(times[1:]) / GIGABYTE
+    bandwidth: float
+    matrix: float
 
 
 def weights_read(llm: PreTrainedModel) -> float:
@@ -74,13 +79,50 @@ def weights_read(llm: PreTrainedModel) -> float:
     return float(total if tied else total - table.nbytes) / GIGABYTE  # type: ignore[operator]
 
 
+def matrix_weights(llm: PreTrainedModel) -> int:
+    """Return the language model's parameters that every token of a prompt goes through.
+
+    Those of its linear layers but for the head, which only the last token needs; numbers that are
+    packed several to a byte count as what they stand for.
+    """
+    layers = [m for m in llm.base_model.modules() if isinstance(m, nn.Linear)]
+    return sum(layer.in_features * layer.out_features for layer in layers)
+
+
 def measure(model: str, numbers: str, device: torch.device, tokens: int, step: str) -> Outcome:
-    """Load one kind and time an answer of one token and one of ``tokens``, the faster of three."""
+    """Load one kind and time answers of one token and of ``tokens``, the fastest of three each."""
     chat = load_chat(CONFIG, options(model, numbers, step), device)
-    seconds_to_answer(chat, tokens)  # warm-up, and where asked for, compilation
-    first = min(seconds_to_answer(chat, 1) for _ in range(3))
-    whole = min(seconds_to_answer(chat, tokens) for _ in range(3))
-    return Outcome(weights_read(chat.model.llm_model), (tokens - 1) / (whole - first))
+    seconds_to_answer(chat, QUESTIONS[0], tokens)  # warm-up, and where asked for, compilation
+    first, whole = (best_answer(chat, QUESTIONS[0], length) for length in (1, tokens))
+    question, prompt = long_question(chat)
+    llm = chat.model.llm_model
+    return Outcome(
+        gigabytes=weights_read(llm),
+        rate=(tokens - 1) / (whole - first),
+        prompt=prompt,
+        reading=best_answer(chat, question, 1),
+        flops=2.0 * matrix_weights(llm) * prompt,
+    )
+
+
+def long_question(chat: Chat) -> tuple[str, int]:
+    """Return a question that makes the prompt as long as wanted, and the prompt's tokens."""
+    words = 1
+    while (length := prompt_length(chat, "why " * words)) < PROMPT:
+        words += max(1, (PROMPT - length) // 4)
+    return "why " * words, length
+
+
+def prompt_length(chat: Chat, question: str) -> int:
+    """Return the tokens of a prompt with a photo and this question."""
+    conv, photos = asked(chat, question)
+    conv.append_message(conv.roles[1], None)
+    return chat.engine.count_tokens(prompt_segments(conv, photos))
+
+
+def best_answer(chat: Chat, question: str, tokens: int) -> float:
+    """Return the seconds of the fastest of three answers."""
+    return min(seconds_to_answer(chat, question, tokens) for _ in range(3))
 
 
 def options(model: str, numbers: str, step: str) -> list[str]:
@@ -95,29 +137,42 @@ def options(model: str, numbers: str, step: str) -> list[str]:
     ]
 
 
-def seconds_to_answer(chat: Chat, tokens: int) -> float:
-    """Return the seconds from a question about a photo to an answer of so many tokens."""
+def asked(chat: Chat, question: str) -> tuple[Conversation, list[Tensor]]:
+    """Return a conversation about a photo with a question open."""
     conv = chat.new_conversation()
     photos: list[Tensor] = []
     chat.upload_img(Image.new("RGB", (640, 480)), conv, photos)
-    chat.ask(QUESTIONS[0], conv)
+    chat.ask(question, conv)
+    return conv, photos
+
+
+def seconds_to_answer(chat: Chat, question: str, tokens: int) -> float:
+    """Return the seconds from a question about a photo to an answer of so many tokens."""
+    conv, photos = asked(chat, question)
+    finish(chat.device)
     start = time.perf_counter()
     chat.answer(conv, photos, max_new_tokens=tokens, min_length=tokens)
-    _finish(chat.device)
+    finish(chat.device)
     return time.perf_counter() - start
 
 
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def line(numbers: str, step: str, outcome: Outcome, bandwidth: float) -> str:
+def line(numbers: str, step: str, outcome: Outcome, limits: Limits) -> str:
     """Format one row of the table."""
+    fastest_rate = limits.bandwidth / outcome.gigabytes
+    fastest_reading = outcome.flops / limits.matrix
     return (
         f"| {numbers} | {step} | {outcome.gigabytes:.2f} | {outcome.rate:.1f} "
-        f"| {bandwidth / outcome.gigabytes:.1f} | {outcome.share(bandwidth):.0%} |"
+        f"| {fastest_rate:.1f} | {outcome.rate / fastest_rate:.0%} "
+        f"| {outcome.prompt} | {1000 * outcome.reading:.0f} | {1000 * fastest_reading:.0f} "
+        f"| {fastest_reading / outcome.reading:.0%} |"
     )
+
+
+def product_dtype(numbers: str, device: torch.device) -> torch.dtype:
+    """Return the numbers that a kind's matrix products are computed in."""
+    on_gpu = torch.float16 if numbers == "int8" else torch.bfloat16
+    quantised = torch.float32 if device.type == "cpu" else on_gpu
+    return DTYPES.get(numbers, quantised)
 
 
 def main() -> None:
@@ -135,13 +190,13 @@ def main() -> None:
     sys.stdout.write(
         f"{model} on {device.type}, torch {torch.__version__}, {torch.get_num_threads()} threads; "
         f"copying: {bandwidth:.1f} GB/s\n\n"
-        "| numbers | step | weights read, GB | tokens/s | limit | share |\n"
-        "|---|---|---|---|---|---|\n"
+        f"{HEADER}\n"
     )
     for numbers in args.numbers or UNQUANTISED + QUANTISED:
+        limits = Limits(bandwidth, matrix_rate(device, product_dtype(numbers, device)))
         for step in ("plain", "compiled") if args.compiled else ("plain",):
             outcome = measure(model, numbers, device, args.tokens, step)
-            sys.stdout.write(line(numbers, step, outcome, bandwidth) + "\n")
+            sys.stdout.write(line(numbers, step, outcome, limits) + "\n")
             sys.stdout.flush()
             gc.collect()
 

@@ -4,10 +4,9 @@
 by default), writes it as a Hugging Face folder and as GGUF files, and prints a Markdown table:
 seconds to load, seconds to the first token of the first and of the second turn, tokens a second,
 that beside the first row's, and the highest memory of the process, vision side and libraries
-included. Each row runs in a process of
-its own, one after the other; of several conversations the fastest counts, which other programs
-disturbed least. With ``--folder`` the files are kept there and used again.
-
+included. Each row runs in a process of its own, one after the other; of several conversations the
+fastest counts, which other programs disturbed least. With ``--folder`` the files are kept there and
+used again.
 
 ``--server http://127.0.0.1:8000`` adds a row for a vLLM server that has loaded that folder (its
 own memory is not counted). ``--model random:tiny`` shows it in a minute.
@@ -16,7 +15,6 @@ own memory is not counted). ``--model random:tiny`` shows it in a minute.
 import argparse
 import multiprocessing
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -26,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from machine import process_peak
 from PIL import Image
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
@@ -45,9 +44,6 @@ HEADER = (
     "| engine | load, s | first token, turn 1, s | first token, turn 2, s | tokens/s | ratio "
     "| peak memory, GB |\n|---|---|---|---|---|---|---|"
 )
-# getrusage counts kibibytes on Linux, bytes on a Mac.
-RUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
-GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)
@@ -101,8 +97,7 @@ def measure(row: Row, tokens: int, repeats: int) -> Outcome:
     load = time.perf_counter() - started
     conversations = [converse(chat, tokens) for _ in range(repeats)]
     first, later, rate = zip(*conversations, strict=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RUSAGE_UNIT / GIGABYTE
-    return Outcome(load, min(first), min(later), max(rate), peak)
+    return Outcome(load, min(first), min(later), max(rate), process_peak())
 
 
 def converse(chat: Chat, tokens: int) -> tuple[float, float, float]:

@@ -16,7 +16,6 @@ tower's forward pass where there is one; the limit is a measured matrix product.
 
 import argparse
 import json
-import resource
 import statistics
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from typing import Any, cast
 from unittest import mock
 
 import torch
+from machine import matrix_rate, peak_gigabytes
 from timm.models.eva import EvaAttention
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -56,7 +56,6 @@ RANDOM: dict[str, Any] = {
 PLAIN, OURS, CACHED = "plain", "ours", "cached"
 WAYS = (PLAIN, OURS, CACHED)
 WARM_UP = 3
-MATRIX = {"cpu": 1024, "cuda": 8192}
 
 
 @dataclass
@@ -220,14 +219,6 @@ def reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def peak_gigabytes(device: torch.device) -> float:
-    """Return the largest memory in gigabytes: a GPU's since the reset, else the process's."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-
-
 def work(model: SkinGPT4, way: Way, is_cached: bool) -> float:
     """Return the FLOPs that a way's steps needed."""
     table = sum(p.numel() for p in model.llm_model.get_input_embeddings().parameters())
@@ -235,20 +226,6 @@ def work(model: SkinGPT4, way: Way, is_cached: bool) -> float:
     tower = sum(p.numel() for p in model.visual_encoder.parameters())
     patches = 0 if is_cached else 1 + model.visual_encoder.patch_embed.num_patches
     return 4.0 * weights * way.tokens + 2.0 * tower * patches * way.images
-
-
-def matrix_limit(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the FLOPs a second of a large square matrix product."""
-    n = MATRIX["cuda" if device.type == "cuda" else "cpu"]
-    a = torch.randn(n, n, device=device, dtype=dtype)
-    seconds = []
-    for _ in range(8):
-        started = time.perf_counter()
-        a @ a
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - started)
-    return float(2 * n**3 / min(seconds))
 
 
 def report(model: SkinGPT4, ways: dict[str, Way], limit: float) -> str:
@@ -298,7 +275,7 @@ def main() -> None:
         finally:
             for way in ways.values():
                 way.loader.close()
-        sys.stdout.write(report(model, ways, matrix_limit(device, dtype)))
+        sys.stdout.write(report(model, ways, matrix_rate(device, dtype)))
 
 
 if __name__ == "__main__":

@@ -31,17 +31,19 @@ def llm():
 def test_both_ways_compute_the_same_from_the_same_weights(vision, tmp_path):
     config = vision.SHAPES["tiny"]
     vision.write_weights(config, tmp_path)
-    duel = vision.measure_encoding(config, tmp_path, 2)
+    duel = vision.measure_encoding(config, tmp_path, 2, torch.device("cpu"))
     assert duel.difference < 1e-5
     assert len(duel.ours) == len(duel.theirs) == 2
     loadings = {name: vision.Loading(0.5, 2.0, 0.5) for name in vision.LOADERS}
     table = vision.report(loadings, duel, 10.0, 4.4)
     assert "| this package | 0.50 |" in table
     assert "construction and loading take 0.050 of that" in table
+    assert 0 < duel.limit < 1
+    assert "of that rate" in table
 
 
 def test_the_ratio_is_the_median_of_pairs(vision):
-    assert vision.Duel([1.0, 4.0, 9.0], [2.0, 4.0, 3.0], 0.0).ratio() == 1.0
+    assert vision.Duel([1.0, 4.0, 9.0], [2.0, 4.0, 3.0], 0.0, 1.0).ratio() == 1.0
 
 
 def test_a_language_model_is_measured(llm):
@@ -97,17 +99,36 @@ def test_draws_and_batches_are_compared_with_one(conversation, talk):
         assert outcome.several > 0
 
 
-def test_decoding_is_set_against_the_memorys_bandwidth():
-    decode = script("decode")
-    device = torch.device("cpu")
-    bandwidth = decode.copy_bandwidth(device, size=2**20, repeats=2)
-    assert 0.1 < bandwidth < 100_000
-    outcome = decode.measure("random:tiny", "bf16", device, 6, "plain")
-    weights = 2 * (
-        512 * 64 + 2 * (4 * 64 * 64 + 3 * 64 * 128 + 2 * 64) + 64
-    )  # bytes, no embeddings
-    assert outcome.gigabytes == pytest.approx(weights / 1e9)
-    assert decode.Outcome(2.0, 5.0).share(40.0) == 0.25
-    assert "| bf16 | plain | 2.00 | 5.0 | 20.0 | 25% |" in decode.line(
-        "bf16", "plain", decode.Outcome(2.0, 5.0), 40.0
+def test_both_ways_hold_the_same_conversation(conversation, talk):
+    ours, plain = (
+        conversation.converse(talk, 3, 4, answer)
+        for answer in (conversation.answer_with_memory, conversation.answer_plainly)
     )
+    assert [length for length, _ in ours] == [length for length, _ in plain]
+
+
+@pytest.fixture(scope="module")
+def decode():
+    return script("decode")
+
+
+def test_the_machines_limits_are_measured():
+    machine = script("machine")
+    device = torch.device("cpu")
+    assert 0.1 < machine.copy_bandwidth(device, size=2**20, repeats=2) < 100_000
+    assert 1e8 < machine.matrix_rate(device, torch.float32, repeats=1) < 1e15
+    assert 0.1 < machine.peak_gigabytes(device) < 100
+
+
+def test_reading_and_writing_are_set_against_their_limits(decode):
+    outcome = decode.measure("random:tiny", "bf16", torch.device("cpu"), 6, "plain")
+    layers = 2 * (4 * 64 * 64 + 3 * 64 * 128)
+    norms, head = 2 * 2 * 64 + 64, 512 * 64
+    assert outcome.gigabytes == pytest.approx(2 * (layers + norms + head) / 1e9)
+    assert 500 <= outcome.prompt < 520
+    assert outcome.flops == 2 * layers * outcome.prompt
+    assert outcome.reading > 0
+    row = decode.line(
+        "bf16", "plain", decode.Outcome(2.0, 5.0, 500, 0.1, 2e9), decode.Limits(40.0, 4e10)
+    )
+    assert row == "| bf16 | plain | 2.00 | 5.0 | 20.0 | 25% | 500 | 100 | 50 | 50% |"
