@@ -115,6 +115,19 @@ def test_restart_ends_it_and_clears_the_chart(open_panel):
     assert (last["chart"], last["begin"]) == ("", gr.update(interactive=False))
 
 
+def test_an_added_photo_makes_it_stale(open_panel, photo_bytes):
+    panel, session = open_panel(PSORIASIS)
+    list(begin(panel, session, 1, WaitingRoom(1)))
+    record = session.case.panel_state(OpinionRecord)
+    assert record.on(session.case) is record.opinion is not None
+    session.add_photo(photo_bytes)
+    shown = panel.show(session)
+    assert (shown["chart"], record.on(session.case)) == ("", None)
+    assert EN["stale"] in shown["status"]
+    *_, last = begin(panel, session, 1, WaitingRoom(1))
+    assert "psoriasis" in last["chart"] and EN["stale"] not in last["status"]
+
+
 def test_an_error_leaves_the_opinion_before(open_panel):
     panel, session = open_panel(PSORIASIS)
     list(begin(panel, session, 1, WaitingRoom(1)))

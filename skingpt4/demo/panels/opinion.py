@@ -11,8 +11,8 @@ import gradio as gr
 from skingpt4.demo.i18n import say, t
 from skingpt4.demo.jobs import run_job
 from skingpt4.demo.opinion import TEMPERATURE, Opinion, ask_again
-from skingpt4.demo.page import AT_ONCE, PRIVATE, Page, Updates
-from skingpt4.demo.session import Session
+from skingpt4.demo.page import AT_ONCE, PRIVATE, Page, Updates, status
+from skingpt4.demo.session import Case, Session
 from skingpt4.demo.waiting import WaitingRoom
 
 JOB = "opinion"
@@ -25,11 +25,17 @@ class OpinionRecord:
 
     Attributes:
         opinion: What was drawn; None before.
+        photos: How many photos it is about.
         told: What its line of status says.
     """
 
     opinion: Opinion | None = None
+    photos: int = 0
     told: str = ""
+
+    def on(self, case: Case) -> Opinion | None:
+        """Return the opinion, if it is about all photos of the case."""
+        return self.opinion if self.photos == len(case.photos) else None
 
 
 @dataclass(frozen=True)
@@ -49,10 +55,13 @@ class OpinionPanel:
     def show(self, session: Session) -> Updates:
         """Show the opinion on the case, if there is one."""
         record = session.case.panel_state(OpinionRecord)
-        opinion = record.opinion
+        opinion = record.on(session.case)
         busy = JOB in session.case.running
+        is_stale = bool(record.opinion and not opinion)
         return {
-            self.status: record.told,
+            self.status: status(say("opinion.stale", session.language))
+            if is_stale and not busy
+            else record.told,
             self.chart: chart(opinion, session) if opinion and opinion.answers else "",
             self.begin: gr.update(interactive=bool(session.case.photos) and not busy),
             self.stop: gr.update(interactive=busy),
@@ -98,11 +107,12 @@ def begin(
     """Draw an opinion on the case, and show it as it grows."""
     case = session.case
     record, opinion = case.panel_state(OpinionRecord), Opinion(draws, case.seed)
+    photos = case.embeddings
 
     def steps(cancel: threading.Event) -> Iterator[str]:
         yield _progress(opinion, session)
-        for _ in ask_again(session.chat, case.embeddings, opinion, cancel):
-            record.opinion = opinion
+        for _ in ask_again(session.chat, photos, opinion, cancel):
+            record.opinion, record.photos = opinion, len(photos)
             yield "" if opinion.is_complete else _progress(opinion, session)
 
     def show(message: str) -> Updates:

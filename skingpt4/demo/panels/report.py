@@ -174,7 +174,7 @@ def _exchanges(session: Session) -> list[tuple[str, str]]:
 
 def _counts(session: Session) -> list[tuple[str | None, int]]:
     """Return which conditions a second opinion named how often, if there is one."""
-    opinion = session.case.panel_state(OpinionRecord).opinion
+    opinion = session.case.panel_state(OpinionRecord).on(session.case)
     return opinion.counts if opinion and opinion.is_complete else []
 
 

@@ -17,6 +17,7 @@ EN = {
     "differs": "The model does not agree with itself: its most frequent condition came up in only "
     "{count} of {done} answers. Do not rely on any one of them.",
     "unnamed": "Most answers name no condition: {count} of {done}.",
+    "stale": "A photo was added since; get a second opinion on all of them.",
     "all": "Read all {done} answers",
     "repeat": "Drawn at temperature {temperature}, seeds {first} to {last}.",
 }
@@ -37,6 +38,7 @@ ZH = {
     "differs": "模型的回答前后不一致：最常见的疾病在 {done} 个回答中只出现了 {count} 次。"
     "请不要依赖其中任何一个回答。",
     "unnamed": "大多数回答没有提到疾病：{done} 个中的 {count} 个。",
+    "stale": "此后又添加了照片；请针对所有照片重新获取第二意见。",
     "all": "查看全部 {done} 个回答",
     "repeat": "抽取温度 {temperature}，随机种子 {first} 至 {last}。",
 }
