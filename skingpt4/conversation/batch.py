@@ -36,8 +36,7 @@ class BatchChat(Chat):
         """Answer the open question of every conversation and add the answers to them.
 
         Nothing is added to any of them if one cannot be answered. Another engine than
-        ``transformers`` is asked for as many side by side as its ``at_once`` says, one if it says
-        nothing.
+        ``transformers`` is asked for as many side by side as its ``at_once`` says.
 
         Args:
             conversations: All of one style.
@@ -58,7 +57,7 @@ class BatchChat(Chat):
             answers = self.engine.generate_batch(prompts, decoding, stops, own_seeds)
         else:
             alone = partial(self._answer_alone, decoding=decoding, stops=stops)
-            with ThreadPoolExecutor(getattr(self.engine, "at_once", 1)) as pool:
+            with ThreadPoolExecutor(self.engine.at_once) as pool:
                 answers = list(pool.map(alone, conversations, prompts, own_seeds))
         for conv, answer in zip(conversations, answers, strict=True):
             conv.append_message(conv.roles[1], self._plain(answer.text, conv))

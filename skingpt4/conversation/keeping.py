@@ -1,6 +1,7 @@
 """What a chat keeps for each conversation, for as long as somebody holds the conversation."""
 
 import hashlib
+import threading
 import weakref
 from dataclasses import dataclass, field
 
@@ -41,6 +42,7 @@ class Keeper:
 
     def __init__(self) -> None:
         self._kept: dict[int, Kept] = {}
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Return how many conversations something is kept of."""
@@ -48,10 +50,12 @@ class Keeper:
 
     def of(self, conv: Conversation) -> Kept:
         """Return what is kept of a conversation, nothing yet if it is new."""
-        if id(conv) not in self._kept:
-            self._kept[id(conv)] = Kept()
-            weakref.finalize(conv, self._kept.pop, id(conv), None)
-        return self._kept[id(conv)]
+        with self._lock:
+            if id(conv) not in self._kept:
+                self._kept[id(conv)] = Kept()
+                # Without the lock, which the thread that drops the conversation may hold.
+                weakref.finalize(conv, self._kept.pop, id(conv), None)
+            return self._kept[id(conv)]
 
     def take_memory(self, conv: Conversation) -> object | None:
         """Return the engine's memory and leave none: only one answer at a time may use it."""
@@ -61,18 +65,20 @@ class Keeper:
 
     def keep_memory(self, conv: Conversation, memory: object | None) -> None:
         """Keep the engine's memory, unless the conversation was forgotten meanwhile."""
-        kept = self._kept.pop(id(conv), None)
-        if kept is None:
-            return
-        kept.memory = memory
-        self._kept[id(conv)] = kept  # the most recent comes last
-        holders = [other for other in list(self._kept.values()) if other.memory is not None]
-        for oldest in holders[:-MAX_MEMORIES]:
-            oldest.memory = None
+        with self._lock:
+            kept = self._kept.pop(id(conv), None)
+            if kept is None:
+                return
+            kept.memory = memory
+            self._kept[id(conv)] = kept  # the most recent comes last
+            holders = [other for other in list(self._kept.values()) if other.memory is not None]
+            for oldest in holders[:-MAX_MEMORIES]:
+                oldest.memory = None
 
     def forget(self, conv: Conversation) -> None:
         """Drop all that is kept of a conversation."""
-        self._kept.pop(id(conv), None)
+        with self._lock:
+            self._kept.pop(id(conv), None)
 
 
 def content_hash(pixels: Tensor) -> bytes:

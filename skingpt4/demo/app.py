@@ -28,6 +28,8 @@ EXAMPLES_FOLDER = Path(__file__).parent / "examples"
 STYLE_PATH = Path(__file__).parent / "style.css"
 
 ANSWERS_AT_ONCE = 2
+"""Answers written side by side in this process; an engine elsewhere may be worth more."""
+
 JOBS_AT_ONCE = 1
 """Second opinions and evidence maps that are worked on beside the answers."""
 
@@ -74,7 +76,7 @@ def build_app(
         consent.wire(consent_panel, main)
         photo.wire(photo_panel, page, examples)
         privacy.wire(privacy_panel, page, partial(forget_tab, app, page.sessions))
-        answers = WaitingRoom(ANSWERS_AT_ONCE)
+        answers = WaitingRoom(max(ANSWERS_AT_ONCE, chat.engine.at_once))
         conversation_actions.wire(conversation_panel, page, settings_panel, answers)
         settings.wire(settings_panel, page)
         background = WaitingRoom(JOBS_AT_ONCE)

@@ -34,6 +34,9 @@ STYLES = sorted(Path(__file__).parent.glob("*.css"))
 SESSIONS_KEPT = 200
 """How many tabs' page contents Gradio remembers."""
 
+THREADS = 80
+"""For what visitors do at the same time; an answer, and a place in the queue, takes one each."""
+
 
 @dataclass(frozen=True)
 class Address:
@@ -124,6 +127,7 @@ def _launch(app: gr.Blocks, address: Address) -> None:
         css_paths=STYLES,
         i18n=translations(),
         max_file_size=MAX_UPLOAD_BYTES,
+        max_threads=THREADS,
         state_session_capacity=SESSIONS_KEPT,
         app_kwargs={"middleware": [gate]},
         **LAUNCH,

@@ -328,7 +328,9 @@ class Session:
             raise
         finally:
             exchange.is_finished = True
-            if not exchange.answer:  # the chat has taken it back, too
+            if not exchange.answer:
+                # The chat keeps the question of a model that chose to say nothing.
+                case.conversation.messages = [list(message) for message in exchange.before]
                 case.take_back(exchange)
 
     def _ask(self, question: str, place: int, attempt: int = 0) -> None:

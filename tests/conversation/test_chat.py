@@ -265,12 +265,17 @@ def test_cancelling_keeps_the_answer_so_far(chat, asked, say, word):
     assert "".join(pieces) == conv.messages[-1][1] == expected
 
 
-def test_cancelling_before_the_first_word_takes_the_question_back(chat, asked, say, tokenizer):
+@pytest.mark.parametrize("is_reading", [False, True])
+def test_cancelling_before_the_first_word_takes_the_question_back(
+    chat, asked, say, word, is_reading
+):
     conv, img_list = asked
     cancel = threading.Event()
-    cancel.set()
-    say(chat.model, [tokenizer.unk_token_id])
+    if not is_reading:
+        cancel.set()
+    steps = say(chat.model, [word], on_step=lambda step: cancel.set())
     assert list(chat.stream_answer(conv, img_list, cancel=cancel)) == []
+    assert steps.done <= is_reading
     assert conv.messages == [["Human", IMAGE_SLOT]]
 
 

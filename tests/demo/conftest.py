@@ -26,6 +26,7 @@ class FakeChat:
     def __init__(self, words=3, error=None, notice="Drawn <images> only."):
         self.model = SimpleNamespace(notice=notice, config=ModelConfig(llm_model="models/fake"))
         self._markers = set()
+        self.engine = SimpleNamespace(at_once=1)
         self.words = words
         self.error = error
         self.go = threading.Semaphore(0)
@@ -46,7 +47,7 @@ class FakeChat:
     def stream_answer(self, conv, img_list, *, cancel, **decoding):
         self.decodings.append(decoding)
         self.active += 1
-        said = []
+        said, is_whole = [], False
         try:
             for number in range(self.words):
                 if self.paused:
@@ -58,9 +59,10 @@ class FakeChat:
                 if self.error is not None:
                     said.clear()
                     raise self.error
+            is_whole = not cancel.is_set()
         finally:
             self.active -= 1
-            if said:
+            if said or is_whole:
                 conv.append_message(conv.roles[1], "".join(said))
             else:
                 conv.drop_question()

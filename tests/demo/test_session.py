@@ -108,6 +108,17 @@ def test_stop_before_the_first_word_takes_the_question_back(open_session):
     assert said(session) == [("Two?", "word0 word1 word2 ")]
 
 
+def test_a_model_that_says_nothing_leaves_no_turn_behind(open_session):
+    session = open_session(words=0)
+    session.ask("One?")
+    list(session.answer())
+    assert said(session) == []
+    assert not session.case.conversation.has_question()
+    assert "One?" not in session.case.conversation.get_prompt()
+    session.ask_again()
+    assert session.case.conversation.get_prompt().count("One?") == 1
+
+
 def test_error_takes_the_question_back(open_session):
     session = open_session(error=ChatError("Too long."))
     session.ask("One?")

@@ -101,10 +101,14 @@ def test_a_dropped_conversation_makes_room(exact):
         memory = exact.engine.new_memory()
         list(exact.engine.stream(prompt, Decoding(max_new_tokens=2), memory=memory))
     assert len(memory.rows) > 2
+    sequence = memory.sequence
+    assert sequence in cache._taken
     del memory
     gc.collect()
-    list(exact.engine.stream(prompt, Decoding(max_new_tokens=2)))
-    assert len(cache._taken) <= 16
+    other = exact.engine.new_memory()
+    list(exact.engine.stream(["Another"], Decoding(max_new_tokens=2), memory=other))
+    assert cache._taken == {held.sequence for held in cache._seated}
+    assert other.sequence in cache._taken
 
 
 def test_many_conversations_share_a_full_context(exact):

@@ -18,7 +18,7 @@ class FakeVllm(ThreadingHTTPServer):
 
     Attributes:
         behaviour: What it does to a streamed question: ``well``, ``refuses``, ``wants a key``,
-            ``fails``, ``dies``, ``reports an error``, ``never ends``, ``babbles``.
+            ``fails``, ``dies``, ``reports an error``, ``never ends``, ``aborts``, ``babbles``.
         questions: The streamed requests so far.
         keys: Their authorizations.
         go_on: Cleared, an answer waits after its second token.
@@ -31,7 +31,7 @@ class FakeVllm(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.llm = llm
         self.behaviour = "well"
-        self.context = CONTEXT
+        self.card = {"max_model_len": CONTEXT}
         self.questions = []
         self.keys = []
         self.go_on = threading.Event()
@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        card = {"id": NAME, "max_model_len": self.server.context}
+        card = {"id": NAME, **self.server.card}
         self.reply(200, json.dumps({"data": [card]}))
 
     def do_POST(self):
@@ -117,9 +117,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for count, token in enumerate(self.server.answer(request), start=1):
-            self.event({"choices": [{"token_ids": [token]}]})
+        answer = self.server.answer(request)
+        is_whole = self.server.behaviour not in ("never ends", "aborts")
+        for count, token in enumerate(answer, start=1):
+            is_last = is_whole and count == len(answer)
+            self.part([token], "length" if is_last else None)
             if count == 2:
+                if self.server.behaviour == "aborts":
+                    self.part([], "abort")
+                    break
                 if self.server.behaviour == "dies":
                     self.connection.shutdown(2)
                     return
@@ -140,6 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
             except TimeoutError:
                 continue
         self.connection.settimeout(None)
+
+    def part(self, ids, reason):
+        self.event({"choices": [{"token_ids": ids, "finish_reason": reason}]})
 
     def event(self, content):
         self.chunk(f"data: {json.dumps(content)}\n\n".encode())

@@ -1,5 +1,6 @@
 """The vLLM engine against a server that speaks as vLLM does, and one that misbehaves."""
 
+import asyncio
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +55,7 @@ def test_the_language_model_is_not_loaded_here(chat):
 
 def test_a_request_holds_embeddings_and_every_setting(chat, server, photos):
     conv, embeddings = begin(chat, photos)
-    settings = {"temperature": 0.5, "top_p": 0.7, "top_k": 9, "repetition_penalty": 1.2, "seed": 4}
+    settings = {"temperature": 0.5, "top_p": 0.7, "top_k": 9, "seed": 4}
     chat.answer(conv, embeddings, **SHORT, **settings, min_length=3)
     (request,) = server.questions
     assert "prompt" not in request
@@ -121,6 +122,7 @@ def test_a_failing_draw_ends_the_others(chat, server):
         ("fails", r"status 500 \(EngineCore .*\); look at its log and ask again"),
         ("dies", r"broke off in the middle .* ask again"),
         ("never ends", r"broke off in the middle \(the answer has no end\)"),
+        ("aborts", r"broke off in the middle \(the answer has no end\)"),
         ("reports an error", r"broke off \(EngineCore died\); ask again"),
         ("babbles", r"is not what vLLM sends"),
     ],
@@ -142,6 +144,31 @@ def test_a_failure_is_one_sentence_and_the_retry_works(
     chat.ask(QUESTIONS[1], conv)
     second = chat.answer(conv, embeddings, **SHORT)
     assert [text for text, _ in (first, second)] == [text for text, _ in expected[:2]]
+
+
+@pytest.mark.parametrize("card", [{}, {"max_model_len": "long"}])
+def test_a_server_that_is_not_vllm_is_one_sentence(chat, server, photos, card):
+    server.card = card
+    conv, embeddings = begin(chat, photos)
+    with pytest.raises(ChatError, match="is not what vLLM sends"):
+        chat.answer(conv, embeddings, **SHORT)
+
+
+def test_all_who_wait_for_a_server_that_is_down_hear_it_together(llm, make_chat, monkeypatch):
+    gone = FakeVllm(llm)
+    gone.stop()
+    chat = make_chat(gone.url)
+    compare, comparisons = chat.engine._compare, []
+
+    async def counted():
+        comparisons.append(1)
+        await asyncio.sleep(0.3)
+        return await compare()
+
+    monkeypatch.setattr(chat.engine, "_compare", counted)
+    with pytest.raises(ChatError, match="cannot be reached"):
+        list(chat.engine.draw(PROMPT, Decoding(**SHORT), list(range(8))))
+    assert len(comparisons) == 1
 
 
 def test_a_server_that_is_down_may_come_later_and_go_and_come_back(llm, make_chat, photos):
@@ -187,7 +214,7 @@ def test_a_server_with_a_short_context_gets_fewer_turns(chat, server, photos):
     conv, embeddings = begin(chat, photos)
     chat.answer(conv, embeddings, **SHORT)
     length = len(server.embed(server.questions[0]))
-    server.context = length + 20
+    server.card["max_model_len"] = length + 20
     chat.engine = type(chat.engine)(chat.model, chat.model.config)
     chat.ask(QUESTIONS[0], conv)
     with pytest.raises(ChatError, match=r"the server holds \d+; ask again"):
@@ -198,9 +225,14 @@ def test_a_server_with_a_short_context_gets_fewer_turns(chat, server, photos):
     assert len(server.embed(server.questions[-1])) <= length
 
 
-def test_beams_and_likelihoods_are_refused(chat):
-    with pytest.raises(ChatError, match=r"num_beams is 4, but the engine 'vllm'"):
-        list(chat.engine.stream(PROMPT, Decoding(num_beams=4)))
+@pytest.mark.parametrize("setting", [{"num_beams": 4}, {"repetition_penalty": 1.2}])
+def test_what_vllm_cannot_do_is_refused(chat, setting):
+    ((name, value),) = setting.items()
+    with pytest.raises(ChatError, match=rf"{name} is {value}, which the engine 'vllm' cannot do"):
+        list(chat.engine.stream(PROMPT, Decoding(**setting)))
+
+
+def test_likelihoods_are_refused(chat):
     with pytest.raises(ChatError, match=r"model\.engine=transformers"):
         chat.engine.log_likelihoods([PROMPT], "Psoriasis.")
 

@@ -6,10 +6,9 @@ from collections.abc import Callable, Coroutine, Generator
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
-T = TypeVar("T")
+from skingpt4.conversation.engines.worker import POLL_SECONDS
 
-# How soon a reader that waits for the next item sees that it was cancelled.
-POLL_SECONDS = 0.05
+T = TypeVar("T")
 
 
 class BackgroundLoop:
@@ -44,7 +43,12 @@ class BackgroundLoop:
                 except Empty:
                     continue
                 if item is end:
-                    return future.result()
+                    break
                 yield cast(T, item)
+            else:
+                return
+            future.result()
         finally:
             future.cancel()
+            # What it raised holds this frame, which would hold it in turn.
+            del future

@@ -61,7 +61,13 @@ class Decoding:
 
 
 class Engine(Protocol):
-    """Generates text after a prompt, for any number of conversations at once."""
+    """Generates text after a prompt, for any number of conversations at once.
+
+    Attributes:
+        at_once: How many answers are worth asking for at the same time.
+    """
+
+    at_once: int
 
     def count_tokens(self, segments: Sequence[PromptSegment]) -> int:
         """Return how many positions the prompt takes, the beginning-of-text token included."""

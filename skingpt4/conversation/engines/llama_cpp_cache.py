@@ -22,7 +22,7 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
 
 @dataclass(eq=False)
 class Memory:
-    """What the context holds of one conversation; dropping it lets go of that.
+    """What the context holds of one conversation; once dropped, the next answer clears that.
 
     Attributes:
         rows: Its first rows, whose keys and values the context has.

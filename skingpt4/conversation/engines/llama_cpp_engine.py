@@ -53,6 +53,8 @@ class LlamaCppEngine:
         WeightsError: If llama.cpp cannot load the file.
     """
 
+    at_once = 1
+
     def __init__(self, model: SkinGPT4, config: ModelConfig) -> None:
         self.model = model
         self.prompts = PromptEncoder(model)

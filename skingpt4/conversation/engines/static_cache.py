@@ -42,9 +42,10 @@ class StaticRooms:
         return room
 
     def leave(self, room: Cache, rows: int) -> DynamicCache:
-        """Return a copy of the first rows."""
+        """Return a copy of the first rows, and leave nothing of the conversation behind."""
         kept = DynamicCache()
         for number, layer in enumerate(cast(list[StaticLayer], room.layers)):
             keys, values = cast(Tensor, layer.keys), cast(Tensor, layer.values)
             kept.update(keys[:, :, :rows].clone(), values[:, :, :rows].clone(), number)
+        room.reset()
         return kept

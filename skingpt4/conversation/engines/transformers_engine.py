@@ -1,9 +1,7 @@
 """Generation in this process by ``transformers``' ``generate``, streamed from a worker thread."""
 
-import functools
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
@@ -36,6 +34,9 @@ from skingpt4.models import SkinGPT4
 # Prompts that are scored in one pass; more need more memory and are no faster.
 SCORED_AT_ONCE = 16
 
+# The one thread that may run compiled steps: CUDA graphs stay with their thread.
+COMPILED_WORKER = new_worker()
+
 
 @dataclass(frozen=True)
 class BatchAnswer:
@@ -63,6 +64,8 @@ class TransformersEngine:
         compiling: Compiles the step that single answers are decoded by, on a GPU, where they are
             then given one after the other; None to compile nothing.
     """
+
+    at_once = 1
 
     def __init__(
         self,
@@ -100,14 +103,19 @@ class TransformersEngine:
         final_ids: list[int] = []
 
         def work(put: Callable[[list[int]], None], closed: threading.Event) -> None:
-            criteria = [EventStop(_set(cancel, closed)), TextStop(self.prompts.tokenizer, stops)]
+            events = _given(cancel, closed)
+            if any(event.is_set() for event in events):
+                return
+            criteria = [EventStop(events), TextStop(self.prompts.tokenizer, stops)]
             streamer = _TokenStreamer(put) if decoding.num_beams == 1 else None
             final_ids.extend(self._answer(segments, decoding, criteria, streamer, kept))
 
         cutter = TextCutter(stops)
         ids: list[int] = []
-        with closing(follow(work, _compiled_worker() if self.compiling else None)) as tokens:
+        with closing(follow(work, COMPILED_WORKER if self.compiling else None, cancel)) as tokens:
             for new_ids in tokens:
+                if not ids and cancel is not None and cancel.is_set():
+                    return np.array([], dtype=np.int64)  # stopped while the prompt was read
                 ids += new_ids
                 if piece := cutter.cut(self.prompts.decode(ids)):
                     yield piece
@@ -127,7 +135,7 @@ class TransformersEngine:
         _refuse_beams(decoding)
 
         def work(put: Callable[[tuple[int, list[int]]], None], closed: threading.Event) -> None:
-            events = _set(cancel, closed)
+            events = _given(cancel, closed)
             watch = self._watch(stops, len(seeds), lambda row, ids: put((row, ids)))
             rows = self._answer_rows(
                 [segments] * len(seeds), decoding, seeds, [EventStop(events), watch]
@@ -328,12 +336,6 @@ class _TokenStreamer(BaseStreamer):
         """Do nothing: the end is told once ``generate`` has returned or raised."""
 
 
-@functools.cache
-def _compiled_worker() -> Executor:
-    """Return the one thread that may run compiled steps: CUDA graphs stay with their thread."""
-    return new_worker()
-
-
 def _refuse_beams(decoding: Decoding) -> None:
     if decoding.num_beams > 1:
         raise ChatError(
@@ -342,7 +344,7 @@ def _refuse_beams(decoding: Decoding) -> None:
         )
 
 
-def _set(*events: threading.Event | None) -> list[threading.Event]:
+def _given(*events: threading.Event | None) -> list[threading.Event]:
     return [event for event in events if event is not None]
 
 

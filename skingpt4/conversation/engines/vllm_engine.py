@@ -45,6 +45,14 @@ class _Served:
     context: int
 
 
+@dataclass(frozen=True)
+class _Prompt:
+    """A prompt's embeddings as they are sent, and its length in tokens."""
+
+    packed: str
+    length: int
+
+
 class VllmEngine:
     """A language model on a vLLM server; safe to use from any number of threads.
 
@@ -71,7 +79,7 @@ class VllmEngine:
         self.server = VllmServer(config.engine_url, config.allow_public_engine)
         self._background = BackgroundLoop()
         self._served: _Served | None = None
-        self._checking = asyncio.Lock()
+        self._comparison: asyncio.Task[_Served] | None = None
         # Keeps the server's other users from probing its cache for our prompts.
         self._salt = secrets.token_hex(16)
 
@@ -93,14 +101,14 @@ class VllmEngine:
         """Yield the answer in pieces and return its token ids; see :class:`Engine`.
 
         Raises:
-            ChatError: If beams are asked for, or the server fails.
+            ChatError: If beams or a repetition penalty are asked for, or the server fails.
         """
-        embeds = self._embed(segments, decoding)
+        prompt = self._prompt(segments, decoding)
         cutter = TextCutter(stops)
         ids: list[int] = []
 
         async def work(put: Callable[[list[int]], None]) -> None:
-            await self._complete(embeds, decoding, stops, put)
+            await self._complete(prompt, decoding, stops, put)
 
         with closing(self._background.follow(work, cancel)) as answer:
             for new_ids in answer:
@@ -120,14 +128,14 @@ class VllmEngine:
         """Yield (number, text) of each independent answer as it is finished; see :class:`Engine`.
 
         Raises:
-            ChatError: If beams are asked for, or the server fails.
+            ChatError: If beams or a repetition penalty are asked for, or the server fails.
         """
-        embeds = self._embed(segments, decoding)
+        prompt = self._prompt(segments, decoding)
 
         async def one(number: int, put: Callable[[tuple[int, str]], None]) -> None:
             ids: list[int] = []
             own = replace(decoding, seed=seeds[number])
-            await self._complete(embeds, own, stops, ids.extend)
+            await self._complete(prompt, own, stops, ids.extend)
             put((number, TextCutter(stops).cut(self.prompts.decode(ids))))
 
         async def work(put: Callable[[tuple[int, str]], None]) -> None:
@@ -151,7 +159,7 @@ class VllmEngine:
 
     async def _complete(
         self,
-        embeds: Tensor,
+        prompt: _Prompt,
         decoding: Decoding,
         stops: Sequence[str],
         put: Callable[[list[int]], None],
@@ -159,8 +167,8 @@ class VllmEngine:
         """Hand on an answer's token ids; after a failure the server is compared anew."""
         try:
             served = await self._compared()
-            _check_length(len(embeds), decoding, served.context)
-            request = _request(embeds, decoding, stops) | {
+            _check_length(prompt.length, decoding, served.context)
+            request = _request(prompt, decoding, stops) | {
                 "model": served.name,
                 "cache_salt": self._salt,
             }
@@ -173,10 +181,18 @@ class VllmEngine:
 
     async def _compared(self) -> _Served:
         """Return what the server serves, compared with our model when first asked."""
-        async with self._checking:
-            if self._served is None:
-                self._served = await self._compare()
-            return self._served
+        if self._served is None:
+            if self._comparison is None:
+                self._comparison = asyncio.ensure_future(self._compare())
+                self._comparison.add_done_callback(self._end_comparison)
+            # All who wait get its one result, and none of them ends it for the others.
+            self._served = await asyncio.shield(self._comparison)
+        return self._served
+
+    def _end_comparison(self, comparison: "asyncio.Task[_Served]") -> None:
+        self._comparison = None
+        if not comparison.cancelled():
+            comparison.exception()  # which nobody may be left to hear of
 
     async def _compare(self) -> _Served:
         """Ask the server for its model and try whether it is ours.
@@ -189,8 +205,22 @@ class VllmEngine:
             ConfigError: If the address is public and that is not allowed.
         """
         await self.server.check_address()
+        async with self.server.explained():
+            served, is_ours = await self._probe()
+        if not is_ours:
+            raise ChatError(
+                f"The server at {self.server.url} serves '{served.name}', which embeds text "
+                f"otherwise than model.llm_model '{self.model.config.llm_model}'; start it with "
+                "that folder, or name the server's model."
+            )
+        self.model.engine_context = served.context
+        logger.info("%s serves '%s', %d tokens", self.server.url, served.name, served.context)
+        return served
+
+    async def _probe(self) -> tuple[_Served, bool]:
+        """Return what the server serves, and whether it continues our embeddings as its own."""
         listed = (await self.server.get("/v1/models"))["data"][0]
-        served = _Served(listed["id"], listed["max_model_len"])
+        served = _Served(str(listed["id"]), int(listed["max_model_len"]))
         ids = torch.linspace(0, len(self.prompts.tokenizer) - 1, PROBE_TOKENS).long()
         probe = {
             "model": served.name,
@@ -202,24 +232,23 @@ class VllmEngine:
         theirs = await self.server.complete(probe | {"prompt": ids.tolist()})
         embeds = _packed(self.model.embed_tokens(ids))
         ours = await self.server.complete(probe | {"prompt_embeds": embeds})
-        if not _alike(theirs, ours):
-            raise ChatError(
-                f"The server at {self.server.url} serves '{served.name}', which embeds text "
-                f"otherwise than model.llm_model '{self.model.config.llm_model}'; start it with "
-                "that folder, or name the server's model."
-            )
-        self.model.engine_context = served.context
-        logger.info("%s serves '%s', %d tokens", self.server.url, served.name, served.context)
-        return served
+        return served, _alike(theirs, ours)
 
-    def _embed(self, segments: Sequence[PromptSegment], decoding: Decoding) -> Tensor:
-        """Return the prompt's embeddings ``[L, D]``."""
-        if decoding.num_beams > 1:
-            raise ChatError(
-                f"num_beams is {decoding.num_beams}, but the engine 'vllm' answers without beams; "
-                "set it to 1, or set model.engine=transformers."
-            )
-        return self.prompts.embed(segments)[0]
+    def _prompt(self, segments: Sequence[PromptSegment], decoding: Decoding) -> _Prompt:
+        """Embed and pack a prompt, in the caller's thread and once for all its draws.
+
+        Raises:
+            ChatError: If ``decoding`` asks for what vLLM cannot do after embeddings: beams, or a
+                penalty on repeating the prompt's tokens, which it has not got.
+        """
+        for name in ("num_beams", "repetition_penalty"):
+            if (value := getattr(decoding, name)) != 1:
+                raise ChatError(
+                    f"{name} is {value}, which the engine 'vllm' cannot do; set it to 1, or set "
+                    "model.engine=transformers."
+                )
+        embeds = self.prompts.embed(segments)[0]
+        return _Prompt(_packed(embeds), len(embeds))
 
 
 async def _together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
@@ -232,17 +261,17 @@ async def _together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
             task.cancel()
 
 
-def _request(embeds: Tensor, decoding: Decoding, stops: Sequence[str]) -> dict[str, Any]:
+def _request(prompt: _Prompt, decoding: Decoding, stops: Sequence[str]) -> dict[str, Any]:
     """Write a completion request; each setting is sent, lest the server's own defaults count."""
     return {
-        "prompt_embeds": _packed(embeds),
+        "prompt_embeds": prompt.packed,
         "max_tokens": decoding.max_new_tokens,
         "min_tokens": decoding.min_length,
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
         "top_k": decoding.top_k,
         "min_p": 0.0,
-        "repetition_penalty": decoding.repetition_penalty,
+        "repetition_penalty": 1.0,
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
         "seed": decoding.seed,

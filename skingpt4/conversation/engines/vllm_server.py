@@ -27,6 +27,8 @@ RETRIES = 2
 QUOTED = 200
 
 _DATA, _DONE = "data:", "[DONE]"
+# Why an answer ends, but for "abort": a server that is going down.
+_FINISHED = ("stop", "length", "repetition")
 _REFUSED_KEY = (401, 403)
 
 
@@ -92,7 +94,7 @@ class VllmServer:
         Raises:
             ChatError: If the server cannot be reached or refuses.
         """
-        async with self._explained():
+        async with self.explained():
             response = await self._client.get(path)
             await self._refuse_failure(response)
             return cast(dict[str, Any], response.json())
@@ -103,7 +105,7 @@ class VllmServer:
         Raises:
             ChatError: If the server cannot be reached or refuses.
         """
-        async with self._explained():
+        async with self.explained():
             response = await self._client.post("/v1/completions", json=request)
             await self._refuse_failure(response)
             return cast(dict[str, Any], response.json()["choices"][0])
@@ -117,29 +119,33 @@ class VllmServer:
             ChatError: If the server cannot be reached, refuses, or breaks off.
         """
         async with (
-            self._explained(),
+            self.explained(),
             self._client.stream("POST", "/v1/completions", json=request) as response,
         ):
             await self._refuse_failure(response)
+            reason = None
             async for line in response.aiter_lines():
                 data = line.removeprefix(_DATA).strip()
                 if data == _DONE:
-                    return
+                    break
                 if line.startswith(_DATA):
-                    yield self._token_ids(json.loads(data))
-            raise httpx.RemoteProtocolError("the answer has no end")
+                    new_ids, reason = self._read(json.loads(data))
+                    yield new_ids
+            if reason not in _FINISHED:
+                raise httpx.RemoteProtocolError("the answer has no end")
 
-    def _token_ids(self, event: dict[str, Any]) -> list[int]:
+    def _read(self, event: dict[str, Any]) -> tuple[list[int], str | None]:
+        """Return the token ids of a part of an answer, and why it is the last one if it is."""
         if "error" in event:
             raise ChatError(
                 f"The language model's server at {self.url} broke off ({_quoted(event)}); ask "
                 "again, and look at its log if that does not help."
             )
-        ids = [choice["token_ids"] for choice in event["choices"]]
-        return [i for new_ids in ids for i in new_ids or []]
+        (choice,) = event["choices"]
+        return choice["token_ids"] or [], choice["finish_reason"]
 
     @asynccontextmanager
-    async def _explained(self) -> AsyncIterator[None]:
+    async def explained(self) -> AsyncIterator[None]:
         """Turn what goes wrong inside into one sentence."""
         try:
             yield

@@ -4,15 +4,19 @@ import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import nullcontext
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TypeVar, cast
 
 Item = TypeVar("Item")
+
+# How soon a reader that waits for the next item sees that it was cancelled.
+POLL_SECONDS = 0.05
 
 
 def follow(
     work: Callable[[Callable[[Item], None], threading.Event], None],
     worker: Executor | None = None,
+    cancel: threading.Event | None = None,
 ) -> Generator[Item, None, None]:
     """Yield what ``work`` puts, until it ends; raise what it raises.
 
@@ -20,6 +24,7 @@ def follow(
         work: Called with the function that takes its items, and with an event that is set when
             this generator is closed, upon which it should end; closing waits for that.
         worker: Runs it; by default a thread of its own.
+        cancel: Once set, work that still waits for its worker is not begun.
     """
     end = object()
     items: SimpleQueue[object] = SimpleQueue()
@@ -29,12 +34,31 @@ def follow(
         # Wakes the reader however the work ended, so that it never waits for nothing.
         future.add_done_callback(lambda _: items.put(end))
         try:
-            for item in iter(items.get, end):
-                yield cast(Item, item)
+            while (item := _next(items, cancel)) is not end:
+                if item is None:
+                    future.cancel()
+                else:
+                    yield cast(Item, item)
         finally:
             closed.set()
-            wait([future])
-    future.result()
+            if not future.cancel():
+                wait([future])
+    try:
+        if not future.cancelled():
+            future.result()
+    finally:
+        # What it raised holds this frame: without this, its memory would wait for the collector.
+        del future
+
+
+def _next(items: "SimpleQueue[object]", cancel: threading.Event | None) -> object:
+    """Wait for the next item; None once ``cancel`` is set while there is none."""
+    while True:
+        try:
+            return items.get(timeout=None if cancel is None else POLL_SECONDS)
+        except Empty:
+            if cancel is not None and cancel.is_set():
+                return None
 
 
 def new_worker() -> Executor:

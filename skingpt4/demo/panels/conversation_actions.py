@@ -16,8 +16,8 @@ from skingpt4.demo.session import Case, Session
 from skingpt4.demo.waiting import WaitingRoom
 from skingpt4.dermatology import QUESTIONS
 
-WAITING_AT_ONCE = 20
-"""Visitors who are answered or see their place in the queue; each takes one of 40 threads."""
+WAITING_AT_ONCE = 48
+"""Visitors who are answered or see their place in the queue; each takes one of 80 threads."""
 
 FRAME_SECONDS = 0.05
 """An answer is shown no more often than this: a word at a time would keep the browser too busy for
