@@ -31,9 +31,10 @@ test-llama-cpp: $(READY)
 	$(BIN)/python -m pytest tests/llama_cpp
 
 # The vLLM engine against vLLM itself, on the CPU: an environment of its own (Python 3.11 or newer,
-# 3 minutes, 3 GB), since vLLM wants other versions of torch and transformers. Its CPU build runs
+# 3 minutes, 3.4 GB), since vLLM wants other versions of torch and transformers. Its CPU build runs
 # without torchvision, torchaudio and torchcodec, whose published wheels want a GPU's libraries.
-# TORCH_INDEX=URL names PyTorch's own index of CPU builds, where yours has none.
+# TORCH_INDEX=URL names PyTorch's own index of CPU builds (its installation page has the address):
+# the ordinary registry has no '+cpu' builds.
 VLLM := .venv-vllm
 .PHONY: test-vllm
 test-vllm: $(READY) $(VLLM)/.ready

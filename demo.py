@@ -1,6 +1,6 @@
 """Serves the demo page: upload a photo of skin and converse about it.
 
-python demo.py                                           the embedded model, on the CPU
+python demo.py                                           the embedded model
 python demo.py --cfg-path my.yaml --gpu-id 0             another model, on a GPU
 python demo.py --cfg-path my.yaml --gpu-id 0 --check     what it needs, without loading it
 python demo.py --ask photo.jpg "What's wrong with my skin?"       one answer, without the page

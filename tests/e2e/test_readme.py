@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from skingpt4.common.checkpoint import read_tensors
+from skingpt4.synthetic.render import render
+from skingpt4.synthetic.sets import held_out_cases
 from tests.conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -38,7 +40,7 @@ SHORTER = {
     "evaluate.py": "--limit 4",
 }
 # What `make weights ablation` does not do.
-ASIDE = ("my_folder", "mine_data", "export_hf", "evaluate.py")
+ASIDE = ("convert.py", "tiny_photos", "export_hf", "evaluate.py")
 
 
 def run_in_process(command, extra=""):
@@ -55,10 +57,12 @@ def run_in_process(command, extra=""):
 
 
 def write_notes(folder):
-    """Write a table about the example photos, as a reader of the README would have one."""
-    (folder / "photos").symlink_to(PROJECT / "skingpt4" / "demo" / "examples")
-    names = sorted(path.name for path in (folder / "photos").glob("*.jpg"))
-    rows = [f"{name},{name.removesuffix('.jpg')}" for name in names]
+    """Write photos and a table about them, as a reader of the README would have them."""
+    (folder / "photos").mkdir()
+    rows = []
+    for number, case in enumerate(held_out_cases(seed=5, per_class=2)):
+        render(case).save(folder / "photos" / f"{number}.jpg")
+        rows.append(f"{number}.jpg,{case.disease}")
     (folder / "notes.csv").write_text("\n".join(["image,label", *rows]) + "\n", encoding="utf-8")
 
 
@@ -74,8 +78,6 @@ def workplace(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for command in PIPELINE:
-            if "my_folder" in command:
-                Path("my_folder").symlink_to("output/synthetic/step2_diagnosis")
             run_in_process(command, SHORTER.get(script_of(command), ""))
     return folder
 
@@ -83,7 +85,8 @@ def workplace(tmp_path_factory):
 def test_the_pipeline_runs_as_written(workplace):
     for step in ("stage0", "stage1", "stage2"):
         assert (workplace / "output" / "tiny" / step / "log.txt").is_file()
-    assert (workplace / "output" / "mine" / "checkpoint_last.safetensors").is_file()
+    own = workplace / "output" / "tiny_photos_stage2_diagnosis"
+    assert (own / "checkpoint_last.safetensors").is_file()
 
 
 @pytest.mark.parametrize("step", ["stage1", "stage2"])
@@ -108,7 +111,7 @@ def test_accelerate_launches_training(workplace):
     launcher = [str(Path(sys.executable).parent / "accelerate"), "launch", "--cpu"]
     arguments = shlex.split(command)[2:]
     arguments[0] = str(PROJECT / arguments[0])
-    options = ["--options", *SHORTER["train.py"].split(), "run.output_dir=output/launched"]
+    options = [*SHORTER["train.py"].split(), "run.output_dir=output/launched"]
     done = subprocess.run(
         [*launcher, *arguments, *options], cwd=workplace, capture_output=True, text=True
     )
@@ -164,7 +167,7 @@ def page_answers(port, process):
 
 def test_own_photos_are_converted(workplace):
     kept = json.loads(
-        (workplace / "output" / "mine_data" / "train" / "filter_cap.json").read_text("utf-8")
+        (workplace / "data" / "skin_align" / "train" / "filter_cap.json").read_text("utf-8")
     )
     assert all("skin disease image" in row["caption"] for row in kept["annotations"])
 
@@ -194,10 +197,13 @@ def test_full_size_commands_head_the_files_that_they_name(command):
 
 
 @pytest.mark.parametrize("number", range(len(DEMOS)))
-def test_the_demo_serves_as_written(number):
+def test_the_demo_serves_as_written(number, workplace):
     port = 18000 + number
-    command = [sys.executable, *shlex.split(DEMOS[number])[1:], "--port", str(port)]
-    process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+    arguments = [*shlex.split(DEMOS[number], comments=True)[2:], "--port", str(port)]
+    command = [sys.executable, str(PROJECT / "demo.py"), *arguments]
+    # What was trained above is served too.
+    place = workplace if "output/" in DEMOS[number] else PROJECT
+    process = subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, text=True)
     try:
         assert page_answers(port, process)
     finally:
