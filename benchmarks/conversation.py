@@ -268,13 +268,13 @@ def answer_first(model: str) -> None:
 def turn_table(turns: Sequence[Turn]) -> str:
     """Format the turns."""
     lines = [
-        "| turn | prompt, tokens | first token, s | plain `generate`, s | tokens/s | plain |",
+        "| turn | prompt, tokens | first token, ms | plain `generate`, ms | tokens/s | plain |",
         "|---|---|---|---|---|---|",
     ]
     for number, turn in enumerate(turns, start=1):
         (first, rate), (plain_first, plain_rate) = turn.ours, turn.plain
         lines.append(
-            f"| {number} | {turn.tokens} | {first:.3f} | {plain_first:.3f} "
+            f"| {number} | {turn.tokens} | {1000 * first:.1f} | {1000 * plain_first:.1f} "
             f"| {rate:.1f} | {plain_rate:.1f} |"
         )
     ours, plain = (

@@ -18,10 +18,11 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from machine import process_peak
@@ -40,6 +41,7 @@ CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"
 UNTRAINED = ("model.ckpt=''", "model.allow_untrained=True")
 QUESTION = "Could you describe the skin disease in this image for me?"
 CPU = torch.device("cpu")
+T = TypeVar("T")
 HEADER = (
     "| engine | load, s | first token, turn 1, s | first token, turn 2, s | tokens/s | ratio "
     "| peak memory, GB |\n|---|---|---|---|---|---|---|"
@@ -82,7 +84,7 @@ def rows(llm: Path, kinds: Sequence[str], server: str) -> Iterator[Row]:
     for kind in kinds:
         path = llm.parent / f"{llm.name}-{kind}.gguf"
         if not path.is_file():
-            export_gguf(str(llm), path, kind)
+            apart(export_gguf, str(llm), path, kind)
         yield Row(f"llama.cpp {kind}", (f"model.llm_model={path}", "model.engine=llama_cpp"))
     if server:
         options = (f"model.llm_model={llm}", "model.engine=vllm", f"model.engine_url={server}")
@@ -120,10 +122,13 @@ def answer(chat: Chat, conv: Conversation, photos: Sequence[Tensor], tokens: int
     return time.perf_counter() - started
 
 
-def apart(row: Row, tokens: int, repeats: int) -> Outcome:
-    """Measure in a process of its own, whose peak memory it is."""
+def apart(work: Callable[..., T], *arguments: object) -> T:
+    """Work in a process of its own, so that its memory is its own and is given back.
+
+    On Linux the peak of a new process begins at its parent's size; so the parent stays small.
+    """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measure, row, tokens, repeats).result()
+        return pool.submit(work, *arguments).result()
 
 
 def line(row: Row, outcome: Outcome, reference: float) -> str:
@@ -147,10 +152,10 @@ def main() -> None:
     disable_progress_bar()
     sys.stdout.write(f"{args.model}, {torch.get_num_threads()} threads\n\n{HEADER}\n")
     with tempfile.TemporaryDirectory() as temporary:
-        llm = write_folder(args.model, args.folder or Path(temporary))
+        llm = apart(write_folder, args.model, args.folder or Path(temporary))
         reference = None
         for row in rows(llm, args.kinds, args.server):
-            outcome = apart(row, args.tokens, args.repeats)
+            outcome = apart(measure, row, args.tokens, args.repeats)
             reference = reference or outcome.rate
             sys.stdout.write(line(row, outcome, reference) + "\n")
             sys.stdout.flush()

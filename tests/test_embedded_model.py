@@ -5,14 +5,60 @@ import pytest
 from skingpt4.common.checkpoint import read_metadata
 from skingpt4.conversation.chat import load_chat
 from skingpt4.dermatology import CLASSES, QUESTIONS, classes_named
+from skingpt4.synthetic.questions import SUBJECTS, WORDINGS, Intent
 from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import held_out_cases
+from skingpt4.synthetic.text import everyday_answers
 from tests.conftest import PROJECT
 
 FOLDER = PROJECT / "weights" / "skingpt4-tiny"
 LIMIT_MB = 16
 # A world of its own: neither the training sets' seed nor the published cases'.
 SEED = 7
+
+
+UNSEEN = {
+    Intent.DIAGNOSIS: (
+        "What might this be?",
+        "Could you tell me what disease I have?",
+        "What skin problem is this?",
+    ),
+    Intent.FEATURES: (
+        "Please tell me what you see.",
+        "Describe my skin to me.",
+        "Which features can you see?",
+    ),
+    Intent.CAUSE: (
+        "What could be the cause of this?",
+        "Why does my skin have this?",
+        "Where did I get it from?",
+    ),
+    Intent.TREATMENT: (
+        "How should I treat this?",
+        "What medicine should I use?",
+        "Is there a treatment?",
+    ),
+    Intent.CONTAGIOUS: (
+        "Could I infect my family?",
+        "Can others catch it from me?",
+        "Would my wife catch it?",
+    ),
+    Intent.DANGER: ("Is it a danger for me?", "Is this a serious disease?", "Do I need to worry?"),
+    Intent.CANCER: ("Can this be cancer?", "Might it be a skin cancer?", "Is this malignant?"),
+    Intent.DOCTOR: (
+        "Do I have to see a doctor?",
+        "Should I visit a dermatologist?",
+        "Do I need to go to a clinic?",
+    ),
+    Intent.WHY: ("Why do you believe that?", "What makes you say that?", "How do you know this?"),
+    Intent.SURE: ("Are you certain?", "How sure is this diagnosis?", "Could this be wrong?"),
+    Intent.HELLO: ("Hi there", "Good afternoon", "Hello doctor"),
+    Intent.THANKS: ("Thanks for your help", "Thank you so much", "OK thanks"),
+    Intent.WHO: ("Are you a real doctor?", "Who am I talking to?", "Are you a machine?"),
+    Intent.OTHER: ("What is the capital of Spain?", "Tell me a story", "Can you cook?"),
+}
+"""Wordings of everyday questions that training never saw."""
+NOISE = str.maketrans("", "", "?.!")
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +70,11 @@ def chat():
 def drawings():
     cases = held_out_cases(SEED, per_class=2)
     return [(case.class_name, render(case)) for case in cases]
+
+
+@pytest.fixture(scope="module")
+def psoriasis():
+    return next(case for case in held_out_cases(SEED, per_class=6) if case.disease == "psoriasis")
 
 
 def ask(chat, photo, questions):
@@ -82,3 +133,36 @@ def test_greedy_answers_repeat_and_seeds_repeat(chat, drawings):
 
     assert answer() == answer()
     assert answer(temperature=1.5, seed=3) == answer(temperature=1.5, seed=3)
+
+
+def test_the_unseen_wordings_are_unseen():
+    seen = {
+        words.replace("{it}", subject).lower().translate(NOISE)
+        for wordings in WORDINGS.values()
+        for words in wordings
+        for subject in SUBJECTS
+    }
+    assert set(UNSEEN) == set(Intent)
+    assert not seen & {w.lower().translate(NOISE) for words in UNSEEN.values() for w in words}
+
+
+def test_everyday_questions_in_other_words_are_understood(chat, psoriasis):
+    answers = everyday_answers(psoriasis)
+    openings = {intent: answer[:8] for intent, answer in answers.items()}
+    photo = render(psoriasis)
+    understood = [
+        ask(chat, photo, [words])[0].startswith(openings[intent])
+        for intent, wordings in UNSEEN.items()
+        for words in wordings
+    ]
+    assert sum(understood) >= 0.7 * len(understood)
+
+
+def test_a_long_conversation_stays_in_whole_sentences(chat, psoriasis):
+    known = set(everyday_answers(psoriasis).values())
+    later = [words for wordings in UNSEEN.values() for words in wordings[:1]]
+    answers = ask(chat, render(psoriasis), [*QUESTIONS, *later])
+    assert all(answer.endswith((".", "?")) for answer in answers)
+    words = {word for answer in known for word in answer.lower().split()}
+    spoken = [word for answer in answers for word in answer.lower().split()]
+    assert sum(word in words for word in spoken) >= 0.9 * len(spoken)

@@ -161,7 +161,13 @@ def _quantization(placement: Placement) -> BitsAndBytesConfig | None:
             "installed; run: pip install 'skingpt4[quant]'."
         )
     if placement.device.type == "cpu":
-        logger.warning("%s is 4 to 5 times slower than float32 on a CPU", placement.quantization)
+        logger.warning(
+            "%s is no fast way on a CPU: a GGUF file with model.engine=llama_cpp is several times "
+            "faster",
+            placement.quantization,
+        )
+        # Which would write a line for every product of every token.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     if placement.quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(

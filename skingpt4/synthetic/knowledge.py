@@ -33,6 +33,9 @@ TROUBLESOME = "It is usually not dangerous, but it can last long and needs care.
 SERIOUS = "It can be serious, so please see a doctor soon."
 URGENT = "It can be dangerous, so please see a doctor as soon as possible."
 
+CANCERS = ("basal cell carcinoma", "melanoma")
+PRECANCERS = ("actinic keratosis",)
+
 KNOWLEDGE: dict[str, Knowledge] = {
     "acne": Knowledge(
         "develops when hair follicles are blocked by oil and dead skin cells. "

@@ -22,7 +22,7 @@ from skingpt4.synthetic.world import Case, Stream, sample_case
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same seed no longer gives the same files."""
 
 HELD_OUT = 1_000_000
@@ -51,7 +51,7 @@ class WorldOptions:
     seed: int = 0
     foundation: int = 30000
     questions: int = 40000
-    dialogues: int = 10000
+    dialogues: int = 12000
     concept: int = 6000
     diagnosis: int = 6000
     cases_per_class: int = 10

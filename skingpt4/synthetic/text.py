@@ -4,7 +4,8 @@ import numpy as np
 
 from skingpt4.dermatology import CONCEPTS, QUESTIONS
 from skingpt4.synthetic.diseases import Arrangement, Shape
-from skingpt4.synthetic.knowledge import KNOWLEDGE, SEE_A_DOCTOR
+from skingpt4.synthetic.knowledge import CANCERS, KNOWLEDGE, PRECANCERS, SEE_A_DOCTOR
+from skingpt4.synthetic.questions import Intent, wording
 from skingpt4.synthetic.world import Case
 
 Turn = dict[str, str]
@@ -162,18 +163,45 @@ def four_answers(case: Case) -> list[Turn]:
     return [{"question": q, "answer": a} for q, a in zip(QUESTIONS, answers, strict=True)]
 
 
-def follow_ups(case: Case) -> list[Turn]:
-    """Short everyday questions with their answers."""
+def everyday_answers(case: Case) -> dict[Intent, str]:
+    """What the model says to each kind of everyday question."""
     facts = KNOWLEDGE[case.disease]
-    pairs = (
-        ("Hello", "Hello. I can describe this photo of skin. What would you like to know?"),
-        ("Thank you", "You are welcome. Please see a dermatologist for a diagnosis."),
-        ("Is it contagious?", facts.contagious),
-        ("Is it dangerous?", facts.danger),
-        ("Should I see a doctor?", "Yes. Only a dermatologist can confirm the diagnosis."),
-        ("Are you a doctor?", "No. I am a research program and my answers can be wrong."),
-    )
-    return [{"question": question, "answer": answer} for question, answer in pairs]
+    diagnosis, features, cause, treatment = (turn["answer"] for turn in four_answers(case))
+    return {
+        Intent.DIAGNOSIS: diagnosis,
+        Intent.FEATURES: features,
+        Intent.CAUSE: cause,
+        Intent.TREATMENT: treatment,
+        Intent.CONTAGIOUS: facts.contagious,
+        Intent.DANGER: facts.danger,
+        Intent.CANCER: cancer_answer(case),
+        Intent.DOCTOR: "Yes. Only a dermatologist can confirm the diagnosis.",
+        Intent.WHY: why_answer(case),
+        Intent.SURE: "I am not sure and can be wrong. Only a dermatologist can tell for certain.",
+        Intent.HELLO: "Hello. I can describe this photo of skin. What would you like to know?",
+        Intent.THANKS: "You are welcome. Please see a dermatologist for a diagnosis.",
+        Intent.WHO: "I am not a doctor. I am a research program and my answers can be wrong.",
+        Intent.OTHER: (
+            "I can only speak about this photo of skin: what it shows, what causes it, how it is "
+            "treated and whether it is dangerous."
+        ),
+    }
+
+
+def cancer_answer(case: Case) -> str:
+    """Answer to whether it is a cancer, which a photo alone never rules out."""
+    opinion = f"I think of {case.disease}, which is"
+    if case.disease in CANCERS:
+        return f"{opinion} a skin cancer. Please see a dermatologist soon."
+    if case.disease in PRECANCERS:
+        return f"{opinion} no cancer but can turn into one. Please see a dermatologist soon."
+    return f"{opinion} no cancer, but only a dermatologist can be sure."
+
+
+def why_answer(case: Case) -> str:
+    """Answer to why this diagnosis: the concepts that speak for it."""
+    phrases = [PHRASES[concept] for concept in case.concepts]
+    return f"I think of {case.disease} because I observe {_listing(phrases)}."
 
 
 def text_question(case: Case, rng: np.random.Generator) -> list[Turn]:
@@ -190,15 +218,15 @@ def text_question(case: Case, rng: np.random.Generator) -> list[Turn]:
     Returns:
         One turn, whose question begins with `<Img>words</Img> `.
     """
-    kinds = (_concepts, _diagnosis, _features, _general)
-    kind = kinds[int(rng.choice(len(kinds), p=(0.3, 0.3, 0.1, 0.3)))]
+    kinds = (_concepts, _diagnosis, _features, _general, _everyday)
+    kind = kinds[int(rng.choice(len(kinds), p=(0.25, 0.2, 0.1, 0.25, 0.2)))]
     return _with_slot(_note(case, rng), kind(case, rng))
 
 
 def text_dialogue(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """A conversation of two to four turns about a note as in `text_question`."""
+    """A conversation of two to ten turns about a note as in `text_question`."""
     kinds = (_whole, _part, _chatty)
-    kind = kinds[int(rng.choice(len(kinds), p=(0.6, 0.2, 0.2)))]
+    kind = kinds[int(rng.choice(len(kinds), p=(0.3, 0.1, 0.6)))]
     return _with_slot(_note(case, rng), kind(case, rng))
 
 
@@ -250,9 +278,13 @@ def _general(case: Case, rng: np.random.Generator) -> list[Turn]:
     return [{"question": question, "answer": general_caption(case)}]
 
 
+def _everyday(case: Case, rng: np.random.Generator) -> list[Turn]:
+    """One question in an everyday wording."""
+    intent = list(Intent)[int(rng.integers(len(Intent)))]
+    return [{"question": wording(intent, rng), "answer": everyday_answers(case)[intent]}]
+
+
 def _chatty(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """The diagnosis, then everyday questions, in a mixed order."""
-    small = follow_ups(case)
-    turns = [small[place] for place in rng.permutation(len(small))[: rng.integers(1, 4)]]
-    turns.insert(int(rng.integers(0, 2)), four_answers(case)[0])
-    return turns
+    """Some of the four questions in order, or none, then up to six everyday ones in any order."""
+    asked = four_answers(case)[: int(rng.integers(5))]
+    return asked + [turn for _ in range(int(rng.integers(2, 7))) for turn in _everyday(case, rng)]

@@ -128,8 +128,8 @@ def _device(placement: Placement) -> Iterator[Finding]:
         yield Finding(
             DEVICE,
             NOTE,
-            f"on a CPU {placement.quantization} is 4 to 5 times slower than float32; leave "
-            "model.quantization empty, or run a GGUF file with the llama.cpp engine",
+            f"{placement.quantization} is no fast way on a CPU; a GGUF file with "
+            "model.engine=llama_cpp is several times faster",
         )
 
 

@@ -212,12 +212,13 @@ def test_quantised_models_are_small_and_nearly_right(kind, error, source, tmp_pa
     exact.save_pretrained(tmp_path)
     name = "random:tiny" if source == "random" else str(tmp_path)
     model = load_llm(name, place(quantization=kind))
-    assert f"{kind} is 4 to 5 times slower" in caplog.text
+    assert f"{kind} is no fast way on a CPU" in caplog.text
     weight = model.model.layers[0].mlp.gate_proj.weight
     assert weight.element_size() * weight.numel() <= 64 * 128 * (1 if kind == "int8" else 0.5)
     with torch.no_grad():
         right, ours = exact(ids("Hello")).logits, model(ids("Hello")).logits.float()
     assert 0 < (ours - right).norm() / right.norm() < error
+    assert "will be cast" not in caplog.text
 
 
 @pytest.mark.parametrize("ask", [llm_config, load_tokenizer, build_meta_llm])

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from transformers import (
     LogitsProcessorList,
-    MinNewTokensLengthLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
 )
 
@@ -44,13 +43,19 @@ class GrowingAnswer:
             )
         self.ids: list[int] = []
         self.ended = False
-        self._most = decoding.max_new_tokens
+        self._least, self._most = decoding.min_length, decoding.max_new_tokens
         self._end_ids = _end_ids(model)
         self._stop = TextStop(model.llm_tokenizer, stops)
-        self._shape_scores = _processors(decoding, self._end_ids)
+        self._shape_scores = _processors(decoding)
 
     def choose(self, scores: np.ndarray) -> int:
-        """Add the next token, given the scores of all ``[vocabulary]``, and return it."""
+        """Add the next token and return it.
+
+        Args:
+            scores: Of all tokens, ``[vocabulary]``; changed.
+        """
+        if len(self.ids) < self._least:
+            scores[self._end_ids] = -np.inf
         so_far = cast(torch.LongTensor, torch.tensor([self.ids], dtype=torch.long))
         shaped = self._shape_scores(so_far, torch.from_numpy(scores).unsqueeze(0))
         token = int(shaped.argmax())
@@ -63,13 +68,11 @@ class GrowingAnswer:
         return token
 
 
-def _processors(decoding: Decoding, end_ids: list[int]) -> LogitsProcessorList:
+def _processors(decoding: Decoding) -> LogitsProcessorList:
     """Return what shapes the scores, in the order of ``generate``."""
     chain: list[Any] = []
     if decoding.repetition_penalty != 1:
         chain.append(RepetitionPenaltyLogitsProcessor(float(decoding.repetition_penalty)))
-    if end_ids:
-        chain.append(MinNewTokensLengthLogitsProcessor(0, decoding.min_length, end_ids, CPU.type))
     return LogitsProcessorList([*chain, *sampling(decoding, CPU)])
 
 

@@ -91,7 +91,9 @@ class LlamaRuntime:
         self._context = self._open(path, sequences)
         self._cells = api.llama_get_memory(self._context)
         self.width = int(api.llama_model_n_embd(self._model))
-        self._vocabulary = int(api.llama_vocab_n_tokens(api.llama_model_get_vocab(self._model)))
+        vocabulary = int(api.llama_vocab_n_tokens(api.llama_model_get_vocab(self._model)))
+        # Made once: numpy's own way makes a type for each row, which takes a millisecond.
+        self._row_type = ctypes.c_float * vocabulary
         self._tokens, self._photos = _Batch(0), _Batch(self.width)
         weakref.finalize(
             self, _close, self._model, self._context, [self._tokens.raw, self._photos.raw]
@@ -137,7 +139,8 @@ class LlamaRuntime:
 
     def _scores(self, place: int) -> np.ndarray:
         pointer = api.llama_get_logits_ith(self._context, place)
-        return np.ctypeslib.as_array(pointer, (self._vocabulary,)).copy()
+        row = self._row_type.from_address(ctypes.addressof(pointer.contents))
+        return np.array(row)
 
     def _open(self, path: str | Path, sequences: int) -> Any:
         settings = api.llama_context_default_params()
