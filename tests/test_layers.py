@@ -27,6 +27,8 @@ LAYERS = {
     "evaluation": 4,
 }
 SCRIPTS = 5
+# What the scripts of a folder share.
+SHARED = {"machine": 4}
 SCRIPT_FOLDERS = (".", "dataset", "weights", "benchmarks")
 
 
@@ -80,7 +82,7 @@ def unit(module):
 
 def layer(module):
     if module.split(".")[0] != PACKAGE:
-        return SCRIPTS
+        return SHARED.get(module, SCRIPTS)
     return -1 if module == PACKAGE else LAYERS[unit(module)]
 
 

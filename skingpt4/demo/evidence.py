@@ -32,8 +32,9 @@ PLACES_AT_ONCE = 4
 WORKING_SIDE = 512
 """Longest side of the photo that windows are hidden in, in pixels; the model sees less."""
 
-LEAST_WEIGHT = 0.02
-"""A region matters from this weight on, in nats a token (2 % of its probability); ours."""
+LEAST_WEIGHT = 0.05
+"""A region matters from this weight on, in nats a token (5 % of its probability); ours. Shuffled
+weights of the embedded model stay below it."""
 
 FULL_WEIGHT = 0.1
 """What is drawn at full brightness weighs at least this, so that a weak map looks weak; ours."""

@@ -128,8 +128,8 @@ def _device(placement: Placement) -> Iterator[Finding]:
         yield Finding(
             DEVICE,
             NOTE,
-            f"{placement.quantization} is no fast way on a CPU; a GGUF file with "
-            "model.engine=llama_cpp is several times faster",
+            f"{placement.quantization} is no fast way on a CPU; a GGUF file in llama.cpp "
+            "(model.engine=llama_cpp) is several times faster",
         )
 
 

@@ -146,7 +146,7 @@ def test_a_randomised_model_gives_a_different_map(session, chat):
         order = torch.randperm(parameter.numel(), generator=generator)
         parameter.data = parameter.data.flatten()[order].view_as(parameter)
     other = embedded_map(session, Chat(model, chat.vis_processor))
-    assert other.weights.max() < trained.weights.max() / 10
+    assert other.weights.max() < trained.weights.max() / 4
     assert other.strength().max() == 0
 
 

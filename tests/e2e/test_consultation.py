@@ -13,6 +13,7 @@ from skingpt4.demo.app import EXAMPLES_FOLDER
 from skingpt4.demo.texts.conversation import EN
 from skingpt4.demo.texts.evidence import EN as EVIDENCE
 from skingpt4.dermatology import QUESTIONS
+from skingpt4.synthetic.questions import WORDINGS, Intent
 from tests.conftest import PROJECT
 
 EXAMPLES = sorted(EXAMPLES_FOLDER.glob("*.jpg"))
@@ -86,7 +87,8 @@ def photo_of(number):
 
 
 def question_of(number):
-    return f"{QUESTIONS[0]} I am visitor {number}."
+    """Return a question of their own, whose answer the photo decides."""
+    return WORDINGS[Intent.DIAGNOSIS][number].replace("{it}", "this")
 
 
 @pytest.fixture(scope="module")

@@ -98,8 +98,9 @@ def test_stop(visit, rambling_server):
     assert visitor.answers()[-1] == stopped
     expect(visitor.page.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
     visitor.type_question("And in short?")
+    seen = visitor.page.evaluate("window.growth.length")
     visitor.press("Send")
-    visitor.page.wait_for_function("window.growth.length > 3")
+    visitor.page.wait_for_function("seen => window.growth.length > seen + 3", arg=seen)
     visitor.press("Stop")
     visitor.expect_status("Stopped.")
     assert visitor.questions() == ["Tell me everything.", "And in short?"]

@@ -110,7 +110,7 @@ def test_each_step_trained_the_projection_alone_the_second_from_the_first(workpl
 def test_the_checkpoint_converses_about_a_photo_it_was_not_trained_on(workplace, chat):
     photo = next((workplace / "data" / "skin_align" / "val" / "image").iterdir())
     diagnosis = answer(chat, photo, FIRST_PROMPT)
-    assert diagnosis.startswith("This could be a skin disease image of ")
+    assert diagnosis.startswith("This could be a skin disease image of")
     assert answer(chat, photo, QUESTIONS[0]).strip()
 
 
