@@ -69,6 +69,13 @@ class Server:
         """List what lies on the disk."""
         return [path for path in self.folder.rglob("*") if path.is_file()]
 
+    def wait_for_no_files(self, seconds: float = 20) -> None:
+        """Wait until nothing lies on the disk: a photo is deleted once it has been read."""
+        deadline = time.monotonic() + seconds
+        while self.files() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert self.files() == []
+
     def cpu_seconds(self) -> float:
         """Return the processor time used so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()

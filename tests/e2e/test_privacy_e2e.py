@@ -125,7 +125,7 @@ def test_a_photo_may_be_dropped_or_pasted(calm, server):
     page.evaluate(PASTE, base64_png(PHOTOS[4]))
     page.get_by_role("button", name="Paste from clipboard").click()
     visitor.expect_status("Photo 2 is ready.")
-    assert server.files() == []
+    server.wait_for_no_files()
 
 
 @pytest.mark.parametrize("way", ["Delete my data now", "Restart"])
