@@ -92,21 +92,16 @@ class LlamaCppEngine:
         rows, answer = self._rows(segments), GrowingAnswer(self.model, decoding, stops)
         own = memory if isinstance(memory, Memory) else self.new_memory()
 
-        def work(put: Put[int], ended: Ended) -> None:
+        def work(put: Put[list[int]], ended: Ended) -> None:
             with self._cache.holding(own, rows, decoding.max_new_tokens):
                 new = rows[len(own.rows) :]
                 while not answer.ended:
-                    put(answer.choose(self._cache.feed(own, new, ended)[-1]))
-                    new = [answer.ids[-1]]
+                    token = answer.choose(self._cache.feed(own, new, ended)[-1])
+                    put([token])
+                    new = [token]
 
-        cutter = TextCutter(stops)
-        ids: list[int] = []
-        with closing(self._follow(work, cancel)) as tokens:
-            for token in tokens:
-                ids.append(token)
-                if piece := cutter.cut(self.prompts.decode(ids)):
-                    yield piece
-        return np.array(ids, dtype=np.int64)
+        tokens = self._follow(work, cancel)
+        return (yield from self.prompts.read_answer(tokens, stops))
 
     def draw(
         self,

@@ -1,11 +1,14 @@
-"""Prompts as an LLM takes them in: token ids of the texts, embeddings of texts and photos."""
+"""Prompts as an LLM takes them in: token ids and embeddings; and its tokens read as text."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import closing
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from skingpt4.conversation.engines.base import PromptSegment
+from skingpt4.conversation.engines.base import PromptSegment, TextCutter
 from skingpt4.models import SkinGPT4
 
 
@@ -72,6 +75,30 @@ class PromptEncoder:
             for i, segment in enumerate(segments)
         ]
         return torch.cat(rows).unsqueeze(0)
+
+    def read_answer(
+        self,
+        tokens: Generator[list[int], None, None],
+        stops: Sequence[str],
+        cancel: threading.Event | None = None,
+    ) -> Generator[str, None, np.ndarray]:
+        """Yield the text of an answer's tokens in pieces and return its token ids ``[n]``.
+
+        Args:
+            tokens: As they come; closed with this.
+            stops: Strings that end the answer.
+            cancel: If set before the first token came, there is no answer.
+        """
+        cutter = TextCutter(stops)
+        ids: list[int] = []
+        with closing(tokens):
+            for new_ids in tokens:
+                if not ids and cancel is not None and cancel.is_set():
+                    break
+                ids += new_ids
+                if piece := cutter.cut(self.decode(ids)):
+                    yield piece
+        return np.array(ids, dtype=np.int64)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, without special tokens."""

@@ -100,7 +100,6 @@ class TransformersEngine:
         A beam search yields its answer once, when it is finished, and does not use the memory.
         """
         kept = memory if isinstance(memory, KvMemory) and decoding.num_beams == 1 else None
-        final_ids: list[int] = []
 
         def work(put: Callable[[list[int]], None], closed: threading.Event) -> None:
             events = _given(cancel, closed)
@@ -108,20 +107,14 @@ class TransformersEngine:
                 return
             criteria = [EventStop(events), TextStop(self.prompts.tokenizer, stops)]
             streamer = _TokenStreamer(put) if decoding.num_beams == 1 else None
-            final_ids.extend(self._answer(segments, decoding, criteria, streamer, kept))
+            ids = self._answer(segments, decoding, criteria, streamer, kept)
+            if streamer is None:
+                put(ids)
 
-        cutter = TextCutter(stops)
-        ids: list[int] = []
-        with closing(follow(work, COMPILED_WORKER if self.compiling else None, cancel)) as tokens:
-            for new_ids in tokens:
-                if not ids and cancel is not None and cancel.is_set():
-                    return np.array([], dtype=np.int64)  # stopped while the prompt was read
-                ids += new_ids
-                if piece := cutter.cut(self.prompts.decode(ids)):
-                    yield piece
-        if piece := cutter.cut(self.prompts.decode(final_ids)):
-            yield piece
-        return np.array(final_ids, dtype=np.int64)
+        tokens = follow(work, COMPILED_WORKER if self.compiling else None, cancel)
+        # The beams that were stopped hold an answer all the same.
+        unread = cancel if decoding.num_beams == 1 else None
+        return (yield from self.prompts.read_answer(tokens, stops, unread))
 
     def draw(
         self,

@@ -104,18 +104,12 @@ class VllmEngine:
             ChatError: If beams or a repetition penalty are asked for, or the server fails.
         """
         prompt = self._prompt(segments, decoding)
-        cutter = TextCutter(stops)
-        ids: list[int] = []
 
         async def work(put: Callable[[list[int]], None]) -> None:
             await self._complete(prompt, decoding, stops, put)
 
-        with closing(self._background.follow(work, cancel)) as answer:
-            for new_ids in answer:
-                ids += new_ids
-                if piece := cutter.cut(self.prompts.decode(ids)):
-                    yield piece
-        return np.array(ids, dtype=np.int64)
+        tokens = self._background.follow(work, cancel)
+        return (yield from self.prompts.read_answer(tokens, stops))
 
     def draw(
         self,
