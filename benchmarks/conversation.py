@@ -29,12 +29,12 @@ from statistics import median
 
 import torch
 from machine import finish, peak_gigabytes
-from PIL import Image
+from talk import open_question, prompt_of
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
 from skingpt4.common.cli import run_script
-from skingpt4.conversation.chat import Chat, load_chat, prompt_segments
+from skingpt4.conversation.chat import Chat, load_chat
 from skingpt4.conversation.conversation import MARKERS, Conversation, plain_text
 from skingpt4.conversation.engines import Decoding, PromptSegment, TransformersEngine
 from skingpt4.conversation.engines.base import TextCutter
@@ -115,26 +115,6 @@ def timed(chat: Chat) -> Iterator[Steps]:
         yield steps
     finally:
         hook.remove()
-
-
-def photo(number: int) -> Image.Image:
-    """Return a photo unlike the others."""
-    return Image.new("RGB", (640, 480), (10 * number, 120, 90))
-
-
-def open_question(chat: Chat, number: int = 0) -> tuple[Conversation, list[Tensor]]:
-    """Return a conversation about one photo with its first question open."""
-    conv, photos = chat.new_conversation(), []  # type: ignore[var-annotated]
-    chat.upload_img(photo(number), conv, photos)
-    chat.ask(QUESTIONS[0], conv)
-    return conv, photos
-
-
-def prompt_of(conv: Conversation, photos: Sequence[Tensor]) -> list[PromptSegment]:
-    """Return what is computed when the open question is answered."""
-    asked = conv.copy()
-    asked.append_message(conv.roles[1], None)
-    return prompt_segments(asked, photos)
 
 
 def measure_turns(chat: Chat, turns: int, tokens: int, repeats: int) -> list[Turn]:
@@ -227,7 +207,7 @@ def measure_draws(chat: Chat, draws: int, tokens: int, repeats: int) -> Comparis
 
 def measure_batch(chat: Chat, cases: int, tokens: int, repeats: int) -> Comparison:
     """Answer a question about several photos one by one, and then all at once."""
-    prompts = [prompt_of(*open_question(chat, number)) for number in range(cases)]
+    prompts = [prompt_of(*open_question(chat, number=number)) for number in range(cases)]
     decoding = Decoding(max_new_tokens=tokens, min_length=tokens)
     engine = in_process(chat)
     return Comparison(

@@ -22,14 +22,13 @@ from dataclasses import dataclass
 
 import torch
 from machine import GIGABYTE, copy_bandwidth, finish, matrix_rate
-from PIL import Image
-from torch import Tensor, nn
+from talk import open_question, prompt_of
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from skingpt4.common.cli import run_script
-from skingpt4.conversation.chat import Chat, load_chat, prompt_segments
-from skingpt4.conversation.conversation import Conversation
+from skingpt4.conversation.chat import Chat, load_chat
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.models.placement import DTYPES, best_device
 
@@ -117,9 +116,7 @@ def long_question(chat: Chat) -> tuple[str, int]:
 
 def prompt_length(chat: Chat, question: str) -> int:
     """Return the tokens of a prompt with a photo and this question."""
-    conv, photos = asked(chat, question)
-    conv.append_message(conv.roles[1], None)
-    return chat.engine.count_tokens(prompt_segments(conv, photos))
+    return chat.engine.count_tokens(prompt_of(*open_question(chat, question)))
 
 
 def best_answer(chat: Chat, question: str, tokens: int) -> float:
@@ -139,18 +136,9 @@ def options(model: str, numbers: str, step: str) -> list[str]:
     ]
 
 
-def asked(chat: Chat, question: str) -> tuple[Conversation, list[Tensor]]:
-    """Return a conversation about a photo with a question open."""
-    conv = chat.new_conversation()
-    photos: list[Tensor] = []
-    chat.upload_img(Image.new("RGB", (640, 480)), conv, photos)
-    chat.ask(question, conv)
-    return conv, photos
-
-
 def seconds_to_answer(chat: Chat, question: str, tokens: int) -> float:
     """Return the seconds from a question about a photo to an answer of so many tokens."""
-    conv, photos = asked(chat, question)
+    conv, photos = open_question(chat, question)
     finish(chat.device)
     start = time.perf_counter()
     chat.answer(conv, photos, max_new_tokens=tokens, min_length=tokens)

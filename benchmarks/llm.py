@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 import psutil
 import torch
+from machine import GIGABYTE, finish
 from PIL import Image
+from talk import open_question
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
@@ -33,12 +35,10 @@ UNTRAINED = (
     "model.vit_weights=random",
     "model.q_former_model=random",
 )
-QUESTION = "Could you describe the skin disease in this image for me?"
 HEADER = (
     "| language model | load, s | memory, GB | peak, GB | encode a photo, s | first token, s "
     "| tokens/s |\n|---|---|---|---|---|---|---|"
 )
-GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ class Stopwatch:
 
     def seconds(self) -> float:
         """Return the time since the start, once the device has finished."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        finish(self.device)
         return time.perf_counter() - self.started
 
 
@@ -113,10 +112,7 @@ def measure(row: Row, device: torch.device, tokens: int) -> Outcome:
 
 def answer(chat: Chat, tokens: int) -> float:
     """Return the seconds from a question about a photo to an answer of so many tokens."""
-    conv = chat.new_conversation()
-    photos: list[Tensor] = []
-    chat.upload_img(Image.new("RGB", (640, 480)), conv, photos)
-    chat.ask(QUESTION, conv)
+    conv, photos = open_question(chat)
     watch = Stopwatch(chat.device)
     chat.answer(conv, photos, max_new_tokens=tokens, min_length=tokens)
     return watch.seconds()

@@ -102,3 +102,14 @@ def make_model(model_config):
         return SkinGPT4.from_config(dataclasses.replace(model_config, **changes)).eval()
 
     return make
+
+
+def interview(chat, photo, questions):
+    """Hold one conversation about a photo and return its answers."""
+    conv, photos = chat.new_conversation(), []
+    chat.upload_img(photo, conv, photos)
+    answers = []
+    for question in questions:
+        chat.ask(question, conv)
+        answers.append(chat.answer(conv, photos, max_new_tokens=120)[0])
+    return answers

@@ -9,7 +9,7 @@ from skingpt4.synthetic.questions import SUBJECTS, WORDINGS, Intent
 from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import held_out_cases
 from skingpt4.synthetic.text import everyday_answers
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, interview
 
 FOLDER = PROJECT / "weights" / "skingpt4-tiny"
 LIMIT_MB = 16
@@ -77,16 +77,6 @@ def psoriasis():
     return next(case for case in held_out_cases(SEED, per_class=6) if case.disease == "psoriasis")
 
 
-def ask(chat, photo, questions):
-    conv, photos = chat.new_conversation(), []
-    chat.upload_img(photo, conv, photos)
-    answers = []
-    for question in questions:
-        chat.ask(question, conv)
-        answers.append(chat.answer(conv, photos, max_new_tokens=120)[0])
-    return answers
-
-
 def test_the_weights_are_small():
     megabytes = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) / 1e6
     assert 1 < megabytes <= LIMIT_MB
@@ -106,7 +96,8 @@ def test_the_projection_was_trained_by_the_shipped_recipe():
 def test_it_names_most_classes_of_drawings_never_seen(chat, drawings):
     assert {name for name, _ in drawings} == {row.name for row in CLASSES}
     hits = [
-        classes_named(ask(chat, photo, QUESTIONS[:1])[0]) == (name,) for name, photo in drawings
+        classes_named(interview(chat, photo, QUESTIONS[:1])[0]) == (name,)
+        for name, photo in drawings
     ]
     # 24 of 30 is the 80 % asked of it; 20 leaves room for the chance of 30 draws.
     assert sum(hits) >= 20
@@ -114,7 +105,7 @@ def test_it_names_most_classes_of_drawings_never_seen(chat, drawings):
 
 def test_four_questions_get_four_finished_answers(chat, drawings):
     name, photo = next(row for row in drawings if row[0].startswith("Psoriasis"))
-    answers = ask(chat, photo, QUESTIONS)
+    answers = interview(chat, photo, QUESTIONS)
     assert len(set(answers)) == 4
     assert all(answer.endswith(".") for answer in answers)
     assert classes_named(answers[0]) == (name,)
@@ -151,7 +142,7 @@ def test_everyday_questions_in_other_words_are_understood(chat, psoriasis):
     openings = {intent: answer[:8] for intent, answer in answers.items()}
     photo = render(psoriasis)
     understood = [
-        ask(chat, photo, [words])[0].startswith(openings[intent])
+        interview(chat, photo, [words])[0].startswith(openings[intent])
         for intent, wordings in UNSEEN.items()
         for words in wordings
     ]
@@ -161,7 +152,7 @@ def test_everyday_questions_in_other_words_are_understood(chat, psoriasis):
 def test_a_long_conversation_stays_in_whole_sentences(chat, psoriasis):
     known = set(everyday_answers(psoriasis).values())
     later = [words for wordings in UNSEEN.values() for words in wordings[:1]]
-    answers = ask(chat, render(psoriasis), [*QUESTIONS, *later])
+    answers = interview(chat, render(psoriasis), [*QUESTIONS, *later])
     assert all(answer.endswith((".", "?")) for answer in answers)
     words = {word for answer in known for word in answer.lower().split()}
     spoken = [word for answer in answers for word in answer.lower().split()]

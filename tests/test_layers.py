@@ -28,7 +28,7 @@ LAYERS = {
 }
 SCRIPTS = 5
 # What the scripts of a folder share.
-SHARED = {"machine": 4}
+SHARED = {"machine": 4, "talk": 4}
 SCRIPT_FOLDERS = (".", "dataset", "weights", "benchmarks")
 
 

@@ -5,6 +5,7 @@ import pytest
 from skingpt4.dermatology import QUESTIONS, classes_named
 from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import held_out_cases
+from tests.conftest import interview
 
 # A world of its own: neither the training sets' seed nor the published cases'.
 SEED = 11
@@ -17,16 +18,6 @@ def photos():
     cases = held_out_cases(SEED, per_class=4)
     step = len(cases) / PHOTOS
     return [render(cases[int(i * step)]) for i in range(PHOTOS)]
-
-
-def interview(chat, photo, questions):
-    conv, photos = chat.new_conversation(), []
-    chat.upload_img(photo, conv, photos)
-    answers = []
-    for question in questions:
-        chat.ask(question, conv)
-        answers.append(chat.answer(conv, photos, max_new_tokens=120)[0])
-    return answers
 
 
 @pytest.fixture(scope="module")
