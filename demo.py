@@ -10,23 +10,21 @@ python demo.py --batch photos/ --output answers.jsonl             many, as JSON 
 import argparse
 import sys
 
+from skingpt4.check.preflight import preflight
 from skingpt4.common.cli import (
     add_check_argument,
     add_config_arguments,
     finish_check,
     run_script,
+    setup_logger,
 )
 from skingpt4.common.config import Config
-from skingpt4.common.logger import setup_logger
-from skingpt4.common.offline import go_offline
-from skingpt4.conversation.batch import BatchChat
-from skingpt4.conversation.chat import load_chat
-from skingpt4.demo.ask import BATCH_SIZE, ask, ask_folder
-from skingpt4.demo.reach import settle_offline
+from skingpt4.common.network import go_offline, settle_offline
+from skingpt4.conversation.chat import BatchChat, load_chat
+from skingpt4.demo.cli import BATCH_SIZE, ask, ask_folder
 from skingpt4.demo.server import Address, parse_login, serve
 from skingpt4.dermatology import QUESTIONS
-from skingpt4.models.placement import best_device
-from skingpt4.tasks.preflight import preflight
+from skingpt4.models.device import best_device
 
 DEFAULT_CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"
 # What ``--allow-untrained`` stands for.

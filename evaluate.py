@@ -3,8 +3,7 @@
 import argparse
 import sys
 
-from skingpt4.common.cli import run_script
-from skingpt4.common.logger import setup_logger
+from skingpt4.common.cli import run_script, setup_logger
 from skingpt4.evaluation.commands import COMMANDS, run_command
 
 

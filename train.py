@@ -4,19 +4,18 @@ import argparse
 import logging
 import os
 
-from skingpt4 import runners, tasks  # noqa: F401  (register the tasks and runners)
+from skingpt4.check.preflight import preflight
 from skingpt4.common.cli import (
     add_check_argument,
     add_config_arguments,
     finish_check,
     run_script,
+    setup_logger,
 )
 from skingpt4.common.config import Config
-from skingpt4.common.logger import setup_logger
 from skingpt4.common.registry import registry
-from skingpt4.models.placement import best_device
-from skingpt4.tasks.feature_cache import cache_features
-from skingpt4.tasks.preflight import preflight
+from skingpt4.models.device import best_device
+from skingpt4.runners.feature_cache import cache_features
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ from skingpt4.conversation.conversation import MARKERS, Conversation, plain_text
 from skingpt4.conversation.engines import Decoding, PromptSegment, TransformersEngine
 from skingpt4.conversation.engines.base import TextCutter
 from skingpt4.dermatology import QUESTIONS
-from skingpt4.models.placement import best_device
+from skingpt4.models.device import best_device
 
 EMBEDDED = "embedded"
 CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"

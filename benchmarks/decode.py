@@ -30,7 +30,7 @@ from transformers.utils.logging import disable_progress_bar
 from skingpt4.common.cli import run_script
 from skingpt4.conversation.chat import Chat, load_chat
 from skingpt4.dermatology import QUESTIONS
-from skingpt4.models.placement import DTYPES, best_device
+from skingpt4.models.device import DTYPES, best_device
 
 CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"
 MODELS = {"cuda": "random:llama-2-13b", "cpu": "random:llama-340m", "mps": "random:llama-1b"}

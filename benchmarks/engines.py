@@ -33,9 +33,9 @@ from transformers.utils.logging import disable_progress_bar
 from skingpt4.common.cli import run_script
 from skingpt4.conversation.chat import Chat, load_chat
 from skingpt4.conversation.conversation import Conversation
-from skingpt4.models.gguf_export import KINDS, export_gguf
+from skingpt4.export.gguf import KINDS, export_gguf
+from skingpt4.models.device import Placement
 from skingpt4.models.llm import load_llm, load_tokenizer
-from skingpt4.models.placement import Placement
 
 CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"
 UNTRAINED = ("model.ckpt=''", "model.allow_untrained=True")

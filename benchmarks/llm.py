@@ -24,7 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from skingpt4.common.cli import run_script
 from skingpt4.conversation.chat import Chat, load_chat
-from skingpt4.models.placement import best_device
+from skingpt4.models.device import best_device
 
 TINY = "random:tiny"
 TINY_CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"

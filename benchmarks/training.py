@@ -41,7 +41,7 @@ from skingpt4.datasets.features import FeatureDataset, FeatureStore
 from skingpt4.datasets.image_text import ImageProcessor, ImageTextDataset
 from skingpt4.datasets.loaders import Batch, TrainLoader
 from skingpt4.models import SkinGPT4, skin_gpt4
-from skingpt4.models.placement import best_device
+from skingpt4.models.device import best_device
 from skingpt4.processors import build_processor
 from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import diagnosis_annotations, held_out_cases

@@ -32,8 +32,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from skingpt4.common.cli import run_script
 from skingpt4.common.schema import ModelConfig
-from skingpt4.models.hf_export import blip2_config, embedding_rows
-from skingpt4.models.placement import best_device
+from skingpt4.export.hf import blip2_config, embedding_rows
+from skingpt4.models.device import best_device
 from skingpt4.models.qformer import build_qformer
 from skingpt4.models.skin_gpt4 import SkinGPT4
 from skingpt4.models.vision import build_ln_vision, build_vision_tower

@@ -6,14 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from skingpt4.common.cli import run_script
-from skingpt4.common.logger import setup_logger
-from skingpt4.datasets.fingerprints import (
-    NEAR_BITS,
-    Fingerprint,
-    find_matches,
-    read_fingerprints,
-)
+from skingpt4.common.cli import run_script, setup_logger
+from skingpt4.convert.fingerprints import NEAR_BITS, Fingerprint, find_matches, read_fingerprints
 
 LEAKS_EXIT = 1
 

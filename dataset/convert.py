@@ -5,13 +5,12 @@ import os
 import sys
 from pathlib import Path
 
-from skingpt4.common.cli import run_script
-from skingpt4.common.logger import setup_logger
-from skingpt4.datasets.captions import STEP_TEMPLATES, CaptionTemplate
-from skingpt4.datasets.conversion_report import REPORT_NAME
-from skingpt4.datasets.convert import FORMS, ConvertOptions, convert
-from skingpt4.datasets.sources import SOURCES
-from skingpt4.datasets.sources.files import SourceFiles
+from skingpt4.common.cli import run_script, setup_logger
+from skingpt4.convert.convert import FORMS, ConvertOptions, convert
+from skingpt4.convert.manifest import REPORT_NAME
+from skingpt4.convert.records import STEP_TEMPLATES, CaptionTemplate
+from skingpt4.convert.sources import SOURCES
+from skingpt4.convert.sources.lookup import SourceFiles
 
 DEFAULTS = ConvertOptions(CaptionTemplate(STEP_TEMPLATES[2]))
 

@@ -4,8 +4,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from skingpt4.common.cli import run_script
-from skingpt4.common.logger import setup_logger
+from skingpt4.common.cli import run_script, setup_logger
 from skingpt4.synthetic.gallery import write_contact_sheet, write_examples
 from skingpt4.synthetic.sets import WorldOptions, write_world
 

@@ -7,9 +7,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from skingpt4.common.cli import run_script
+from skingpt4.common.cli import run_script, setup_logger
 from skingpt4.common.errors import ConfigError
-from skingpt4.common.logger import setup_logger
 
 
 def main() -> None:
@@ -26,7 +25,7 @@ def main() -> None:
     setup_logger()
     logging.getLogger("gguf").setLevel(logging.WARNING)
     try:
-        from skingpt4.models.gguf_export import export_gguf
+        from skingpt4.export.gguf import export_gguf
     except ImportError as error:
         raise ConfigError(
             f"Writing GGUF needs the package '{error.name}', which is not installed; run: "

@@ -8,12 +8,11 @@ shards, processor with the prompt form as chat template, and a model card with a
 import argparse
 from pathlib import Path
 
-from skingpt4.common.cli import add_config_arguments, run_script
+from skingpt4.common.cli import add_config_arguments, run_script, setup_logger
 from skingpt4.common.config import Config
-from skingpt4.common.logger import setup_logger
 from skingpt4.common.registry import registry
-from skingpt4.models.hf_export import export_blip2
-from skingpt4.models.placement import DTYPES
+from skingpt4.export.hf import export_blip2
+from skingpt4.models.device import DTYPES
 
 
 def main() -> None:

@@ -1,10 +1,9 @@
 """Weight files: mapping any of them into memory safely, writing ours atomically."""
 
 import json
-import os
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from skingpt4.common.errors import WeightsError
+from skingpt4.common.files import write_atomically
 
 METADATA_KEY = "skingpt4"
 
@@ -23,6 +23,7 @@ FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 # A mapping counts as used memory once read, so it is renewed after this share of the file: small
 # enough to stay unseen beside the tensors made from it, large enough to make renewing it cheap.
 RENEWALS = 16
+
 SMALLEST_WINDOW = 8 * 2**20
 
 # How files begin that are often kept in a weight file's place.
@@ -204,17 +205,3 @@ def load_state(path: str | Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(f"The training state '{path}' cannot be read ({reason}).") from None
-
-
-def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, sync it, then rename it into place."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

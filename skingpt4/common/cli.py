@@ -1,14 +1,18 @@
 """What the scripts share: upstream's two arguments, ``--check``, errors shown as one sentence."""
 
 import argparse
+import json
+import logging
 import sys
 from collections.abc import Callable
-from typing import NoReturn, Protocol
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
 
 from skingpt4.common.errors import UserError
 from skingpt4.common.registry import UnknownNameError
 
 CHECK_FAILED_EXIT = 1
+
 USER_ERROR_EXIT = 2
 
 
@@ -56,3 +60,18 @@ def run_script(main: Callable[[], None]) -> None:
     except (UserError, UnknownNameError) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(USER_ERROR_EXIT)
+
+
+def setup_logger(level: int = logging.INFO) -> None:
+    """Send log lines to the terminal; call it once, in a script."""
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
+    for chatty in ("fontTools", "httpx", "matplotlib", "PIL"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def append_json_line(path: Path, record: dict[str, Any]) -> None:
+    """Add one record to a JSON-lines file, upstream's ``log.txt`` form."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")

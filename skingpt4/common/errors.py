@@ -23,3 +23,7 @@ class WeightsError(UserError):
 
 class ChatError(UserError):
     """A question or a conversation cannot be processed."""
+
+
+class EvaluationError(UserError):
+    """A case list, a file of answers or ratings, or an option of the evaluation is not usable."""

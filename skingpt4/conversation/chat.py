@@ -1,10 +1,16 @@
 """Conversing about photos: upload, ask, answer; upstream's call surface."""
 
+import hashlib
 import logging
 import math
 import threading
+import time
+import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,23 +31,108 @@ from skingpt4.conversation.engines import (
     TransformersEngine,
     build_engine,
 )
-from skingpt4.conversation.keeping import Keeper, content_hash
+from skingpt4.conversation.engines.transformers_engine import BatchAnswer
 from skingpt4.models import SkinGPT4
-from skingpt4.models.placement import best_device
+from skingpt4.models.device import best_device
 from skingpt4.processors import build_processor
 from skingpt4.processors.photo import open_photo
 from skingpt4.prompts import IMAGE_PLACEHOLDER
 
+# Photos of one conversation whose embeddings are kept, and conversations whose earlier turns the
+# engine keeps (of each, Llama-2-13B holds 0.8 GB per 1,000 tokens); the oldest go first.
+MAX_PHOTOS = 32
+
+MAX_MEMORIES = 8
+
+
+@dataclass
+class Kept:
+    """What is kept of one conversation.
+
+    Attributes:
+        memory: The engine's memory of earlier turns.
+        photos: Embeddings by the photo's content.
+    """
+
+    memory: object | None = None
+    photos: dict[bytes, Tensor] = field(default_factory=dict)
+
+    def add_photo(self, key: bytes, embeddings: Tensor) -> None:
+        """Keep a photo's embeddings, in the place of the oldest where there are too many."""
+        if len(self.photos) >= MAX_PHOTOS:
+            del self.photos[next(iter(self.photos))]
+        self.photos[key] = embeddings
+
+
+class Keeper:
+    """Finds what is kept of a conversation, and drops it with the conversation.
+
+    Conversations are told apart as objects, whatever they say.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, Kept] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Return how many conversations something is kept of."""
+        return len(self._kept)
+
+    def of(self, conv: Conversation) -> Kept:
+        """Return what is kept of a conversation, nothing yet if it is new."""
+        with self._lock:
+            if id(conv) not in self._kept:
+                self._kept[id(conv)] = Kept()
+                # Without the lock, which the thread that drops the conversation may hold.
+                weakref.finalize(conv, self._kept.pop, id(conv), None)
+            return self._kept[id(conv)]
+
+    def take_memory(self, conv: Conversation) -> object | None:
+        """Return the engine's memory and leave none: only one answer at a time may use it."""
+        kept = self.of(conv)
+        memory, kept.memory = kept.memory, None
+        return memory
+
+    def keep_memory(self, conv: Conversation, memory: object | None) -> None:
+        """Keep the engine's memory, unless the conversation was forgotten meanwhile."""
+        with self._lock:
+            kept = self._kept.pop(id(conv), None)
+            if kept is None:
+                return
+            kept.memory = memory
+            self._kept[id(conv)] = kept  # the most recent comes last
+            holders = [other for other in list(self._kept.values()) if other.memory is not None]
+            for oldest in holders[:-MAX_MEMORIES]:
+                oldest.memory = None
+
+    def forget(self, conv: Conversation) -> None:
+        """Drop all that is kept of a conversation."""
+        with self._lock:
+            self._kept.pop(id(conv), None)
+
+
+def content_hash(pixels: Tensor) -> bytes:
+    """Return what tells a photo's pixels ``[1, 3, H, W]`` from others."""
+    digest = hashlib.sha256(repr((pixels.dtype, tuple(pixels.shape))).encode())
+    digest.update(pixels.detach().cpu().contiguous().numpy().tobytes())
+    return digest.digest()
+
+
 logger = logging.getLogger(__name__)
 
 MAX_QUESTION_CHARS = 4000
+
 RECEIVED = "Received."
+
 # Random crops belong to training; a chat shows the model the whole photo.
 TRAINING_PROCESSOR = "blip2_image_train"
+
 CHAT_PROCESSOR = "blip2_image_eval"
 
 Photo = Image.Image | str | Path | bytes | np.ndarray | Tensor
+
 Answer = tuple[str, np.ndarray]
+
 VisProcessor = Callable[[Image.Image], Tensor]
 
 
@@ -468,3 +559,82 @@ def _collect(
                 return cast(np.ndarray, end.value)
             pieces.append(piece)
             yield piece
+
+
+__all__ = ["BatchAnswer", "BatchChat"]
+
+
+class BatchChat(Chat):
+    """A :class:`Chat` that also answers many conversations at once."""
+
+    @classmethod
+    def from_chat(cls, chat: Chat) -> "BatchChat":
+        """Return one over the same model and engine."""
+        return cls(chat.model, chat.vis_processor, chat.device, engine=chat.engine)
+
+    def answer_batch(
+        self,
+        conversations: Sequence[Conversation],
+        photos: Sequence[Sequence[Tensor]],
+        decoding: Decoding,
+        seeds: Sequence[int | None] | None = None,
+    ) -> list[BatchAnswer]:
+        """Answer the open question of every conversation and add the answers to them.
+
+        Nothing is added to any of them if one cannot be answered. Another engine than
+        ``transformers`` is asked for as many side by side as its ``at_once`` says.
+
+        Args:
+            conversations: All of one style.
+            photos: Embeddings of each one's photos, in order.
+            decoding: How answers are chosen.
+            seeds: One for each conversation; makes sampling repeatable.
+
+        Raises:
+            ChatError: If a question does not fit the model's context.
+        """
+        prompts = [
+            self._fit(conv, images, decoding.max_new_tokens, None)
+            for conv, images in zip(conversations, photos, strict=True)
+        ]
+        stops = self._stops(conversations[0])
+        own_seeds = seeds or [None] * len(prompts)
+        if isinstance(self.engine, TransformersEngine):
+            answers = self.engine.generate_batch(prompts, decoding, stops, own_seeds)
+        else:
+            alone = partial(self._answer_alone, decoding=decoding, stops=stops)
+            with ThreadPoolExecutor(self.engine.at_once) as pool:
+                answers = list(pool.map(alone, conversations, prompts, own_seeds))
+        for conv, answer in zip(conversations, answers, strict=True):
+            conv.append_message(conv.roles[1], self._plain(answer.text, conv))
+        return answers
+
+    def _answer_alone(
+        self,
+        conv: Conversation,
+        prompt: Sequence[PromptSegment],
+        seed: int | None,
+        decoding: Decoding,
+        stops: Sequence[str],
+    ) -> BatchAnswer:
+        """Answer one prompt with what is kept of its conversation."""
+        memory = self._keeper.take_memory(conv) or self.engine.new_memory()
+        try:
+            return _timed(
+                self.engine.stream(prompt, replace(decoding, seed=seed), stops, memory=memory)
+            )
+        finally:
+            self._keeper.keep_memory(conv, memory)
+
+
+def _timed(stream: Generator[str, None, np.ndarray]) -> BatchAnswer:
+    """Read an answer to its end; its times count from its own start."""
+    start, first, text = time.perf_counter(), 0.0, ""
+    while True:
+        try:
+            text += next(stream)
+        except StopIteration as end:
+            seconds = time.perf_counter() - start
+            ids = cast(np.ndarray, end.value)
+            return BatchAnswer(text, ids, first or seconds, seconds)
+        first = first or time.perf_counter() - start

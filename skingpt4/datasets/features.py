@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from skingpt4.common.checkpoint import write_atomically
 from skingpt4.common.errors import DatasetError, PhotoError
+from skingpt4.common.files import write_atomically
 from skingpt4.common.seeding import seeded
 from skingpt4.datasets.image_text import Identity, ImageTextDataset, Sample, text_sample
 from skingpt4.processors.photo import open_photo

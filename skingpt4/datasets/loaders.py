@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from skingpt4.common.errors import ConfigError, DatasetError
 from skingpt4.common.seeding import derive_seed, seeded
 from skingpt4.datasets.image_text import Sample
-from skingpt4.datasets.order import Draw, EndlessOrder
+from skingpt4.datasets.sampler import Draw, EndlessOrder
 from skingpt4.datasets.shards import ShardDataset
 
 Batch = dict[str, Any]

@@ -4,6 +4,6 @@ Importing this package sets the privacy switches first, because Gradio reads som
 imported.
 """
 
-from skingpt4.common.page import set_switches
+from skingpt4.documents.launch import set_switches
 
 set_switches()

@@ -7,22 +7,28 @@ from pathlib import Path
 import gradio as gr
 
 from skingpt4.conversation.chat import Chat
-from skingpt4.demo.page import Page, Panel
-from skingpt4.demo.panels import (
+from skingpt4.demo.features import (
     consent,
-    conversation,
-    conversation_actions,
     evidence,
     masthead,
     opinion,
-    photo,
     privacy,
     report,
     settings,
 )
-from skingpt4.demo.panels.masthead import TITLE
+from skingpt4.demo.features import (
+    consultation as conversation,
+)
+from skingpt4.demo.features import (
+    consultation_actions as conversation_actions,
+)
+from skingpt4.demo.features import (
+    photos as photo,
+)
+from skingpt4.demo.features.masthead import TITLE
+from skingpt4.demo.page import Page, Panel
+from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Sessions
-from skingpt4.demo.waiting import WaitingRoom
 
 EXAMPLES_FOLDER = Path(__file__).parent / "examples"
 STYLE_PATH = Path(__file__).parent / "style.css"

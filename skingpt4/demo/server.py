@@ -15,15 +15,15 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from skingpt4.common.errors import ConfigError
-from skingpt4.common.offline import is_loopback
-from skingpt4.common.page import LAUNCH, log_places_only
-from skingpt4.common.theme import THEME
+from skingpt4.common.network import is_loopback
 from skingpt4.conversation.chat import Chat
 from skingpt4.demo.app import EXAMPLES_FOLDER, build_app, forget_tab
-from skingpt4.demo.gate import MAX_UPLOAD_BYTES, Gate
 from skingpt4.demo.i18n import translations
-from skingpt4.demo.privacy import check_host, janitor, private_folder
+from skingpt4.demo.middleware import MAX_UPLOAD_BYTES, Gate
 from skingpt4.demo.session import Sessions
+from skingpt4.demo.uploads import check_host, janitor, private_folder
+from skingpt4.documents.launch import LAUNCH, log_places_only
+from skingpt4.documents.theme import THEME
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from skingpt4.common.errors import ChatError
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
 from skingpt4.demo.previews import data_url
-from skingpt4.demo.privacy import delete_upload
+from skingpt4.demo.uploads import delete_upload
 from skingpt4.processors.photo import PhotoSource, open_photo
 from skingpt4.prompts import IMAGE_PLACEHOLDER
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from skingpt4.conversation.batch import BatchAnswer, BatchChat
-from skingpt4.conversation.chat import load_chat
+from skingpt4.conversation.chat import BatchAnswer, BatchChat, load_chat
 from skingpt4.conversation.engines import Decoding
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.evaluation.cases import EvalCase

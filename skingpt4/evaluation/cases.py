@@ -11,25 +11,32 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from skingpt4.common.checkpoint import write_atomically
-from skingpt4.common.sources import sha256_of
+from skingpt4.common.downloads import sha256_of
+from skingpt4.common.errors import EvaluationError
+from skingpt4.common.files import write_atomically
+from skingpt4.convert.fingerprints import Fingerprint, find_matches, fingerprints
 from skingpt4.dermatology import CLASSES, CONCEPTS, FITZPATRICK_TYPES
-from skingpt4.evaluation.errors import EvaluationError
 from skingpt4.synthetic.render import jpeg_bytes
 from skingpt4.synthetic.sets import held_out_cases
 
 COLUMNS = ("id", "image", "class", "label", "concepts", "fitzpatrick", "source")
+
 REQUIRED = COLUMNS[:3]
+
 # What dataset/make_synthetic.py calls the label.
 ALIASES = {"disease": "label"}
+
 CASES_PER_CLASS = 10
 """Cases of each class (paper: 15 classes, 150 cases)."""
 
 BUILTIN_SEED = 0
+
 BUILTIN_SOURCE = "drawn"
+
 CASE_LIST_NAME = "cases.csv"
 
 CLASS_NAMES = tuple(entry.name for entry in CLASSES)
+
 _ALLOWED = {
     "class": CLASS_NAMES,
     "concept": tuple(entry.name for entry in CONCEPTS),
@@ -186,3 +193,29 @@ def _draw(folder: Path) -> Iterator[list[str]]:
 def _write_rows(path: Path, rows: Sequence[Sequence[str]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A case whose photo a training set holds.
+
+    Attributes:
+        case: Its id.
+        training: The training photo.
+        distance: Bits of 256 in which the dHashes differ; 0 also where the files are the same.
+        same_file: Whether the files are the same byte for byte.
+    """
+
+    case: str
+    training: str
+    distance: int
+    same_file: bool
+
+
+def find_leaks(cases: Sequence[EvalCase], training: Sequence[Fingerprint]) -> list[Leak]:
+    """Return every pair of a case and a training photo that are the same, or look it."""
+    photos = fingerprints([c.image for c in cases], [c.id for c in cases], "cases")
+    return [
+        Leak(match.left, match.right, match.distance, match.same_file)
+        for match in find_matches(photos, training)
+    ]

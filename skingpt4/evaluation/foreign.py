@@ -15,10 +15,10 @@ from urllib.parse import SplitResult, urlsplit
 import torch
 from PIL import Image
 
-from skingpt4.common.sources import sha256_of
+from skingpt4.common.downloads import sha256_of
+from skingpt4.common.errors import EvaluationError
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.evaluation.cases import EvalCase
-from skingpt4.evaluation.errors import EvaluationError
 from skingpt4.evaluation.responses import Answer
 from skingpt4.evaluation.systems import Record
 from skingpt4.processors.photo import open_photo

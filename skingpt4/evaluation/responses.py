@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from skingpt4.common.checkpoint import write_atomically
+from skingpt4.common.errors import EvaluationError
+from skingpt4.common.files import write_atomically
 from skingpt4.evaluation.cases import EvalCase, case_list_hash
-from skingpt4.evaluation.errors import EvaluationError
 
 HEADER = "header"
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from skingpt4.common.config import MODEL_PATHS, Config
-from skingpt4.common.sources import sha256_of
+from skingpt4.common.downloads import sha256_of
+from skingpt4.common.errors import EvaluationError
 from skingpt4.conversation.engines import Decoding
-from skingpt4.evaluation.errors import EvaluationError
 from skingpt4.prompts import get_prompt_style
 
 TINY_CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"

@@ -19,16 +19,11 @@ from transformers import (
 )
 from transformers.utils import is_bitsandbytes_available
 
+from skingpt4.common.downloads import is_hub_id, is_remote, resolve
 from skingpt4.common.errors import ConfigError, WeightsError
-from skingpt4.common.sources import is_hub_id, is_remote, resolve
-from skingpt4.models.gguf_file import gguf_config, gguf_tokenizer, is_gguf
-from skingpt4.models.placement import Placement
-from skingpt4.models.random_llm import (
-    is_random,
-    load_random_llm,
-    random_config,
-    random_tokenizer,
-)
+from skingpt4.models.device import Placement
+from skingpt4.models.gguf import gguf_config, gguf_tokenizer, is_gguf
+from skingpt4.models.random_llm import is_random, load_random_llm, random_config, random_tokenizer
 
 __all__ = [
     "build_meta_llm",

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
 from skingpt4.common.errors import ConfigError
@@ -41,3 +41,26 @@ def build_query_tokens(number: int, qformer: Blip2QFormerModel) -> nn.Parameter:
     tokens = nn.Parameter(torch.zeros(1, number, qformer.config.hidden_size))
     nn.init.normal_(tokens, std=qformer.config.initializer_range)
     return tokens
+
+
+PATCHES_A_TOKEN = 4
+
+
+def joined_tokens(patches: int) -> int:
+    """Return how many tokens a photo's patches become.
+
+    Raises:
+        ConfigError: If the patches do not come out even.
+    """
+    tokens, left_over = divmod(patches, PATCHES_A_TOKEN)
+    if left_over:
+        raise ConfigError(
+            f"model.image_size gives {patches} patches, no multiple of the {PATCHES_A_TOKEN} that "
+            "are joined without a Q-Former; use a multiple of 28, such as 224."
+        )
+    return tokens
+
+
+def join_patches(features: Tensor) -> Tensor:
+    """Join features ``[B, 1 + N, C]`` to ``[B, N // 4, 4 * C]``; the class token is left out."""
+    return features[:, 1:].unflatten(1, (-1, PATCHES_A_TOKEN)).flatten(2)

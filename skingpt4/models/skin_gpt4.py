@@ -15,38 +15,11 @@ from timm.models.eva import Eva
 from torch import Tensor, nn
 from transformers import Blip2QFormerModel, PreTrainedModel, PreTrainedTokenizerBase
 
+from skingpt4.common.downloads import resolve
 from skingpt4.common.errors import ConfigError, DatasetError, WeightsError
 from skingpt4.common.registry import registry
 from skingpt4.common.schema import ModelConfig
-from skingpt4.common.sources import resolve
-from skingpt4.models.batching import (
-    FEATURES,
-    IMAGE,
-    DialogueEncoder,
-    EncodedBatch,
-    shows_photo,
-)
-from skingpt4.models.elsewhere import (
-    IN_PROCESS,
-    check_checkpoint,
-    check_engine,
-    has_embeddings,
-    is_elsewhere,
-    load_elsewhere,
-)
-from skingpt4.models.gguf_file import gguf_embedding_values, is_gguf
-from skingpt4.models.joining import PATCHES_A_TOKEN, join_patches, joined_tokens
-from skingpt4.models.llm import (
-    build_meta_llm,
-    context_length,
-    is_random,
-    load_llm,
-    load_tokenizer,
-)
-from skingpt4.models.loss import answer_loss
-from skingpt4.models.placement import choose_placement
-from skingpt4.models.qformer import build_qformer, build_query_tokens
-from skingpt4.models.record import (
+from skingpt4.models.compatibility import (
     LlmFacts,
     check_record,
     check_width,
@@ -54,6 +27,32 @@ from skingpt4.models.record import (
     qformer_values,
     unverifiable,
     write_record,
+)
+from skingpt4.models.device import choose_placement
+from skingpt4.models.dialogue import (
+    FEATURES,
+    IMAGE,
+    DialogueEncoder,
+    EncodedBatch,
+    answer_loss,
+    shows_photo,
+)
+from skingpt4.models.external_llm import (
+    IN_PROCESS,
+    check_checkpoint,
+    check_engine,
+    has_embeddings,
+    is_elsewhere,
+    load_elsewhere,
+)
+from skingpt4.models.gguf import gguf_embedding_values, is_gguf
+from skingpt4.models.llm import build_meta_llm, context_length, is_random, load_llm, load_tokenizer
+from skingpt4.models.qformer import (
+    PATCHES_A_TOKEN,
+    build_qformer,
+    build_query_tokens,
+    join_patches,
+    joined_tokens,
 )
 from skingpt4.models.vision import (
     AbsentTower,

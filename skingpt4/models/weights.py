@@ -18,9 +18,9 @@ from timm.models.eva import Eva
 from torch import Tensor, nn
 
 from skingpt4.common.checkpoint import Tensors, TensorSource, open_tensors
+from skingpt4.common.downloads import resolve
 from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.common.schema import ModelConfig
-from skingpt4.common.sources import resolve
 from skingpt4.models.key_maps import (
     LLM_PREFIX,
     PROJECTION_PREFIX,

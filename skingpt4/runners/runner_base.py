@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from skingpt4.common.checkpoint import save_tensors
 from skingpt4.common.config import Config
+from skingpt4.common.environment import versions
 from skingpt4.common.errors import ConfigError, DatasetError
 from skingpt4.common.optims import build_optimizer, build_schedule
 from skingpt4.common.registry import registry
@@ -22,22 +23,19 @@ from skingpt4.common.seeding import rng_state, set_rng_state
 from skingpt4.datasets.loaders import Batch, MultiIterLoader, TrainLoader
 from skingpt4.models import SkinGPT4
 from skingpt4.models.weights import assign
-from skingpt4.runners.environment import versions
+from skingpt4.runners.distributed import build_accelerator, load_optimizer, optimizer_state, whole
 from skingpt4.runners.logbook import Logbook
-from skingpt4.runners.progress import Progress
-from skingpt4.runners.recompute import recompute_activations
-from skingpt4.runners.setup import build_accelerator
-from skingpt4.runners.sharding import load_optimizer, optimizer_state, whole
-from skingpt4.runners.state import (
+from skingpt4.runners.resume import (
     STATE_NAME,
+    Progress,
     check_same_run,
     comparable,
     has_training_state,
     read_training_state,
     write_training_state,
 )
-from skingpt4.runners.stopping import StopRequest
-from skingpt4.runners.update import StepResult, Updater
+from skingpt4.runners.signals import StopRequest
+from skingpt4.runners.train_step import StepResult, Updater, recompute_activations
 from skingpt4.runners.validation import Validator
 from skingpt4.tasks.base_task import BaseTask
 

@@ -21,7 +21,7 @@ from skingpt4.datasets.image_text import Sample
 from skingpt4.datasets.loaders import Batch, build_eval_loader
 from skingpt4.datasets.shards import ShardDataset
 from skingpt4.models import SkinGPT4
-from skingpt4.models.batching import FEATURES, IMAGE, shows_photo
+from skingpt4.models.dialogue import FEATURES, IMAGE, shows_photo
 from skingpt4.prompts import IMAGE_SLOT
 from skingpt4.tasks.base_task import BaseTask
 

@@ -11,7 +11,7 @@ from skingpt4.common.config import Config
 from skingpt4.common.errors import ConfigError
 from skingpt4.common.registry import registry
 from skingpt4.datasets.builders import build_dataset
-from skingpt4.models import SkinGPT4  # also registers the models
+from skingpt4.models import SkinGPT4
 
 
 class BaseTask:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from skingpt4.common.registry import registry
 from skingpt4.models import SkinGPT4
-from skingpt4.models.batching import shows_photo
+from skingpt4.models.dialogue import shows_photo
 from skingpt4.tasks.base_task import BaseTask
 
 

@@ -14,9 +14,9 @@ from skingpt4.common.checkpoint import (
     read_tensors,
     save_state,
     save_tensors,
-    write_atomically,
 )
 from skingpt4.common.errors import WeightsError
+from skingpt4.common.files import write_atomically
 
 
 def test_tensors_and_record_come_back(tmp_path):

@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from skingpt4.common.errors import ChatError
-from skingpt4.conversation.batch import BatchChat
-from skingpt4.conversation.chat import load_chat
+from skingpt4.conversation.chat import BatchChat, load_chat
 from skingpt4.conversation.engines import Decoding
 from skingpt4.conversation.engines.transformers_engine import _pad_left
 from skingpt4.dermatology import QUESTIONS

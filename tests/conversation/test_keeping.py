@@ -4,11 +4,10 @@ import weakref
 import pytest
 import torch
 
-from skingpt4.conversation import keeping
-from skingpt4.conversation.chat import Chat
+from skingpt4.conversation import chat as keeping
+from skingpt4.conversation.chat import Chat, Keeper
 from skingpt4.conversation.engines import TransformersEngine
-from skingpt4.conversation.engines.kv_memory import KvMemory, shared_rows
-from skingpt4.conversation.keeping import Keeper
+from skingpt4.conversation.engines.kv_cache import KvMemory, shared_rows
 
 QUESTIONS = ("What is this?", "And why, in a few more words?", "What shall I do?", "For how long?")
 SHORT = {"max_new_tokens": 8}

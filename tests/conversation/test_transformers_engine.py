@@ -6,8 +6,7 @@ import torch
 from transformers import CompileConfig, StoppingCriteria, StoppingCriteriaList
 
 from skingpt4.conversation.engines import Decoding, TransformersEngine
-from skingpt4.conversation.engines.sampling import GumbelNoise
-from skingpt4.conversation.engines.stopping import TextStop
+from skingpt4.conversation.engines.decoding import GumbelNoise, TextStop
 
 
 def run(engine, segments, stops=(), cancel=None, **decoding):

@@ -8,7 +8,7 @@ import sys
 import pytest
 from PIL import Image
 
-from skingpt4.datasets.sources import SOURCES
+from skingpt4.convert.sources import SOURCES
 from tests.conftest import PROJECT, TEST_DATA
 
 REAL = pytest.mark.skipif(

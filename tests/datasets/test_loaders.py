@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from skingpt4.common.errors import ConfigError, DatasetError
 from skingpt4.common.seeding import derive_seed, rng_state, seeded, set_rng_state
 from skingpt4.datasets.loaders import MultiIterLoader, TrainLoader, build_eval_loader, collate
-from skingpt4.datasets.order import EndlessOrder
+from skingpt4.datasets.sampler import EndlessOrder
 
 
 class Numbers(Dataset):

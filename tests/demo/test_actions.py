@@ -8,14 +8,14 @@ import gradio as gr
 import pytest
 
 from skingpt4.common.errors import ChatError
+from skingpt4.demo.features import settings
+from skingpt4.demo.features.consultation import ConversationPanel
+from skingpt4.demo.features.consultation_actions import ConversationActions, now_and_then
 from skingpt4.demo.page import Page, status
-from skingpt4.demo.panels import settings
-from skingpt4.demo.panels.conversation import ConversationPanel
-from skingpt4.demo.panels.conversation_actions import ConversationActions, now_and_then
+from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Sessions
 from skingpt4.demo.texts.conversation import EN, ZH
 from skingpt4.demo.texts.page import EN as PAGE_EN
-from skingpt4.demo.waiting import WaitingRoom
 from skingpt4.dermatology import QUESTIONS
 
 CHOSEN = [getattr(settings.DEFAULTS, name) for name in settings.CHOICES]
@@ -287,7 +287,9 @@ def test_markup_becomes_text(open_tab):
 
 def test_a_fast_answer_is_shown_a_few_times_a_second(monkeypatch):
     clock = iter([0.0, 0.02, 0.09, 0.1, 0.2])
-    monkeypatch.setattr("skingpt4.demo.panels.conversation_actions.time.monotonic", clock.__next__)
+    monkeypatch.setattr(
+        "skingpt4.demo.features.consultation_actions.time.monotonic", clock.__next__
+    )
     said = []
     shown = [len(said) for _ in now_and_then((said.append(word) for word in "abcde"), 0.08)]
     assert shown == [1, 3, 5]

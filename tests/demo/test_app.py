@@ -2,12 +2,12 @@
 
 import pytest
 
-from skingpt4.common.theme import THEME
 from skingpt4.demo import app as app_module
 from skingpt4.demo.app import STYLE_PATH, build_app
-from skingpt4.demo.opinion import DRAWS
-from skingpt4.demo.panels.settings import CHOICES, DEFAULTS
+from skingpt4.demo.features.opinion import DRAWS
+from skingpt4.demo.features.settings import CHOICES, DEFAULTS
 from skingpt4.dermatology import DISCLAIMER, QUESTIONS
+from skingpt4.documents.theme import THEME
 
 
 @pytest.fixture

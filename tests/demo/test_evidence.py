@@ -11,11 +11,18 @@ from PIL import Image, ImageDraw
 
 from skingpt4.conversation.chat import Chat, load_chat
 from skingpt4.demo.app import EXAMPLES_FOLDER
-from skingpt4.demo.evidence import GRID, Evidence, draw, look_for_evidence, places
-from skingpt4.demo.panels.evidence import EvidencePanel, begin
+from skingpt4.demo.features.evidence import (
+    GRID,
+    Evidence,
+    EvidencePanel,
+    begin,
+    draw,
+    look_for_evidence,
+    places,
+)
+from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Session
 from skingpt4.demo.texts.evidence import EN
-from skingpt4.demo.waiting import WaitingRoom
 from skingpt4.dermatology import QUESTIONS
 from tests.conftest import PROJECT
 

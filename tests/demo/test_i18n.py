@@ -9,8 +9,8 @@ import pytest
 
 from skingpt4.common.config import Config
 from skingpt4.demo import texts
+from skingpt4.demo.features.masthead import notice_in
 from skingpt4.demo.i18n import CHINESE_LOCALES, language_of, say, t, translations
-from skingpt4.demo.panels.masthead import notice_in
 from skingpt4.dermatology import DISCLAIMER
 from tests.conftest import PROJECT
 

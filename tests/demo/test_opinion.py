@@ -5,12 +5,19 @@ import threading
 import gradio as gr
 import pytest
 
-from skingpt4.demo.opinion import AGREEMENT, Opinion, ask_again
+from skingpt4.demo.features.opinion import (
+    AGREEMENT,
+    Opinion,
+    OpinionPanel,
+    OpinionRecord,
+    ask_again,
+    begin,
+    chart,
+)
 from skingpt4.demo.page import Page
-from skingpt4.demo.panels.opinion import OpinionPanel, OpinionRecord, begin, chart
+from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Session, Sessions
 from skingpt4.demo.texts.opinion import EN
-from skingpt4.demo.waiting import WaitingRoom
 from skingpt4.dermatology import QUESTIONS
 
 PSORIASIS = "This could be a skin disease image of psoriasis."

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from skingpt4.demo.app import EXAMPLES_FOLDER
+from skingpt4.demo.features.photo_edit import Edit, Window, outline
+from skingpt4.demo.features.photos import OPENED_SIDE, PhotoActions, PhotoPanel, PhotoView
 from skingpt4.demo.page import Page
-from skingpt4.demo.panels.photo import OPENED_SIDE, PhotoActions, PhotoPanel, PhotoView
-from skingpt4.demo.photo_edit import Edit, Window, outline
 from skingpt4.demo.session import MAX_PHOTOS, Sessions
 from skingpt4.processors.photo import open_photo
 

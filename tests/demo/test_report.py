@@ -15,10 +15,10 @@ from pypdf import PdfReader
 
 from skingpt4.common.errors import ChatError
 from skingpt4.common.schema import ModelConfig
-from skingpt4.demo.page import Page
-from skingpt4.demo.panels import report as report_panel
-from skingpt4.demo.report import (
+from skingpt4.demo.features import report as report_panel
+from skingpt4.demo.features.report_draft import (
     LONGEST_SECTION,
+    MISSING,
     SECTIONS,
     Report,
     draft,
@@ -26,8 +26,9 @@ from skingpt4.demo.report import (
     model_name,
     to_html,
     to_json,
+    to_pdf,
 )
-from skingpt4.demo.report_pdf import MISSING, to_pdf
+from skingpt4.demo.page import Page
 from skingpt4.demo.session import Sessions
 from skingpt4.dermatology import DISCLAIMER, QUESTIONS
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from skingpt4.common.offline import go_offline, go_online, refused_connections
+from skingpt4.common.network import go_offline, go_online, refused_connections
 from skingpt4.conversation.chat import load_chat
 from skingpt4.demo.server import Address, served
 from skingpt4.dermatology import QUESTIONS

@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 from PIL import Image
 
-from skingpt4.demo.gate import RATES, Rate
+from skingpt4.demo.middleware import RATES, Rate
 from skingpt4.demo.server import Address, served
 from tests.demo.conftest import FakeChat
 from tests.e2e.client import Client
@@ -94,7 +94,7 @@ def folder(tmp_path_factory):
 def client(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(folder))
-        patch.setattr("skingpt4.demo.gate.RATES", UNLIMITED)
+        patch.setattr("skingpt4.demo.middleware.RATES", UNLIMITED)
         with served(FakeChat(), Address(port=7980)) as app:
             yield Client(app)
     assert [path for path in folder.rglob("*") if path.is_file()] == []

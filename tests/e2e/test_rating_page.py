@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
+from skingpt4.evaluation.report.build.build import write_report
 
-from skingpt4.evaluation.ratings import read_ratings
-from skingpt4.evaluation.report import write_report
+from skingpt4.evaluation.study.ratings import read_ratings
 from tests.conftest import PROJECT
 from tests.evaluation.small_study import SYSTEMS, make_folder
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from skingpt4.conversation.batch import BatchChat
-from skingpt4.conversation.chat import load_chat
+from skingpt4.conversation.chat import BatchChat, load_chat
 from skingpt4.evaluation.cases import builtin_cases
 from tests.conftest import PROJECT
 

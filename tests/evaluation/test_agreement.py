@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from skingpt4.evaluation.agreement import (
+from skingpt4.evaluation.scoring.classes.agreement import (
     bootstrap_units,
     gwet_ac2,
     icc,

@@ -3,10 +3,10 @@
 import pytest
 
 from skingpt4.evaluation.commands import run_command
-from skingpt4.evaluation.ratings import Rating, RatingError, write_ratings
 from skingpt4.evaluation.responses import Answer, Response, Responses, write_responses
-from skingpt4.evaluation.simulated import simulate_ratings, simulate_times
-from skingpt4.evaluation.times import write_times
+from skingpt4.evaluation.study.ratings import Rating, RatingError, write_ratings
+from skingpt4.evaluation.study.simulated import simulate_ratings, simulate_times
+from skingpt4.evaluation.study.times import write_times
 from tests.evaluation.small_study import SYSTEMS, header, make_folder
 
 

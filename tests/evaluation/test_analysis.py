@@ -4,11 +4,11 @@ import random
 
 import numpy as np
 import pytest
+from skingpt4.evaluation.report.build.analysis import analyse, bars, score_matrix
+from skingpt4.evaluation.report.build.tables import agreement_table, likert_table, to_markdown
+from skingpt4.evaluation.scoring.classes.statistics import wilson
 
-from skingpt4.evaluation.analysis import analyse, bars, score_matrix
-from skingpt4.evaluation.ratings import Rating
-from skingpt4.evaluation.statistics import wilson
-from skingpt4.evaluation.tables import agreement_table, likert_table, to_markdown
+from skingpt4.evaluation.study.ratings import Rating
 
 
 def rate(score, rater="A", case="1", item=1, system="s", kind="dermatologist"):

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from skingpt4.evaluation.assignment import Study, is_simulated, items_for, pick_systems
-from skingpt4.evaluation.errors import EvaluationError
+from skingpt4.common.errors import EvaluationError
+from skingpt4.evaluation.study.assignment import Study, is_simulated, items_for, pick_systems
 
 CASES = tuple(f"c{number}" for number in range(30))
 

@@ -4,6 +4,7 @@ import shutil
 import pytest
 from PIL import Image
 
+from skingpt4.common.errors import EvaluationError
 from skingpt4.dermatology import CLASSES
 from skingpt4.evaluation.cases import (
     builtin_cases,
@@ -12,7 +13,6 @@ from skingpt4.evaluation.cases import (
     is_balanced,
     read_cases,
 )
-from skingpt4.evaluation.errors import EvaluationError
 
 PSORIASIS = "Psoriasis and lichen planus"
 

@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
+from skingpt4.common.errors import EvaluationError
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.evaluation.cases import read_cases
 from skingpt4.evaluation.commands import COMMANDS, load_command, run_command
 from skingpt4.evaluation.commands.protocol import fill_in_ratings
-from skingpt4.evaluation.errors import EvaluationError
 from skingpt4.evaluation.responses import read_responses
 from tests.conftest import PROJECT
 

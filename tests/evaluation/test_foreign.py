@@ -18,16 +18,16 @@ from transformers import (
     LlavaProcessor,
 )
 
+from skingpt4.common.errors import EvaluationError
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.evaluation.cases import read_cases
-from skingpt4.evaluation.errors import EvaluationError
 from skingpt4.evaluation.foreign import (
     ImportedAnswers,
     ServerClient,
     describe_folder,
     folder_interview,
 )
-from skingpt4.evaluation.run import respond
+from skingpt4.evaluation.inference import respond
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import csv
 import pytest
 from openpyxl import load_workbook
 
-from skingpt4.evaluation.assignment import Study
-from skingpt4.evaluation.forms import COLUMNS, read_form, write_forms
-from skingpt4.evaluation.ratings import RatingError
+from skingpt4.evaluation.study.assignment import Study
+from skingpt4.evaluation.study.forms import COLUMNS, read_form, write_forms
+from skingpt4.evaluation.study.ratings import RatingError
 from tests.evaluation.small_study import SYSTEMS, make_folder
 
 

@@ -6,12 +6,12 @@ taken as "strongly agree".
 """
 
 import pytest
+from skingpt4.evaluation.report.build.analysis import analyse, bars
+from skingpt4.evaluation.report.build.figures import fig_4a
+from skingpt4.evaluation.report.build.published import published_share
 
-from skingpt4.evaluation.analysis import analyse, bars
 from skingpt4.evaluation.commands import run_command
-from skingpt4.evaluation.figures import fig_4a
-from skingpt4.evaluation.published import published_share
-from skingpt4.evaluation.ratings import ITEMS, Rating, read_ratings, write_ratings
+from skingpt4.evaluation.study.ratings import ITEMS, Rating, read_ratings, write_ratings
 
 RATERS, CASES = 5, 32
 # Ratings of 5, 4, 3, 2 and 1 by item.

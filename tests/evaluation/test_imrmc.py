@@ -2,8 +2,7 @@
 
 import pytest
 
-from skingpt4.evaluation.imrmc import write_imrmc
-from skingpt4.evaluation.ratings import Rating, RatingError
+from skingpt4.evaluation.study.ratings import Rating, RatingError, write_imrmc
 
 RATINGS = [
     Rating("Dr B, MD", "dermatologist", case, system, 1, score)

@@ -3,9 +3,8 @@
 import pytest
 from PIL import Image
 
-from skingpt4.datasets.fingerprints import NEAR_BITS, Fingerprint, read_fingerprints
-from skingpt4.evaluation.cases import read_cases
-from skingpt4.evaluation.leaks import find_leaks
+from skingpt4.convert.fingerprints import NEAR_BITS, Fingerprint, read_fingerprints
+from skingpt4.evaluation.cases import find_leaks, read_cases
 
 
 @pytest.fixture

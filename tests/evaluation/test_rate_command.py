@@ -6,12 +6,12 @@ import json
 import pytest
 
 from skingpt4.common.errors import UserError
-from skingpt4.evaluation.assignment import Study
 from skingpt4.evaluation.cases import case_list_hash
 from skingpt4.evaluation.commands import run_command
-from skingpt4.evaluation.rating_store import RatingStore
-from skingpt4.evaluation.ratings import read_ratings, write_ratings
-from skingpt4.evaluation.simulated import simulate_ratings
+from skingpt4.evaluation.study.assignment import Study
+from skingpt4.evaluation.study.rating_store import RatingStore
+from skingpt4.evaluation.study.ratings import read_ratings, write_ratings
+from skingpt4.evaluation.study.simulated import simulate_ratings
 from tests.evaluation.small_study import SYSTEMS, make_folder
 
 

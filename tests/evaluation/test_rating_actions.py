@@ -3,10 +3,9 @@
 import gradio as gr
 import pytest
 
-from skingpt4.evaluation.assignment import NO_ANSWER, Study
-from skingpt4.evaluation.rating_actions import LOST, Actions
-from skingpt4.evaluation.rating_page import _lay_out
-from skingpt4.evaluation.rating_store import RatingStore
+from skingpt4.evaluation.study.assignment import NO_ANSWER, Study
+from skingpt4.evaluation.study.rating_page import LOST, Actions, _lay_out
+from skingpt4.evaluation.study.rating_store import RatingStore
 from tests.evaluation.small_study import SYSTEMS, make_folder
 
 

@@ -4,9 +4,9 @@ import sqlite3
 
 import pytest
 
-from skingpt4.evaluation.assignment import Study
-from skingpt4.evaluation.rating_store import RatingStore
-from skingpt4.evaluation.ratings import Rating, RatingError
+from skingpt4.evaluation.study.assignment import Study
+from skingpt4.evaluation.study.rating_store import RatingStore
+from skingpt4.evaluation.study.ratings import Rating, RatingError
 
 STUDY = Study(("c1", "c2"), ("two-step",))
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from skingpt4.evaluation.ratings import (
+from skingpt4.evaluation.study.ratings import (
     COLUMNS,
     ITEMS,
     Rating,

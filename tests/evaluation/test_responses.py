@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from skingpt4.evaluation.errors import EvaluationError
+from skingpt4.common.errors import EvaluationError
 from skingpt4.evaluation.responses import (
     Answer,
     Response,

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
-
-from skingpt4.evaluation.statistics import (
+from skingpt4.evaluation.scoring.classes.statistics import (
     Share,
     bootstrap_mean,
     clustered_interval,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skingpt4.evaluation.errors import EvaluationError
+from skingpt4.common.errors import EvaluationError
 from skingpt4.evaluation.responses import Answer, Response
-from skingpt4.evaluation.times import (
+from skingpt4.evaluation.study.times import (
     compare_times,
     read_times,
     response_times,

@@ -20,7 +20,7 @@ def extra():
 @pytest.fixture(scope="session")
 def gguf(tmp_path_factory):
     """Write the embedded language model as a kind of GGUF file, once; return its path."""
-    from skingpt4.models.gguf_export import export_gguf
+    from skingpt4.export.gguf import export_gguf
 
     folder = tmp_path_factory.mktemp("gguf")
 

@@ -16,16 +16,10 @@ from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.common.schema import ModelConfig
 from skingpt4.conversation.chat import load_chat
 from skingpt4.conversation.engines import Decoding, TransformersEngine
-from skingpt4.models import gguf_file
-from skingpt4.models.llm import (
-    build_meta_llm,
-    context_length,
-    llm_config,
-    load_llm,
-    load_tokenizer,
-)
-from skingpt4.models.placement import Placement
-from skingpt4.models.record import FREQUENT_ROWS, sample
+from skingpt4.models import gguf as gguf_file
+from skingpt4.models.compatibility import FREQUENT_ROWS, sample
+from skingpt4.models.device import Placement
+from skingpt4.models.llm import build_meta_llm, context_length, llm_config, load_llm, load_tokenizer
 from tests.conftest import PROJECT
 from tests.llama_cpp.conftest import CONFIG, LLM
 from tests.llm_families import FAMILIES, make_folder
@@ -54,7 +48,7 @@ class LanguageSide:
 
 @pytest.fixture(scope="module")
 def export():
-    from skingpt4.models.gguf_export import export_gguf
+    from skingpt4.export.gguf import export_gguf
 
     return export_gguf
 

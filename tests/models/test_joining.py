@@ -6,12 +6,12 @@ import re
 import pytest
 import torch
 
+from skingpt4.check.memory import memory_plan
 from skingpt4.common.checkpoint import save_tensors
 from skingpt4.common.errors import ConfigError, WeightsError
-from skingpt4.models.hf_export import export_blip2
-from skingpt4.models.joining import join_patches, joined_tokens
-from skingpt4.models.placement import Placement
-from skingpt4.models.plan import memory_plan
+from skingpt4.export.hf import export_blip2
+from skingpt4.models.device import Placement
+from skingpt4.models.qformer import join_patches, joined_tokens
 from skingpt4.models.skin_gpt4 import SkinGPT4
 
 # What is not named may not be read either: the file does not exist.

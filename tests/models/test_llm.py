@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.models import llm
+from skingpt4.models.device import Placement
 from skingpt4.models.llm import (
     build_meta_llm,
     context_length,
@@ -18,7 +19,6 @@ from skingpt4.models.llm import (
     load_llm,
     load_tokenizer,
 )
-from skingpt4.models.placement import Placement
 from skingpt4.models.random_llm import ROWS
 from tests.conftest import TEST_DATA
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from skingpt4.models import loss
-from skingpt4.models.batching import IGNORE_INDEX
+from skingpt4.models import dialogue as loss
+from skingpt4.models.dialogue import IGNORE_INDEX
 from tests.llm_families import FAMILIES, make_folder
 
 

@@ -11,7 +11,7 @@ from accelerate.utils import DistributedType
 
 from skingpt4.common.checkpoint import read_metadata, read_tensors
 from skingpt4.common.errors import ConfigError
-from skingpt4.runners import setup
+from skingpt4.runners import distributed as setup
 from tests.runners.conftest import LAST, build_runner, run_children, stop_after
 
 begin_state = AcceleratorState.__init__

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import pytest
 from PIL import Image
 
-from skingpt4.runners.environment import git_state
+from skingpt4.common.environment import git_state
 
 
 def lines(path):

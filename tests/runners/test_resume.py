@@ -13,7 +13,7 @@ import torch
 
 from skingpt4.common.checkpoint import read_metadata, read_tensors
 from skingpt4.common.errors import ConfigError, WeightsError
-from skingpt4.runners.state import check_same_run
+from skingpt4.runners.resume import check_same_run
 from tests.runners.conftest import (
     CHILD_SECONDS,
     LAST,

@@ -8,13 +8,7 @@ from skingpt4.dermatology import CLASSES, CONCEPTS
 from skingpt4.synthetic.diseases import CLASS_OF, DISEASES
 from skingpt4.synthetic.marks import COLOURS, MARKS
 from skingpt4.synthetic.sets import held_out_cases
-from skingpt4.synthetic.world import (
-    CONCEPT_ORDER,
-    MAX_CONCEPTS,
-    MIN_CONCEPTS,
-    Stream,
-    sample_case,
-)
+from skingpt4.synthetic.world import CONCEPT_ORDER, MAX_CONCEPTS, MIN_CONCEPTS, Stream, sample_case
 
 NAMES = {concept.name for concept in CONCEPTS}
 

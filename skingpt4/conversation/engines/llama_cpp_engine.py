@@ -5,37 +5,277 @@ does, with the same noise from the same seed.
 """
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import replace
+import weakref
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TypeVar
+from itertools import count
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
+from skingpt4.common.downloads import resolve
+from skingpt4.common.errors import ChatError
 from skingpt4.common.schema import ModelConfig
-from skingpt4.common.sources import resolve
 from skingpt4.conversation.engines.base import Decoding, PromptSegment, TextCutter
-from skingpt4.conversation.engines.llama_cpp_answer import GrowingAnswer
-from skingpt4.conversation.engines.llama_cpp_cache import (
-    CONVERSATIONS,
-    DRAWS,
-    Memory,
-    SequenceCache,
-    Stopped,
-)
-from skingpt4.conversation.engines.llama_cpp_runtime import LlamaRuntime, PhotoRow, Row
+from skingpt4.conversation.engines.decoding import TextStop, sampling
+from skingpt4.conversation.engines.llama_cpp_runtime import LlamaRuntime, PhotoRow, Row, chunks
 from skingpt4.conversation.engines.prompt_encoder import PromptEncoder
-from skingpt4.conversation.engines.worker import follow
+from skingpt4.conversation.engines.threads import follow
 from skingpt4.models import SkinGPT4
+
+CPU = torch.device("cpu")
+
+
+class GrowingAnswer:
+    """One answer, from its first token to its end.
+
+    Args:
+        model: Gives the tokenizer, and the tokens that end an answer.
+        decoding: How it is chosen.
+        stops: Strings that end it.
+
+    Attributes:
+        ids: Its tokens so far.
+        ended: Whether it is whole.
+
+    Raises:
+        ChatError: If beams are asked for.
+    """
+
+    def __init__(self, model: SkinGPT4, decoding: Decoding, stops: Sequence[str]) -> None:
+        if decoding.num_beams > 1:
+            raise ChatError(
+                f"num_beams is {decoding.num_beams}, but the engine 'llama_cpp' answers without "
+                "beams; set it to 1, or set model.engine=transformers."
+            )
+        self.ids: list[int] = []
+        self.ended = False
+        self._least, self._most = decoding.min_length, decoding.max_new_tokens
+        self._end_ids = _end_ids(model)
+        self._stop = TextStop(model.llm_tokenizer, stops)
+        self._shape_scores = _processors(decoding)
+
+    def choose(self, scores: np.ndarray) -> int:
+        """Add the next token and return it.
+
+        Args:
+            scores: Of all tokens, ``[vocabulary]``; changed.
+        """
+        if len(self.ids) < self._least:
+            scores[self._end_ids] = -np.inf
+        so_far = cast(torch.LongTensor, torch.tensor([self.ids], dtype=torch.long))
+        shaped = self._shape_scores(so_far, torch.from_numpy(scores).unsqueeze(0))
+        token = int(shaped.argmax())
+        self.ids.append(token)
+        self.ended = (
+            token in self._end_ids
+            or len(self.ids) == self._most
+            or bool(self._stop(torch.tensor([self.ids]), None))
+        )
+        return token
+
+
+def _processors(decoding: Decoding) -> LogitsProcessorList:
+    """Return what shapes the scores, in the order of ``generate``."""
+    chain: list[Any] = []
+    if decoding.repetition_penalty != 1:
+        chain.append(RepetitionPenaltyLogitsProcessor(float(decoding.repetition_penalty)))
+    return LogitsProcessorList([*chain, *sampling(decoding, CPU)])
+
+
+def _end_ids(model: SkinGPT4) -> list[int]:
+    """Return the tokens that end an answer."""
+    ids = cast(Any, model.llm_model.generation_config).eos_token_id
+    ids = model.llm_tokenizer.eos_token_id if ids is None else ids
+    return [] if ids is None else [int(number) for number in np.atleast_1d(ids)]
+
+
+# How many conversations keep their rows; another one takes the place of the longest unused.
+CONVERSATIONS = 16
+
+# Answers to one question that are drawn in step with each other.
+DRAWS = 16
+
+
+class Stopped(Exception):  # noqa: N818 - nothing went wrong
+    """Somebody ended the work in progress."""
+
+
+@dataclass(eq=False)
+class Memory:
+    """What the context holds of one conversation; once dropped, the next answer clears that.
+
+    Attributes:
+        rows: Its first rows, whose keys and values the context has.
+        sequence: llama.cpp's number for it.
+        used: When it was claimed last.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    sequence: int = -1
+    used: int = -1
+
+
+class SequenceCache:
+    """Gives each conversation a sequence of the context, as long as there is room.
+
+    Args:
+        runtime: With :data:`CONVERSATIONS` + :data:`DRAWS` sequences.
+    """
+
+    def __init__(self, runtime: LlamaRuntime) -> None:
+        self.runtime = runtime
+        self._seated: weakref.WeakSet[Memory] = weakref.WeakSet()
+        self._taken: set[int] = set()
+        self._clock = count()
+
+    @contextmanager
+    def holding(self, memory: Memory, rows: Sequence[Row], room: int) -> Iterator[None]:
+        """Keep what the context has of a prompt, and make room for the rest and the answer.
+
+        What another conversation has of it is shared. Conversations that were not used for the
+        longest time give way. :class:`Stopped` ends the block; after any other exception nothing
+        is known of the conversation's rows, and they are let go.
+
+        Args:
+            memory: The conversation's; its rows are cut to what the prompt begins with.
+            rows: The prompt; at least its last row is left to be taken in.
+            room: How many rows may follow the prompt.
+        """
+        try:
+            self._claim(memory, rows[:-1])
+            self._make_room(memory, len(rows) + room)
+            yield
+        except Stopped:
+            pass
+        except BaseException:
+            self._forget(memory)
+            raise
+
+    def feed(
+        self, memory: Memory, rows: Sequence[Row], ended: Callable[[], bool], wanted: int = 1
+    ) -> np.ndarray:
+        """Take rows in after those that a conversation has.
+
+        Args:
+            memory: The conversation's, held.
+            rows: What comes next.
+            ended: Asked between chunks whether somebody ended the work.
+            wanted: After how many of the last rows the scores are wanted.
+
+        Returns:
+            The scores of what follows these rows, ``[wanted, vocabulary]``.
+
+        Raises:
+            ChatError: If llama.cpp fails.
+            Stopped: If the work was ended.
+        """
+        scores: list[np.ndarray] = []
+        left = len(rows)
+        for chunk in chunks(rows):
+            if ended():
+                raise Stopped
+            start, size = len(memory.rows), len(chunk)
+            is_wanted = [left - i <= wanted for i in range(size)]
+            positions = range(start, start + size)
+            sequences = [memory.sequence] * size
+            scores.extend(self.runtime.decode(chunk, positions, sequences, is_wanted))
+            memory.rows += chunk
+            left -= size
+        return np.stack(scores)
+
+    @contextmanager
+    def branches(self, memory: Memory, number: int) -> Iterator[list[int]]:
+        """Let sequences begin with all rows of a conversation, and give their numbers."""
+        sequences = list(range(CONVERSATIONS, CONVERSATIONS + number))
+        try:
+            for sequence in sequences:
+                self.runtime.share(memory.sequence, sequence, len(memory.rows))
+            yield sequences
+        finally:
+            for sequence in sequences:
+                self.runtime.crop(sequence, 0)
+
+    def extend(self, memory: Memory, branches: Mapping[int, Sequence[int]]) -> np.ndarray:
+        """Take the latest token of each branch in; return the scores of the next.
+
+        Args:
+            memory: What the branches began with.
+            branches: Each one's tokens so far, by sequence.
+
+        Returns:
+            ``[branches, vocabulary]``, in the order of the branches.
+
+        Raises:
+            ChatError: If llama.cpp fails.
+        """
+        if not branches:
+            return np.empty((0, 0))
+        latest = [len(memory.rows) + len(ids) - 1 for ids in branches.values()]
+        tokens = [ids[-1] for ids in branches.values()]
+        return self.runtime.decode(tokens, latest, list(branches), [True] * len(branches))
+
+    def _claim(self, memory: Memory, rows: Sequence[Row]) -> None:
+        """Give a conversation a sequence that holds as many of the rows as are to be had."""
+        self._clear_dropped()
+        self._seat(memory)
+        memory.used = next(self._clock)
+        best = max(self._seated, key=lambda other: (_common(other.rows, rows), other.used))
+        kept = _common(best.rows, rows)
+        if best is not memory:
+            self.runtime.crop(memory.sequence, 0)
+            self.runtime.share(best.sequence, memory.sequence, kept)
+        elif not self.runtime.crop(memory.sequence, kept):
+            self.runtime.crop(memory.sequence, 0)
+            kept = 0
+        memory.rows = list(rows[:kept])
+
+    def _clear_dropped(self) -> None:
+        """Empty the sequences of conversations that no longer are."""
+        for sequence in self._taken - {memory.sequence for memory in self._seated}:
+            self.runtime.crop(sequence, 0)
+            self._taken.discard(sequence)
+
+    def _seat(self, memory: Memory) -> None:
+        if memory in self._seated:
+            return
+        if len(self._taken) == CONVERSATIONS:
+            self._forget(min(self._seated, key=lambda other: other.used))
+        memory.sequence = min(set(range(CONVERSATIONS)) - self._taken)
+        self._taken.add(memory.sequence)
+        self._seated.add(memory)
+
+    def _make_room(self, memory: Memory, needed: int) -> None:
+        others = sorted(self._seated - {memory}, key=lambda other: other.used)
+        while others and sum(len(o.rows) for o in others) + needed > self.runtime.positions:
+            self._forget(others.pop(0))
+
+    def _forget(self, memory: Memory) -> None:
+        if memory in self._seated:
+            self.runtime.crop(memory.sequence, 0)
+            self._seated.discard(memory)
+            self._taken.discard(memory.sequence)
+        memory.rows = []
+
+
+def _common(left: Sequence[Row], right: Sequence[Row]) -> int:
+    """Return how many rows two prompts have in common at their beginning."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(left), len(right)))
+
 
 # How soon one who waits for a turn sees that nobody wants it any more.
 POLL_SECONDS = 0.05
 
 Item = TypeVar("Item")
+
 Put = Callable[[Item], None]
+
 Ended = Callable[[], bool]
 
 

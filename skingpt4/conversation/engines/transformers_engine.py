@@ -23,12 +23,16 @@ from transformers.generation.streamers import BaseStreamer
 
 from skingpt4.common.errors import ChatError
 from skingpt4.conversation.engines.base import Decoding, PromptSegment, TextCutter
-from skingpt4.conversation.engines.kv_memory import KvMemory
+from skingpt4.conversation.engines.decoding import (
+    EventStop,
+    RowWatch,
+    TextStop,
+    row_sampling,
+    sampling,
+)
+from skingpt4.conversation.engines.kv_cache import KvMemory, StaticRooms
 from skingpt4.conversation.engines.prompt_encoder import PromptEncoder
-from skingpt4.conversation.engines.sampling import row_sampling, sampling
-from skingpt4.conversation.engines.static_cache import StaticRooms
-from skingpt4.conversation.engines.stopping import EventStop, RowWatch, TextStop
-from skingpt4.conversation.engines.worker import follow, new_worker
+from skingpt4.conversation.engines.threads import follow, new_worker
 from skingpt4.models import SkinGPT4
 
 # Prompts that are scored in one pass; more need more memory and are no faster.

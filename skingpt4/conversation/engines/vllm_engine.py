@@ -21,9 +21,9 @@ from torch import Tensor
 
 from skingpt4.common.errors import ChatError, UserError
 from skingpt4.common.schema import ModelConfig
-from skingpt4.conversation.engines.background import BackgroundLoop
 from skingpt4.conversation.engines.base import Decoding, PromptSegment, TextCutter
 from skingpt4.conversation.engines.prompt_encoder import PromptEncoder
+from skingpt4.conversation.engines.threads import BackgroundLoop
 from skingpt4.conversation.engines.vllm_server import VllmServer
 from skingpt4.models import SkinGPT4
 

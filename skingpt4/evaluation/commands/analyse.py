@@ -10,20 +10,15 @@ from typing import cast
 
 from matplotlib.figure import Figure
 
-from skingpt4.common.checkpoint import write_atomically
-from skingpt4.evaluation.analysis import Analysis, analyse, bars
+from skingpt4.common.files import write_atomically
+from skingpt4.documents.document import Table
+from skingpt4.documents.images import figure_png
 from skingpt4.evaluation.cases import CLASS_NAMES
-from skingpt4.evaluation.commands.common import add_common_arguments
-from skingpt4.evaluation.document import Table
-from skingpt4.evaluation.figures import confusion_figure, fig_4a, fig_4b, fig_4c
-from skingpt4.evaluation.imrmc import write_imrmc
-from skingpt4.evaluation.paired import compare_systems
-from skingpt4.evaluation.pictures import figure_png
-from skingpt4.evaluation.ratings import Rating, RatingError, read_ratings
-from skingpt4.evaluation.report_data import Evaluation, load_evaluation
-from skingpt4.evaluation.responses import Responses
-from skingpt4.evaluation.scoring import is_malignant
-from skingpt4.evaluation.tables import (
+from skingpt4.evaluation.commands.options import add_common_arguments
+from skingpt4.evaluation.report.analysis import Analysis, analyse, bars
+from skingpt4.evaluation.report.figures import confusion_figure, fig_4a, fig_4b, fig_4c
+from skingpt4.evaluation.report.inputs import Evaluation, load_evaluation
+from skingpt4.evaluation.report.tables import (
     agreement_table,
     comparison_table,
     likert_table,
@@ -31,7 +26,11 @@ from skingpt4.evaluation.tables import (
     time_table,
     to_markdown,
 )
-from skingpt4.evaluation.times import compare_times, response_times, summarise_times
+from skingpt4.evaluation.responses import Responses
+from skingpt4.evaluation.scoring.classes import is_malignant
+from skingpt4.evaluation.scoring.paired import compare_systems
+from skingpt4.evaluation.study.ratings import Rating, RatingError, read_ratings, write_imrmc
+from skingpt4.evaluation.study.times import compare_times, response_times, summarise_times
 
 TABLES_NAME = "analysis.md"
 IMRMC_NAME = "ratings_item1.imrmc"

@@ -4,9 +4,9 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 
-from skingpt4.evaluation.audit import best_denominators, smallest_denominators, sums
-from skingpt4.evaluation.published import DENOMINATORS, PUBLISHED
-from skingpt4.evaluation.tables import audit_table, to_markdown
+from skingpt4.evaluation.report.published import DENOMINATORS, PUBLISHED
+from skingpt4.evaluation.report.tables import audit_table, to_markdown
+from skingpt4.evaluation.scoring.percentages import best_denominators, smallest_denominators, sums
 
 LIMIT = 1000
 SHOWN = 6

@@ -8,11 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from skingpt4.common.checkpoint import write_atomically
-from skingpt4.datasets.fingerprints import read_fingerprints
-from skingpt4.evaluation.cases import EvalCase, case_list_hash, class_balance, is_balanced
-from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
-from skingpt4.evaluation.leaks import Leak, find_leaks
+from skingpt4.common.files import write_atomically
+from skingpt4.convert.fingerprints import read_fingerprints
+from skingpt4.evaluation.cases import (
+    EvalCase,
+    Leak,
+    case_list_hash,
+    class_balance,
+    find_leaks,
+    is_balanced,
+)
+from skingpt4.evaluation.commands.options import add_common_arguments, load_cases
 
 CHECK_NAME = "cases_checked.json"
 

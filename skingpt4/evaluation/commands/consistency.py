@@ -8,25 +8,24 @@ from functools import cache
 
 import torch
 
-from skingpt4.conversation.batch import BatchChat
-from skingpt4.conversation.chat import load_chat
+from skingpt4.conversation.chat import BatchChat, load_chat
 from skingpt4.evaluation.answerers import RepeatedQuestion
-from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
+from skingpt4.evaluation.commands.options import add_common_arguments, load_cases
 from skingpt4.evaluation.commands.run import (
     add_decoding_arguments,
     add_system_arguments,
     decoding_of,
 )
-from skingpt4.evaluation.consistency import (
+from skingpt4.evaluation.inference import Contender, answer_all, choose_named, join_processes
+from skingpt4.evaluation.responses import read_responses
+from skingpt4.evaluation.scoring.repeatability import (
     DRAWS,
     IMAGES_PER_CLASS,
     ConsistencyScore,
     choose_images,
     measure_consistency,
 )
-from skingpt4.evaluation.responses import read_responses
-from skingpt4.evaluation.run import Contender, answer_all, choose_named, join_processes
-from skingpt4.evaluation.statistics import Interval
+from skingpt4.evaluation.scoring.statistics import Interval
 from skingpt4.evaluation.systems import BUILTIN_SYSTEMS, System, describe_system, parse_system
 
 CONSISTENCY_NAME = "consistency.jsonl"

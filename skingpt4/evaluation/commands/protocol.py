@@ -5,15 +5,15 @@ from pathlib import Path
 
 import torch
 
-from skingpt4.common.checkpoint import write_atomically
+from skingpt4.common.files import write_atomically
 from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.commands import run_command
-from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
+from skingpt4.evaluation.commands.options import add_common_arguments, load_cases
 from skingpt4.evaluation.commands.run import RESPONSES_NAME
-from skingpt4.evaluation.ratings import write_ratings
 from skingpt4.evaluation.responses import read_responses
-from skingpt4.evaluation.simulated import simulate_ratings, simulate_times
-from skingpt4.evaluation.times import write_times
+from skingpt4.evaluation.study.ratings import write_ratings
+from skingpt4.evaluation.study.simulated import simulate_ratings, simulate_times
+from skingpt4.evaluation.study.times import write_times
 
 RATINGS_NAME = "ratings.csv"
 TIMES_NAME = "times.csv"

@@ -14,17 +14,17 @@ from collections.abc import Sequence
 from itertools import repeat
 from pathlib import Path
 
-from skingpt4.common.checkpoint import write_atomically
-from skingpt4.common.page import set_switches
-from skingpt4.evaluation.assignment import Study, is_simulated, pick_systems
+from skingpt4.common.files import write_atomically
+from skingpt4.documents.launch import set_switches
 from skingpt4.evaluation.cases import EvalCase, case_list_hash
-from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
+from skingpt4.evaluation.commands.options import add_common_arguments, load_cases
 from skingpt4.evaluation.commands.run import RESPONSES_NAME
-from skingpt4.evaluation.forms import read_form, write_forms
-from skingpt4.evaluation.rater_diagnoses import COLUMNS, DIAGNOSES_NAME
-from skingpt4.evaluation.rating_store import KINDS, RatingStore
-from skingpt4.evaluation.ratings import RaterKind, Rating, read_ratings, write_ratings
 from skingpt4.evaluation.responses import Responses, responses_about
+from skingpt4.evaluation.scoring.rater_diagnoses import COLUMNS, DIAGNOSES_NAME
+from skingpt4.evaluation.study.assignment import Study, is_simulated, pick_systems
+from skingpt4.evaluation.study.forms import read_form, write_forms
+from skingpt4.evaluation.study.rating_store import KINDS, RatingStore
+from skingpt4.evaluation.study.ratings import RaterKind, Rating, read_ratings, write_ratings
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _serve(
 ) -> None:
     set_switches()
     # Gradio takes seconds to import, and only the page needs it; it reads the switches then.
-    from skingpt4.evaluation.rating_page import build_page, serve_page
+    from skingpt4.evaluation.study.rating_page import build_page, serve_page
 
     serve_page(build_page(store, cases, responses.rows), port)
 

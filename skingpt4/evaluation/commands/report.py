@@ -3,8 +3,8 @@
 import sys
 from argparse import ArgumentParser, Namespace
 
-from skingpt4.evaluation.commands.common import add_common_arguments
-from skingpt4.evaluation.report import write_report
+from skingpt4.evaluation.commands.options import add_common_arguments
+from skingpt4.evaluation.report.build import write_report
 
 
 def add_arguments(parser: ArgumentParser) -> None:

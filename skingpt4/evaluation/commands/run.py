@@ -2,28 +2,30 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from skingpt4.check.preflight import preflight
+from skingpt4.check.report import Report
 from skingpt4.common.cli import add_check_argument, finish_check
-from skingpt4.conversation.batch import BatchChat
-from skingpt4.conversation.chat import load_chat
+from skingpt4.common.config import Config
+from skingpt4.conversation.chat import BatchChat, load_chat
 from skingpt4.conversation.engines import Decoding
 from skingpt4.evaluation.answerers import Interview, RepeatedQuestion
 from skingpt4.evaluation.cases import EvalCase
-from skingpt4.evaluation.check import check_systems
-from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
+from skingpt4.evaluation.commands.options import add_common_arguments, load_cases
 from skingpt4.evaluation.foreign import (
     ImportedAnswers,
     ServerClient,
     describe_folder,
     folder_interview,
 )
+from skingpt4.evaluation.inference import Contender, answer_all, choose_named, join_processes
 from skingpt4.evaluation.responses import read_responses
-from skingpt4.evaluation.run import Contender, answer_all, choose_named, join_processes
 from skingpt4.evaluation.systems import (
     BUILTIN_SYSTEMS,
     System,
@@ -33,8 +35,41 @@ from skingpt4.evaluation.systems import (
 )
 from skingpt4.synthetic.text import CONCEPT_QUESTION
 
+
+@dataclass(frozen=True)
+class SystemsReport:
+    """What a check found, by system."""
+
+    reports: Mapping[str, Report]
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether every system can answer."""
+        return all(report.ok for report in self.reports.values())
+
+    def table(self) -> str:
+        """Return each system's findings under its name."""
+        return "\n\n".join(f"{name}\n\n{r.table()}" for name, r in self.reports.items())
+
+
+def check_systems(systems: Sequence[System], device: torch.device) -> SystemsReport:
+    """Check everything that the systems need on a device; no weights are loaded.
+
+    Raises:
+        ConfigError: If a system's config is wrong.
+    """
+    return SystemsReport(
+        {
+            system.name: preflight(Config.load(system.cfg_path, system.options), device)
+            for system in systems
+        }
+    )
+
+
 RESPONSES_NAME = "responses.jsonl"
+
 CONCEPTS_NAME = "concepts.jsonl"
+
 MAX_NEW_TOKENS = 160
 """Longest answer: the paper's longest training text."""
 

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, cast
 
-from skingpt4.common.checkpoint import write_atomically
+from skingpt4.common.files import write_atomically
 from skingpt4.evaluation.cases import case_list_hash
-from skingpt4.evaluation.commands.common import add_common_arguments, load_cases
+from skingpt4.evaluation.commands.options import add_common_arguments, load_cases
 from skingpt4.evaluation.commands.run import CONCEPTS_NAME, RESPONSES_NAME
-from skingpt4.evaluation.concept_scores import ConceptScore, score_asked
 from skingpt4.evaluation.responses import Response, responses_about, rows_about
-from skingpt4.evaluation.scoring import SystemScore, read_response, score
-from skingpt4.evaluation.statistics import wilson
-from skingpt4.reading.vocabulary import VERSION
+from skingpt4.evaluation.scoring.classes import SystemScore, read_response, score
+from skingpt4.evaluation.scoring.concepts import ConceptScore, score_asked
+from skingpt4.evaluation.scoring.statistics import wilson
+from skingpt4.labeler.vocabulary import VERSION
 
 SCORES_NAME = "scores.json"
 TABLE_HEADER = (

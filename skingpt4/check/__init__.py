@@ -1,0 +1,1 @@
+"""Checks before a run: weights, memory and data, told before anything is loaded."""

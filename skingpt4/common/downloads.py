@@ -1,0 +1,200 @@
+"""Where model files come from: a path, an address on the web, or a Hugging Face id."""
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+from functools import cache
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from huggingface_hub import snapshot_download
+from iopath.common import PathManager, file_lock
+from iopath.common.file_io import PathHandler
+from tqdm import tqdm
+
+from skingpt4.common.config import PROJECT_ROOT
+from skingpt4.common.errors import WeightsError
+
+logger = logging.getLogger(__name__)
+
+URL_PREFIXES = ("http://", "https://")
+
+CACHE_VARIABLE = "SKINGPT4_CACHE"
+
+DEFAULT_CACHE = "~/.cache/skingpt4"
+
+CHECKSUM_MARK = "sha256="
+
+# What a repository's weights and tokenizer consist of; pickled weights only where it has no others.
+HUB_PATTERNS = ("*.safetensors", "*.json", "*.model", "*.txt")
+
+HUB_PICKLES = ("*.bin",)
+
+# A second copy of the same weights in another form.
+HUB_COPIES = ("consolidated*", "original/*")
+
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+
+_FILE_ENDINGS = (".bin", ".gguf", ".json", ".pt", ".pth", ".safetensors", ".txt", ".yaml")
+
+_ATTEMPTS = 4
+
+_TIMEOUT_SECONDS = 60
+
+_CHUNK = 1 << 20
+
+
+def resolve(name: str) -> str:
+    """Return a local path: of what is local already, or of what was fetched into the cache.
+
+    Addresses on the web go to ``$SKINGPT4_CACHE`` (default ``~/.cache/skingpt4``); a broken
+    download goes on where it stopped, and ``#sha256=…`` at the end of an address is checked. A
+    Hugging Face id goes to that library's own cache. Everything else is returned as it is.
+
+    Raises:
+        WeightsError: If it cannot be fetched or its checksum differs.
+    """
+    if name.startswith(URL_PREFIXES):
+        return str(_path_manager().get_local_path(name))
+    return _fetch_repository(name) if is_hub_id(name) else name
+
+
+def is_remote(name: str) -> bool:
+    """Tell whether a name means something to be fetched: an address or a Hugging Face id."""
+    return name.startswith(URL_PREFIXES) or is_hub_id(name)
+
+
+def is_hub_id(name: str) -> bool:
+    """Tell whether a name is a Hugging Face id, ``organisation/model``.
+
+    A name in a folder that exists, or with the ending of a weight file, is a path.
+    """
+    if not _HUB_ID.fullmatch(name) or name.endswith(_FILE_ENDINGS):
+        return False
+    folder = name.partition("/")[0]
+    return not (Path(folder).is_dir() or (PROJECT_ROOT / folder).is_dir())
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's bytes, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+class _WebHandler(PathHandler):
+    """Serves http(s) addresses from our cache (iopath's own handler cannot resume)."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return list(URL_PREFIXES)
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        return str(_fetch(path))
+
+
+@cache
+def _path_manager() -> PathManager:
+    manager = PathManager()
+    manager.register_handler(_WebHandler())
+    return manager
+
+
+def _fetch(url: str) -> Path:
+    """Return the cached file of an address, fetched if it is not there."""
+    address, _, fragment = url.partition("#")
+    cached = Path(os.environ.get(CACHE_VARIABLE) or DEFAULT_CACHE).expanduser()
+    # The address's hash keeps files of the same name apart.
+    folder = cached / hashlib.sha256(url.encode()).hexdigest()[:16]
+    target = folder / address.partition("?")[0].rstrip("/").rpartition("/")[2]
+    folder.mkdir(parents=True, exist_ok=True)
+    with file_lock(str(target)):
+        if not target.is_file():
+            part = target.with_name(target.name + ".part")
+            _download(address, part)
+            if fragment.startswith(CHECKSUM_MARK):
+                _verify(part, fragment.removeprefix(CHECKSUM_MARK), address)
+            part.replace(target)
+    return target
+
+
+def _download(address: str, part: Path) -> None:
+    """Fetch an address into ``part``, going on after what is there already."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            if _append(address, part):
+                return
+            reason = "the connection ended early"
+        except (OSError, HTTPException, ValueError) as error:
+            reason = " ".join(str(error).split())[:160]
+            if isinstance(error, HTTPError) and error.code < 500:
+                break
+        logger.warning("Attempt %d to fetch %s: %s", attempt, address, reason)
+    raise WeightsError(
+        f"'{address}' could not be fetched ({reason}); check the address and the connection and "
+        "start again, which goes on where it stopped, or name a file that you have."
+    )
+
+
+def _append(address: str, part: Path) -> bool:
+    """Fetch what ``part`` lacks; tell whether it is whole now."""
+    have = part.stat().st_size if part.exists() else 0
+    request = Request(address, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urlopen(request, timeout=_TIMEOUT_SECONDS)
+    except HTTPError as error:
+        if error.code != 416:
+            raise
+        # Nothing lies beyond what we have: all of it, or the remains of another file.
+        whole = error.headers.get("Content-Range", "") == f"bytes */{have}"
+        if not whole:
+            part.unlink()
+        return whole
+    with response:
+        resumed = response.status == 206
+        length = response.headers.get("Content-Length")
+        have = have if resumed else 0
+        total = have + int(length) if length else None
+        with (
+            part.open("ab" if resumed else "wb") as file,
+            tqdm.wrapattr(
+                file, "write", total=total, initial=have, desc=part.stem, disable=None
+            ) as sink,
+        ):
+            shutil.copyfileobj(response, sink, _CHUNK)
+    return total is None or part.stat().st_size == total
+
+
+def _verify(file: Path, checksum: str, address: str) -> None:
+    found = sha256_of(file)
+    if found != checksum.lower():
+        file.unlink()
+        raise WeightsError(
+            f"What '{address}' sent has the checksum {found[:12]}…, not {checksum[:12]}…; it is "
+            "damaged or another file, and was deleted."
+        )
+
+
+def _fetch_repository(name: str) -> str:
+    """Return the folder of a Hugging Face repository's weights, configuration and tokenizer."""
+    try:
+        folder = Path(_snapshot(name, HUB_PATTERNS))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(_snapshot(name, (*HUB_PATTERNS, *HUB_PICKLES)))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsError(
+            f"'{name}' is no folder here, and as a Hugging Face id it could not be fetched "
+            f"({reason}); check the name, the connection, and 'hf auth login' if it is gated."
+        ) from None
+    return str(folder)
+
+
+def _snapshot(name: str, patterns: tuple[str, ...]) -> str:
+    return snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=list(HUB_COPIES))

@@ -1,0 +1,89 @@
+"""What the language model keeps of one conversation: the keys and values of its rows so far."""
+
+from typing import cast
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers.cache_utils import StaticLayer
+
+
+class KvMemory:
+    """Keys and values of earlier turns, and the embeddings that they were computed from.
+
+    A new prompt reuses as many of its leading rows as are bit for bit what the cache has seen:
+    texts, photos and earlier answers alike, without any bookkeeping of which is which. An answer
+    that is tokenised otherwise when it is read again, or a history whose oldest turn was left out,
+    just matches a shorter way.
+    """
+
+    def __init__(self) -> None:
+        self._rows: Tensor | None = None
+        self._cache = DynamicCache()
+
+    def take(self, rows: Tensor) -> DynamicCache:
+        """Return the cache, cut to what it shares with a prompt, and forget it.
+
+        What takes it changes it; were generation to fail, nothing half done is left here.
+
+        Args:
+            rows: The prompt's embeddings ``[L, D]``; the last row is never shared, because
+                something must be fed for the first token.
+        """
+        known, self._rows = self._rows, None
+        cache, self._cache = self._cache, DynamicCache()
+        if known is not None:
+            cache.crop(shared_rows(known, rows[:-1]) - len(known))
+        return cache
+
+    def keep(self, cache: DynamicCache, rows: Tensor) -> None:
+        """Keep a cache and all rows ``[n, D]`` that have gone through it."""
+        self._rows = rows
+        self._cache = cache
+
+
+def shared_rows(one: Tensor, other: Tensor) -> int:
+    """Return how many leading rows of ``[n, D]`` and ``[m, D]`` are equal."""
+    length = min(len(one), len(other))
+    differs = (one[:length] != other[:length]).any(dim=-1)
+    return int(torch.cat([differs, differs.new_ones(1)]).byte().argmax())
+
+
+# Static attention reads its whole room at every step, so short conversations get a small one.
+SMALLEST = 512
+
+
+class StaticRooms:
+    """Static caches of 512, 1024, 2048 … rows, each made when it is first needed.
+
+    Args:
+        llm: The language model whose keys and values they hold.
+    """
+
+    def __init__(self, llm: PreTrainedModel) -> None:
+        self._layers: int = llm.config.get_text_config().num_hidden_layers
+        self._rooms: dict[int, Cache] = {}
+
+    def enter(self, kept: DynamicCache, rows: int) -> Cache:
+        """Return a cache with room for so many rows, holding a copy of those kept."""
+        size = SMALLEST
+        while size < rows:
+            size *= 2
+        if size not in self._rooms:
+            # Full attention layers for every family: a sliding window is kept by the mask.
+            self._rooms[size] = Cache(layers=[StaticLayer(size) for _ in range(self._layers)])
+        room = self._rooms[size]
+        room.reset()
+        if kept.get_seq_length():
+            for number, (keys, values, *_) in enumerate(kept):
+                room.update(keys, values, number)
+        return room
+
+    def leave(self, room: Cache, rows: int) -> DynamicCache:
+        """Return a copy of the first rows, and leave nothing of the conversation behind."""
+        kept = DynamicCache()
+        for number, layer in enumerate(cast(list[StaticLayer], room.layers)):
+            keys, values = cast(Tensor, layer.keys), cast(Tensor, layer.values)
+            kept.update(keys[:, :, :rows].clone(), values[:, :, :rows].clone(), number)
+        room.reset()
+        return kept

@@ -1,0 +1,1 @@
+"""Converting public and own data into sets that can be trained on."""

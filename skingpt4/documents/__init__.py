@@ -1,0 +1,1 @@
+"""What pages and reports are made of: pictures, PDF, HTML, tables, and how a page is launched."""

@@ -1,0 +1,232 @@
+"""The analysis as tables of text, for the terminal, Markdown files and the report alike."""
+
+from collections.abc import Iterable, Sequence
+
+from skingpt4.documents.document import Table
+from skingpt4.evaluation.report.analysis import AgreementRow, LikertRow, raters_text
+from skingpt4.evaluation.report.published import published_share
+from skingpt4.evaluation.scoring.paired import PairedComparison
+from skingpt4.evaluation.scoring.percentages import audit
+from skingpt4.evaluation.scoring.statistics import Interval, Test, percent_text
+from skingpt4.evaluation.study.ratings import ITEMS
+from skingpt4.evaluation.study.times import TimeComparison, TimeSummary
+
+NO_VALUE = "–"
+
+RATER_LEVEL_NOTE = (
+    "† Items 6 and 7 are about the rater: several ratings by one rater are one opinion, so the "
+    "second interval counts each rater once. With few raters a bootstrap interval is too narrow."
+)
+
+INTERVALS = "95 % intervals"
+
+SMALLEST_P = 1e-5
+"""Smaller ones are printed as below it (the paper prints "P < 0.00001")."""
+
+
+def likert_table(rows: Sequence[LikertRow]) -> Table:
+    """Show Fig. 4a as figures, beside those of the paper and the preprint."""
+    return Table(
+        caption=f"Ratings by item; {INTERVALS}. {RATER_LEVEL_NOTE}",
+        head=(
+            "item",
+            "raters",
+            "system",
+            "agree or strongly agree (k/n; Wilson)",
+            "rater × case bootstrap (†: Wilson, n = raters)",
+            "strongly agree",
+            "agree",
+            "neutral",
+            "disagree",
+            "strongly disagree",
+            "missing",
+            "paper",
+            "preprint",
+        ),
+        rows=tuple(_likert_cells(row) for row in rows),
+    )
+
+
+def _likert_cells(row: LikertRow) -> tuple[str, ...]:
+    mark = " †" if row.rater_level else ""
+    printed = (published_share("paper", row.item), published_share("preprint", row.item))
+    return (
+        f"{row.item} {ITEMS[row.item]}{mark}",
+        raters_text(row.raters, row.rater_kind),
+        row.system or "all",
+        str(row.agree),
+        percent_interval(row.sampled),
+        *(_count_text(count, row.agree.n) for count in reversed(row.counts)),
+        str(row.missing),
+        *(f"{share} %" if share else NO_VALUE for share in printed),
+    )
+
+
+def _count_text(k: int, n: int) -> str:
+    return f"{percent_text(k, n)} % ({k})" if n else NO_VALUE
+
+
+def agreement_table(rows: Sequence[AgreementRow]) -> Table:
+    """Show how far raters agree with each other."""
+    return Table(
+        caption=(
+            f"Agreement between raters; {INTERVALS}: bootstrap over cases for α and AC2, Shrout "
+            "and Fleiss for ICC(2,1). Where nearly all ratings are one score, α and ICC fall "
+            "although raters agree; AC2 does not."
+        ),
+        head=(
+            "item",
+            "raters",
+            "system",
+            "cases",
+            "Krippendorff's α (ordinal)",
+            "Gwet's AC2 (ordinal)",
+            "ICC(2,1)",
+        ),
+        rows=tuple(
+            (
+                f"{row.item} {ITEMS[row.item]}",
+                raters_text(row.raters, row.rater_kind),
+                row.system,
+                str(row.cases),
+                *(interval_text(value) for value in (row.alpha, row.ac2, row.icc)),
+            )
+            for row in rows
+        ),
+    )
+
+
+def time_table(rows: Sequence[TimeSummary]) -> Table:
+    """Show the response times of systems and groups."""
+    return Table(
+        caption="Response times in seconds.",
+        head=("group", "n", "median", "quartiles", "mean", "standard deviation"),
+        rows=tuple(
+            (
+                row.group,
+                str(row.n),
+                f"{row.median:.2f}",
+                f"{row.lower_quartile:.2f}–{row.upper_quartile:.2f}",
+                f"{row.mean:.2f}",
+                f"{row.deviation:.2f}",
+            )
+            for row in rows
+        ),
+    )
+
+
+def comparison_table(rows: Sequence[TimeComparison]) -> Table:
+    """Show the tests between entered groups and systems."""
+    return Table(
+        caption=f"By how much a group takes longer than a system; {INTERVALS}; p two-sided.",
+        head=(
+            "group",
+            "system",
+            "Hodges–Lehmann difference (s)",
+            "Welch",
+            "Student",
+            "Mann–Whitney",
+        ),
+        rows=tuple(
+            (
+                row.group,
+                row.system,
+                interval_text(row.shift),
+                test_text("t", row.welch),
+                test_text("t", row.student),
+                test_text("U", row.mann_whitney),
+            )
+            for row in rows
+        ),
+    )
+
+
+def paired_table(rows: Sequence[PairedComparison]) -> Table:
+    """Show the systems against each other on the same cases."""
+    return Table(
+        caption=(
+            f"Cases whose class the first answer names, system against system; {INTERVALS} of the "
+            "paired difference; p of the exact McNemar test, not corrected for several comparisons."
+        ),
+        head=("system", "other", "only the system", "only the other", "difference", "p"),
+        rows=tuple(
+            (
+                row.system,
+                row.other,
+                f"{row.only_system}/{row.n}",
+                f"{row.only_other}/{row.n}",
+                points_text(row.difference),
+                p_text(row.p),
+            )
+            for row in rows
+        ),
+    )
+
+
+def audit_table(entries: Sequence[tuple[str, str]], denominators: Sequence[int]) -> Table:
+    """Show which percentages are k of n.
+
+    Args:
+        entries: What each percentage is, and the percentage as printed.
+        denominators: The denominators to hold them against.
+    """
+    fits = audit([percent for _, percent in entries], denominators)
+    return Table(
+        caption="Whether each printed percentage is some k of n, rounded; else what comes nearest.",
+        head=("figure", "printed", *(f"of {n}" for n in denominators)),
+        rows=tuple(
+            (what, f"{percent} %", *map(str, row))
+            for (what, percent), row in zip(entries, fits, strict=True)
+        ),
+    )
+
+
+def interval_text(value: Interval) -> str:
+    """Return such as ``0.815 (0.483 to 1.000)``; a dash where the data do not determine it."""
+    if value.estimate != value.estimate:
+        return NO_VALUE
+    if value.low != value.low:
+        return f"{value.estimate:.3f}"
+    return f"{value.estimate:.3f} ({value.low:.3f} to {value.high:.3f})"
+
+
+def percent_interval(value: Interval) -> str:
+    """Return the bounds of a share in percent; a dash where there are none."""
+    if value.estimate != value.estimate:
+        return NO_VALUE
+    return f"{100 * value.low:.1f}–{100 * value.high:.1f}"
+
+
+def points_text(value: Interval) -> str:
+    """Return a difference of shares in percentage points, with its interval."""
+    if value.estimate != value.estimate:
+        return NO_VALUE
+    low, high = 100 * value.low, 100 * value.high
+    return f"{100 * value.estimate:+.1f} points ({low:+.1f} to {high:+.1f})"
+
+
+def p_text(p: float) -> str:
+    """Return such as ``p = 0.0003``."""
+    return f"p = {p:.2g}" if p >= SMALLEST_P else f"p < {SMALLEST_P:.5f}"
+
+
+def test_text(symbol: str, result: Test) -> str:
+    """Return such as ``t = 4.01, p = 0.0003``."""
+    if result.p != result.p:
+        return NO_VALUE
+    return f"{symbol} = {result.statistic:.2f}, {p_text(result.p)}"
+
+
+def to_markdown(tables: Iterable[Table]) -> str:
+    """Write tables as Markdown."""
+    return "\n".join(_markdown(table) for table in tables)
+
+
+def _markdown(table: Table) -> str:
+    head = [table.head, tuple("---" for _ in table.head)]
+    lines = ["| " + " | ".join(map(_escape, row)) + " |" for row in (*head, *table.rows)]
+    return f"{table.caption}\n\n" + "\n".join(lines) + "\n"
+
+
+def _escape(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,1 @@
+"""Automatic scores and the statistics behind every figure."""

@@ -1,0 +1,411 @@
+"""The rating page: layout, which action answers which click, and serving it on this machine."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from skingpt4.common.errors import EvaluationError, UserError
+from skingpt4.dermatology import LIKERT, QUESTIONNAIRE
+from skingpt4.documents.images import data_url, jpeg
+from skingpt4.documents.launch import LAUNCH
+from skingpt4.documents.theme import THEME
+from skingpt4.evaluation.cases import EvalCase
+from skingpt4.evaluation.responses import Response
+from skingpt4.evaluation.study.assignment import NO_ANSWER, Shown, Task, items_for
+from skingpt4.evaluation.study.rating_store import (
+    KINDS,
+    MAX_DIAGNOSIS,
+    MAX_NAME,
+    Rater,
+    RatingStore,
+)
+
+PHOTO_SIDE = 800
+
+LOST = "The page has lost track of who you are; reload it, give your name and press Continue."
+
+WELCOME = "Give your name to begin. Everything is saved at once; you may stop at any time."
+
+LOOK = "Look at the photo, write your own diagnosis, and lock it to see the answers."
+
+RATE = "Rate each item: Tab moves on, arrow keys or the digits 1 (strongly disagree) to 5 choose."
+
+DONE = "You have rated all your cases. Thank you; you may close the page."
+
+Updates = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class AnswerColumn:
+    """One system's place on the page: its answers, and a row of radio buttons for each item."""
+
+    answers: gr.HTML
+    items: dict[int, gr.Radio]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The parts of the page that actions read or change."""
+
+    sitting: gr.State
+    status: gr.HTML
+    welcome: gr.Column
+    name: gr.Textbox
+    kind: gr.Radio
+    start: gr.Button
+    resume: gr.Button
+    case: gr.Column
+    progress: gr.HTML
+    photo: gr.HTML
+    diagnosis: gr.Textbox
+    lock: gr.Button
+    rating: gr.Column
+    columns: tuple[AnswerColumn, ...]
+    back: gr.Button
+    forward: gr.Button
+
+
+@dataclass
+class Sitting:
+    """A rater at the page.
+
+    Attributes:
+        rater: Who it is.
+        place: Index of the case shown.
+        since: Clock reading of the last step, in seconds.
+    """
+
+    rater: Rater
+    place: int
+    since: float
+
+
+class Actions:
+    """The page's actions; what they learn is in the store before they return."""
+
+    def __init__(
+        self,
+        page: Page,
+        store: RatingStore,
+        cases: Sequence[EvalCase],
+        responses: Sequence[Response],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._page = page
+        self._store = store
+        self._cases = {case.id: case for case in cases}
+        self._responses = {(row.case, row.system): row for row in responses}
+        self._clock = clock
+
+    def start(self, name: str, kind: str) -> Updates:
+        """Enter a new rater and show their first case."""
+        return self._guarded(lambda: self._sit_down(self._store.register(name, kind)))
+
+    def resume(self, name: str) -> Updates:
+        """Show a known rater their first unfinished case."""
+        return self._guarded(lambda: self._sit_down(self._store.resume(name)))
+
+    def lock(self, sitting: Sitting | None, text: str) -> Updates:
+        """Lock the rater's own diagnosis and show the answers."""
+
+        def lock() -> Updates:
+            here = _present(sitting)
+            self._store.lock_diagnosis(here.rater, self._task(here).case, text)
+            return self._case(here)
+
+        return self._guarded(lock)
+
+    def rate(self, column: int, item: int) -> Callable[[Sitting | None, int], Updates]:
+        """Make the action of one item's radio buttons."""
+
+        def rate(sitting: Sitting | None, score: int) -> Updates:
+            return self._guarded(lambda: self._save(_present(sitting), column, item, score))
+
+        return rate
+
+    def forward(self, sitting: Sitting | None) -> Updates:
+        """Show the next case, once this one is rated."""
+
+        def forward() -> Updates:
+            here = _present(sitting)
+            missing = self._store.missing(here.rater, self._task(here))
+            if missing:
+                label, item = missing[0]
+                raise UserError(f"{len(missing)} ratings are missing, first item {item} ({label}).")
+            return self._go(here, here.place + 1)
+
+        return self._guarded(forward)
+
+    def back(self, sitting: Sitting | None) -> Updates:
+        """Show the case before."""
+
+        def back() -> Updates:
+            here = _present(sitting)
+            return self._go(here, max(here.place - 1, 0))
+
+        return self._guarded(back)
+
+    def _guarded(self, act: Callable[[], Updates]) -> Updates:
+        """Do it, or say in one sentence why not and leave the page as it was."""
+        try:
+            return act()
+        except UserError as error:
+            return {self._page.status: _status(str(error), is_error=True)}
+
+    def _sit_down(self, rater: Rater) -> Updates:
+        return self._go(Sitting(rater, 0, 0.0), self._store.next_place(rater))
+
+    def _go(self, sitting: Sitting, place: int) -> Updates:
+        sitting.place, sitting.since = place, self._clock()
+        page = self._page
+        tasks = self._store.study.tasks(sitting.rater.number)
+        shown = {page.sitting: sitting, page.welcome: gr.update(visible=False)}
+        if place >= len(tasks):
+            return shown | {page.case: gr.update(visible=False), page.status: _status(DONE)}
+        return shown | {page.case: gr.update(visible=True)} | self._case(sitting)
+
+    def _case(self, sitting: Sitting) -> Updates:
+        """Show the case: before the diagnosis is locked its photo only, then the answers too."""
+        page, rater, task = self._page, sitting.rater, self._task(sitting)
+        diagnosis = self._store.diagnosis(rater, task.case)
+        locked = diagnosis is not None
+        count = len(self._store.study.tasks(rater.number))
+        updates = {
+            page.status: _status(RATE if locked else LOOK),
+            page.progress: f"<h2>Case {sitting.place + 1} of {count}</h2>",
+            page.photo: self._photo(task.case),
+            page.diagnosis: gr.update(value=diagnosis or "", interactive=not locked),
+            page.lock: gr.update(interactive=not locked),
+            page.rating: gr.update(visible=locked),
+            page.back: gr.update(interactive=sitting.place > 0),
+        }
+        return updates | (self._answers(rater, task) if locked else self._no_answers())
+
+    def _answers(self, rater: Rater, task: Task) -> Updates:
+        scores = self._store.scores(rater, task.case)
+        asked = items_for(rater.kind)
+        updates: Updates = {}
+        for column, shown in zip(self._page.columns, task.shown, strict=True):
+            updates[column.answers] = self._conversation(task.case, shown)
+            for item, radio in column.items.items():
+                score = scores.get((shown.system, item))
+                updates[radio] = gr.update(value=score, visible=item in asked)
+        return updates
+
+    def _no_answers(self) -> Updates:
+        """Nothing of the answers reaches the browser before the diagnosis is locked."""
+        return {column.answers: "" for column in self._page.columns}
+
+    def _conversation(self, case: str, shown: Shown) -> str:
+        row = self._responses.get((case, shown.system))
+        title = f"<h3>{escape(shown.label)}</h3>"
+        if row is None or not row.answers:
+            return f"{title}<p>{NO_ANSWER}</p>"
+        return title + "".join(
+            f'<p class="question">{escape(answer.question)}</p>'
+            f'<p class="text">{escape(answer.text)}</p>'
+            for answer in row.answers
+        )
+
+    def _photo(self, case: str) -> str:
+        address = data_url(jpeg(self._cases[case].image, PHOTO_SIDE))
+        return f'<img src="{address}" alt="The photo of this case">'
+
+    def _save(self, sitting: Sitting, column: int, item: int, score: int) -> Updates:
+        task, now = self._task(sitting), self._clock()
+        system = task.shown[column].system
+        seconds = now - sitting.since
+        self._store.rate(sitting.rater, task.case, system, item, score, seconds)
+        sitting.since = now
+        missing = len(self._store.missing(sitting.rater, task))
+        rest = f"{missing} still to rate." if missing else "This case is complete."
+        return {self._page.status: _status(f"Saved. {rest}")}
+
+    def _task(self, sitting: Sitting) -> Task:
+        return self._store.study.tasks(sitting.rater.number)[sitting.place]
+
+
+def _present(sitting: Sitting | None) -> Sitting:
+    if sitting is None:
+        raise UserError(LOST)
+    return sitting
+
+
+def _status(message: str, is_error: bool = False) -> str:
+    """Write the status line, which screen readers read out."""
+    kind = 'role="alert" class="error"' if is_error else 'role="status"'
+    return f"<p {kind}>{escape(message)}</p>"
+
+
+BEGIN = _status(WELCOME)
+
+logger = logging.getLogger(__name__)
+
+TITLE = "SkinGPT-4: reader study"
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+HOST = "127.0.0.1"
+
+SCALE = [(words.capitalize(), score) for score, words in LIKERT.items()]
+
+FOCUS = """() => {{
+  const go = (tries) => {{
+    const part = document.querySelector('{}');
+    if (part && part.offsetParent && !part.disabled) part.focus();
+    else if (tries) setTimeout(go, 50, tries - 1);
+  }};
+  go(40);
+}}"""
+
+TO_DIAGNOSIS = FOCUS.format("#diagnosis textarea")
+
+TO_FIRST_ITEM = FOCUS.format("fieldset.item input")
+"""Move the keyboard's focus to where the rater goes on, once the page shows it."""
+
+
+def build_page(
+    store: RatingStore, cases: Sequence[EvalCase], responses: Sequence[Response]
+) -> gr.Blocks:
+    """Build the page of a study.
+
+    Args:
+        store: Keeps the ratings, and knows the study.
+        cases: The case list.
+        responses: Answers of the study's systems to the cases.
+    """
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as app:
+        page = _lay_out(len(store.study.systems))
+        _wire(page, Actions(page, store, cases, responses))
+    return app
+
+
+def serve_page(app: gr.Blocks, port: int | None) -> None:
+    """Serve the page to this machine only, until Ctrl+C.
+
+    Args:
+        app: From :func:`build_page`.
+        port: Where; None takes the first free one from 7860 on.
+
+    Raises:
+        EvaluationError: If the port cannot be used.
+    """
+    try:
+        app.launch(
+            server_name=HOST,
+            server_port=port,
+            theme=THEME,
+            css_paths=[TEMPLATES / "rating.css"],
+            js=(TEMPLATES / "rating.js").read_text(encoding="utf-8"),
+            share=False,
+            **LAUNCH,
+        )
+    except OSError:
+        raise EvaluationError(f"--port {port} is in use on this machine; choose another.") from None
+    logger.info("The rating page is ready: %s (Ctrl+C ends it)", app.local_url)
+    app.block_thread()
+
+
+def _lay_out(systems: int) -> Page:
+    sitting = gr.State(None)
+    gr.HTML(f"<h1>{TITLE}</h1>")
+    status = gr.HTML(BEGIN, elem_id="status")
+    return Page(sitting=sitting, status=status, **_welcome(), **_case(systems))
+
+
+def _welcome() -> dict[str, Any]:
+    with gr.Column(elem_id="welcome") as welcome:
+        name = gr.Textbox(label="Your name", max_lines=1, max_length=MAX_NAME, elem_id="name")
+        kinds = [("Dermatologist", KINDS[0]), ("Lay person", KINDS[1])]
+        kind = gr.Radio(kinds, value=KINDS[0], label="You are a", elem_id="kind")
+        with gr.Row():
+            start = gr.Button("Start", variant="primary")
+            resume = gr.Button("Continue")
+    return {"welcome": welcome, "name": name, "kind": kind, "start": start, "resume": resume}
+
+
+def _case(systems: int) -> dict[str, Any]:
+    with gr.Column(visible=False, elem_id="case") as case:
+        progress = gr.HTML(elem_id="progress")
+        with gr.Row():
+            photo = gr.HTML(elem_id="photo")
+            with gr.Column():
+                diagnosis = gr.Textbox(
+                    label="Your own diagnosis",
+                    max_lines=2,
+                    max_length=MAX_DIAGNOSIS,
+                    elem_id="diagnosis",
+                )
+                lock = gr.Button("Lock diagnosis", variant="primary")
+        with gr.Column(visible=False, elem_id="rating") as rating:
+            with gr.Row(equal_height=False):
+                columns = tuple(_answer_column() for _ in range(systems))
+            with gr.Row():
+                back = gr.Button("Back")
+                forward = gr.Button("Next case", variant="primary")
+    return {
+        "case": case,
+        "progress": progress,
+        "photo": photo,
+        "diagnosis": diagnosis,
+        "lock": lock,
+        "rating": rating,
+        "columns": columns,
+        "back": back,
+        "forward": forward,
+    }
+
+
+def _answer_column() -> AnswerColumn:
+    with gr.Column(min_width=320):
+        answers = gr.HTML(elem_classes="answers")
+        items = {
+            number: gr.Radio(SCALE, label=f"{number}. {item}", elem_classes="item")
+            for number, item in enumerate(QUESTIONNAIRE, start=1)
+        }
+    return AnswerColumn(answers, items)
+
+
+def _wire(page: Page, actions: Actions) -> None:
+    """Connect clicks and actions; none of them is offered as an API."""
+    everything = [
+        *(part for part in vars(page).values() if isinstance(part, gr.blocks.Block)),
+        *(column.answers for column in page.columns),
+        *(radio for column in page.columns for radio in column.items.values()),
+    ]
+
+    def connect(
+        trigger: Callable[..., Any],
+        action: Callable[..., Any],
+        inputs: list[Any],
+        focus: str = "",
+        mode: str = "once",
+    ) -> None:
+        event = trigger(
+            action,
+            inputs,
+            everything,
+            queue=False,
+            show_progress="hidden",
+            trigger_mode=mode,
+            api_visibility="private",
+        )
+        if focus:
+            event.then(None, None, None, js=focus, queue=False, api_visibility="private")
+
+    connect(page.start.click, actions.start, [page.name, page.kind], TO_DIAGNOSIS)
+    connect(page.resume.click, actions.resume, [page.name], TO_DIAGNOSIS)
+    connect(page.lock.click, actions.lock, [page.sitting, page.diagnosis], TO_FIRST_ITEM)
+    connect(page.back.click, actions.back, [page.sitting], TO_DIAGNOSIS)
+    connect(page.forward.click, actions.forward, [page.sitting], TO_DIAGNOSIS)
+    for place, column in enumerate(page.columns):
+        for item, radio in column.items.items():
+            # Arrow keys choose faster than a save returns: the last choice is sent after it.
+            action = actions.rate(place, item)
+            connect(radio.input, action, [page.sitting, radio], mode="always_last")

@@ -1,0 +1,100 @@
+"""Ratings and times made up by a script, so that the whole protocol can run where nobody rated.
+
+They show what the analysis prints, and say nothing about any system. Every rater's name and the
+comparison group begin with ``MARK``, and whatever shows them asks ``assignment.is_simulated``.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from skingpt4.evaluation.cases import EvalCase
+from skingpt4.evaluation.responses import Response
+from skingpt4.evaluation.scoring.classes import score_text
+from skingpt4.evaluation.study.assignment import MARK, Study, items_for
+from skingpt4.evaluation.study.ratings import RaterKind, Rating
+
+RATERS: tuple[tuple[RaterKind, int], ...] = (("dermatologist", 5), ("lay", 2))
+"""As many dermatologists as in the paper, and two lay raters."""
+
+COMPARISON_GROUP = f"{MARK} online consultation"
+
+COMPARISONS = 20
+"""Consultations in the paper's response-time test."""
+
+CORRECT_MEAN, WRONG_MEAN = 4.3, 2.2
+
+RATER_SPREAD, CASE_SPREAD, NOISE = 0.3, 0.4, 0.6
+"""Invented figures, in points of the five-point scale."""
+
+CONSULTATION_MINUTES = (20.0, 0.6)
+"""Invented: median in minutes and standard deviation of the logarithm."""
+
+
+def simulate_ratings(
+    cases: Sequence[EvalCase], responses: Sequence[Response], systems: Sequence[str], seed: int = 0
+) -> list[Rating]:
+    """Make up ratings that lean on whether the first answer names the right class.
+
+    Args:
+        cases: The case list.
+        responses: Answers of all systems; those of other systems are passed over.
+        systems: The systems to rate.
+        seed: Same seed, same ratings.
+
+    Returns:
+        One rating for each rater, case, system and item that this kind of rater is asked.
+    """
+    classes = {case.id: case.disease_class for case in cases}
+    right = {
+        (row.case, row.system): _names(row, classes[row.case])
+        for row in responses
+        if row.system in systems
+    }
+    study = Study(tuple(classes), tuple(systems), seed)
+    ratings: list[Rating] = []
+    for number, (name, kind) in enumerate(_raters(), start=1):
+        ratings += _rate(name, kind, study, number, right)
+    return ratings
+
+
+def simulate_times(seed: int = 0) -> list[tuple[str, float]]:
+    """Make up the comparison group's response times in seconds: (group, seconds)."""
+    rng = np.random.default_rng((seed, COMPARISONS))
+    median, spread = CONSULTATION_MINUTES
+    minutes = median * np.exp(rng.normal(0, spread, COMPARISONS))
+    return [(COMPARISON_GROUP, round(float(60 * value), 1)) for value in minutes]
+
+
+def _names(row: Response, disease_class: str) -> bool:
+    return bool(row.answers) and score_text(row.answers[0].text).top == disease_class
+
+
+def _raters() -> list[tuple[str, RaterKind]]:
+    return [
+        (f"{MARK} {kind} {number}", kind)
+        for kind, count in RATERS
+        for number in range(1, count + 1)
+    ]
+
+
+def _rate(
+    name: str, kind: RaterKind, study: Study, number: int, right: dict[tuple[str, str], bool]
+) -> list[Rating]:
+    """One rater's ratings of every answer there is; a case is as hard for all raters alike."""
+    rng = np.random.default_rng((study.seed, number))
+    strictness = rng.normal(0, RATER_SPREAD)
+    ratings = []
+    for task in study.tasks(number):
+        for shown in task.shown:
+            if (task.case, shown.system) not in right:
+                continue
+            place = (study.cases.index(task.case), study.systems.index(shown.system))
+            hardness = np.random.default_rng((study.seed, 0, *place)).normal(0, CASE_SPREAD)
+            mean = CORRECT_MEAN if right[task.case, shown.system] else WRONG_MEAN
+            for item in items_for(kind):
+                point = mean + strictness + hardness + rng.normal(0, NOISE)
+                score = int(np.clip(round(point), 1, 5))
+                seconds = round(float(rng.uniform(2, 20)), 1)
+                ratings.append(Rating(name, kind, task.case, shown.system, item, score, seconds))
+    return ratings

@@ -1,0 +1,1 @@
+"""The assembled model in other programs' formats."""
