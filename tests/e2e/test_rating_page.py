@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from skingpt4.evaluation.report.build.build import write_report
 
+from skingpt4.evaluation.report.build import write_report
 from skingpt4.evaluation.study.ratings import read_ratings
 from tests.conftest import PROJECT
 from tests.evaluation.small_study import SYSTEMS, make_folder

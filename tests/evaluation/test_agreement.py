@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from skingpt4.evaluation.scoring.classes.agreement import (
+
+from skingpt4.evaluation.scoring.agreement import (
     bootstrap_units,
     gwet_ac2,
     icc,

@@ -4,10 +4,10 @@ import random
 
 import numpy as np
 import pytest
-from skingpt4.evaluation.report.build.analysis import analyse, bars, score_matrix
-from skingpt4.evaluation.report.build.tables import agreement_table, likert_table, to_markdown
-from skingpt4.evaluation.scoring.classes.statistics import wilson
 
+from skingpt4.evaluation.report.analysis import analyse, bars, score_matrix
+from skingpt4.evaluation.report.tables import agreement_table, likert_table, to_markdown
+from skingpt4.evaluation.scoring.statistics import wilson
 from skingpt4.evaluation.study.ratings import Rating
 
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from skingpt4.evaluation.report.build.analysis import LikertRow
-from skingpt4.evaluation.report.build.figures import confusion_figure, fig_4a, fig_4b, fig_4c
-from skingpt4.evaluation.scoring.classes.statistics import Interval, wilson
 
 from skingpt4.documents.images import figure_png
 from skingpt4.evaluation.cases import CLASS_NAMES
+from skingpt4.evaluation.report.analysis import LikertRow
+from skingpt4.evaluation.report.figures import confusion_figure, fig_4a, fig_4b, fig_4c
+from skingpt4.evaluation.scoring.statistics import Interval, wilson
 
 NOTE = "SIMULATED"
 

@@ -6,11 +6,11 @@ taken as "strongly agree".
 """
 
 import pytest
-from skingpt4.evaluation.report.build.analysis import analyse, bars
-from skingpt4.evaluation.report.build.figures import fig_4a
-from skingpt4.evaluation.report.build.published import published_share
 
 from skingpt4.evaluation.commands import run_command
+from skingpt4.evaluation.report.analysis import analyse, bars
+from skingpt4.evaluation.report.figures import fig_4a
+from skingpt4.evaluation.report.published import published_share
 from skingpt4.evaluation.study.ratings import ITEMS, Rating, read_ratings, write_ratings
 
 RATERS, CASES = 5, 32

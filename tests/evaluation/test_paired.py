@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from scipy import stats
-from skingpt4.evaluation.scoring.classes.paired import (
+
+from skingpt4.evaluation.scoring.paired import (
     compare_systems,
     discordant,
     mcnemar,
     paired_difference,
 )
-
 from tests.evaluation.small_study import SYSTEMS, make_folder
 
 

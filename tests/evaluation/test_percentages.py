@@ -1,18 +1,18 @@
 """The audit is exact arithmetic, and finds in the paper's figures what the issue says of them."""
 
 import pytest
-from skingpt4.evaluation.report.build.published import PUBLISHED, published_share
-from skingpt4.evaluation.scoring.classes.percentages import (
+
+from skingpt4.common.errors import EvaluationError
+from skingpt4.evaluation.commands import run_command
+from skingpt4.evaluation.report.published import PUBLISHED, published_share
+from skingpt4.evaluation.scoring.percentages import (
     audit,
     best_denominators,
     fit,
     smallest_denominators,
     sums,
 )
-from skingpt4.evaluation.scoring.classes.statistics import percent_text
-
-from skingpt4.common.errors import EvaluationError
-from skingpt4.evaluation.commands import run_command
+from skingpt4.evaluation.scoring.statistics import percent_text
 
 # Nine percentages are quoted for Fig. 4a (paper).
 FIG_4A = ["80.63", "75.00", "5.63", "82.50", "85.63", "87.50", "83.70", "92.50", "77.50"]

@@ -1,16 +1,16 @@
 import pytest
 import torch
-from skingpt4.evaluation.scoring.classes.repeatability import (
-    NONE_NAMED,
-    choose_images,
-    measure_consistency,
-)
-from skingpt4.evaluation.scoring.classes.statistics import clustered_interval
 
 from skingpt4.conversation.engines import Decoding
 from skingpt4.evaluation.answerers import RepeatedQuestion
 from skingpt4.evaluation.cases import CLASS_NAMES, read_cases
 from skingpt4.evaluation.responses import Answer, Response
+from skingpt4.evaluation.scoring.repeatability import (
+    NONE_NAMED,
+    choose_images,
+    measure_consistency,
+)
+from skingpt4.evaluation.scoring.statistics import clustered_interval
 
 
 def row(case, *texts, system="x", error=""):

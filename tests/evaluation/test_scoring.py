@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from skingpt4.evaluation.scoring.classes.classes import score
-from skingpt4.evaluation.scoring.classes.concepts import count_concepts, f1_difference, score_asked
-from skingpt4.evaluation.scoring.classes.quality import photo_quality
 
 from skingpt4.evaluation.cases import CLASS_NAMES, EvalCase
 from skingpt4.evaluation.responses import Answer, Response
+from skingpt4.evaluation.scoring.classes import score
+from skingpt4.evaluation.scoring.concepts import count_concepts, f1_difference, score_asked
+from skingpt4.evaluation.scoring.quality import photo_quality
 from skingpt4.labeler.vocabulary import MALIGNANT, MELANOCYTIC, PSORIASIS
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from scipy import stats
-from skingpt4.evaluation.scoring.classes.statistics import (
+
+from skingpt4.evaluation.scoring.statistics import (
     Share,
     bootstrap_mean,
     clustered_interval,
