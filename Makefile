@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TINY := output/tiny
 
-.PHONY: demo test lint weights ablation clean
+.PHONY: demo test lint measure weights ablation clean
 
 demo: $(READY)
 	$(BIN)/python demo.py
@@ -17,6 +17,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Sizes, comments, names, the chain of imports: how the package is built, beside its aims.
+measure: $(READY)
+	$(BIN)/python tools/measure.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
