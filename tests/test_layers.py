@@ -12,7 +12,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = "skingpt4"
 LAYERS = {
-    "common": 0,
+    "common": -1,
     "dermatology": 0,
     "processors": 1,
     "prompts": 1,

@@ -3,6 +3,12 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+DATA = Path(__file__).parents[1] / "data"
+"""The package's tables of words: diseases, questions, vocabulary."""
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -17,3 +23,10 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_data(name: str) -> Any:
+    """Return one of the package's YAML tables as plain lists and mappings."""
+    # libyaml's loader is ten times as fast, and these tables load with every command.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load((DATA / name).read_text(encoding="utf-8"), Loader=loader)
