@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from skingpt4.common.downloads import sha256_of
 from skingpt4.common.errors import DatasetError, PhotoError
+from skingpt4.common.files import sha256_of
 from skingpt4.convert.fingerprints import Collection, Fingerprint, dhash, read_fingerprints
 from skingpt4.convert.manifest import (
     MANIFEST_NAME,
