@@ -6,7 +6,7 @@ The words and counts are in ``data/dermatology.yaml``, which says whose they are
 from dataclasses import dataclass
 from typing import Any
 
-from skingpt4.common.files import read_data
+from skingpt4.common.files import load_data
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DiseaseClass:
     diseases: tuple[str, ...]
 
 
-_TABLE: dict[str, Any] = read_data("dermatology.yaml")
+_TABLE: dict[str, Any] = load_data("dermatology.yaml")
 
 CONCEPTS = tuple(Concept(*row) for row in _TABLE["concepts"])
 

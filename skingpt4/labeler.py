@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from skingpt4.common.files import read_data
+from skingpt4.common.files import load_data
 from skingpt4.dermatology import CLASSES, CONCEPTS
 
-VOCABULARY: dict[str, Any] = read_data("vocabulary.yaml")
+VOCABULARY: dict[str, Any] = load_data("vocabulary.yaml")
 
 VERSION: int = VOCABULARY["version"]
 """Of the vocabulary; labels of different versions do not compare."""
