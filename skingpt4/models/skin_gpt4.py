@@ -105,7 +105,6 @@ class SkinGPT4(nn.Module):
 
     Attributes:
         untrained: Names of the parts that hold random numbers.
-        engine_context: Tokens that an engine elsewhere has room for, once that is known.
     """
 
     visual_encoder: Eva
@@ -127,7 +126,6 @@ class SkinGPT4(nn.Module):
         self.vit_dtype = vit_dtype
         self.llm_model = llm_model
         self.llm_tokenizer = llm_tokenizer
-        self.engine_context: int | None = None
         for name, build in self._builders().items():
             setattr(self, name, build())
         self.untrained = self._drawn(self._builders())
@@ -299,9 +297,8 @@ class SkinGPT4(nn.Module):
 
     @property
     def context_length(self) -> int:
-        """How many tokens the language model can attend to, where its engine runs it."""
-        own = context_length(self.llm_model)
-        return min(own, self.engine_context or own)
+        """How many tokens the language model can attend to; its engine may have less room."""
+        return context_length(self.llm_model)
 
     def frozen_parts(self) -> dict[str, nn.Module]:
         """Return the parts that the config keeps as they are, by name."""
