@@ -135,10 +135,10 @@ def check_record(model: "SkinGPT4", checkpoint: TensorSource) -> None:
     """
     name, record, embeddings = model.config.llm_model, checkpoint.record, None
     table = cast(nn.Embedding, model.llm_model.get_input_embeddings()).weight
-    if table.is_meta and LLM in record and Path(name).is_dir():
-        # Where the checkpoint brings language model tensors of its own, the folder's tell nothing.
-        if not any(key.startswith(LLM_PREFIX) for key in checkpoint):
-            embeddings = read_embeddings(model.llm_model, name)
+    # Where the checkpoint brings language model tensors of its own, the folder's tell nothing.
+    is_replaced = any(key.startswith(LLM_PREFIX) for key in checkpoint)
+    if LLM in record and table.is_meta and not is_replaced and Path(name).is_dir():
+        embeddings = read_embeddings(model.llm_model, name)
     sentences = differences(
         record,
         describe_parts(model, embeddings),

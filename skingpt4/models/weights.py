@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from skingpt4.common.checkpoint import Tensors, TensorSource, open_tensors
-from skingpt4.common.downloads import resolve, sha256_of
+from skingpt4.common.downloads import resolve
 from skingpt4.common.errors import ConfigError, WeightsError
+from skingpt4.common.files import sha256_of
 from skingpt4.common.schema import ModelConfig
 from skingpt4.models.key_maps import (
     LLM_PREFIX,
@@ -207,7 +208,8 @@ def lay(model: nn.Module, key: str, source: TensorSource) -> Fit:
             and ``ln_vision``.
         source: The file, opened.
     """
-    module, own, translation = model, QFORMER_PREFIXES, translate(source)
+    own: tuple[str, ...] = QFORMER_PREFIXES
+    module, translation = model, translate(source)
     if key == CHECKPOINT:
         required = (PROJECTION_PREFIX,)
         return Fit(module, source, source.shapes, translation, required, source.path, replaces=True)
@@ -273,7 +275,7 @@ def weight_hashes(config: ModelConfig, keys: Iterable[str]) -> dict[str, str]:
         By key, followed by the file's name where it is one of a folder; what is not there, such as
         an untrained part, has none.
     """
-    hashes = {}
+    hashes: dict[str, str] = {}
     for key in keys:
         place = Path(resolve(getattr(config, key) or RANDOM))
         if place.is_dir():
