@@ -6,7 +6,8 @@ from skingpt4.common.errors import DatasetError
 from skingpt4.convert.fingerprints import image_files
 from skingpt4.convert.records import SPLITS, Record
 from skingpt4.convert.sources.lookup import CLASS_NAMES, SourceFiles, skin_type
-from skingpt4.dermatology import CONCEPTS, FITZPATRICK_TYPES, classes_named
+from skingpt4.dermatology import CONCEPTS, FITZPATRICK_TYPES
+from skingpt4.labeler import label_text
 
 # What a table may hold; ``image`` it must. Concepts are separated by semicolons.
 COLUMNS = (
@@ -75,7 +76,7 @@ def _class_of(label: str) -> str:
     if label in CLASS_NAMES:
         return label
     # "Plaque psoriasis" names one; "eczema or psoriasis" names two, and so none.
-    named = classes_named(label)
+    named = label_text(label).mentioned
     return named[0] if len(named) == 1 else ""
 
 
