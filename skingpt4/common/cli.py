@@ -30,7 +30,11 @@ class CheckReport(Protocol):
 def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Add ``--cfg-path`` and ``--options`` as upstream's scripts have them."""
     parser.add_argument(
-        "--cfg-path", default=default, required=default is None, help="YAML file of the run"
+        "--cfg-path",
+        nargs="+",
+        default=default,
+        required=default is None,
+        help="YAML file of the run, or several: each lies over those before it",
     )
     parser.add_argument(
         "--options", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of the YAML"
