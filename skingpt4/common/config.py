@@ -113,7 +113,7 @@ class Config:
             try:
                 sections[name] = OmegaConf.to_object(schema[name])
             except ConfigError as error:
-                broken += str(error).split("; ")
+                broken.append(str(error))
             except OmegaConfBaseException as error:
                 holder = _holder(str(error.full_key), layers, source)
                 raise ConfigError(f"In {holder}, {_explain(error)}.") from None

@@ -41,6 +41,15 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def hash_files(place: Path) -> dict[str, str]:
+    """Return the sha256 of a file, or of each file that lies in a folder, by name, in order.
+
+    What a model is read from is known by this, wherever it lies.
+    """
+    files = [place] if place.is_file() else sorted(p for p in place.iterdir() if p.is_file())
+    return {file.name: sha256_of(file) for file in files}
+
+
 def json_line(content: Mapping[str, Any]) -> str:
     """Return one line of a JSON-lines file, its line end included."""
     return json.dumps(content, ensure_ascii=False) + "\n"

@@ -13,9 +13,9 @@ PRECISIONS = ("fp16", "bf16", "fp32", "auto")
 RUN_PRECISIONS = ("fp32", "fp16", "bf16")
 
 
-def _require(rules: dict[str, bool]) -> None:
-    """Raise one ``ConfigError`` that lists every broken rule; a rule begins with its full key."""
-    broken = [rule for rule, holds in rules.items() if not holds]
+def _require(*rules: tuple[bool, str]) -> None:
+    """Raise one ``ConfigError`` for all rules that do not hold; each begins with its full key."""
+    broken = [rule for holds, rule in rules if not holds]
     if broken:
         raise ConfigError("; ".join(broken))
 
@@ -59,7 +59,7 @@ class ModelConfig:
     # longer, and single answers are given one after the other (ours).
     compile: bool = False
     engine_url: str = "http://127.0.0.1:8000"  # the server of engine vllm (ours)
-    # Let engine_url be a public address: photos, as embeddings, and questions are sent there (ours).
+    # Let engine_url be a public address: photos (as embeddings) and questions go there (ours).
     allow_public_engine: bool = False
 
     ckpt: str = ""  # checkpoint laid over the parts, with llama_proj at least
@@ -87,15 +87,13 @@ class ModelConfig:
             "device_map": ("", "auto"),
         }
         _require(
-            {
-                f"model.max_txt_len is {self.max_txt_len}, must be ≥ 1": self.max_txt_len >= 1,
-                f"model.image_size is {self.image_size}, must be ≥ 1": self.image_size >= 1,
-            }
-            | {
-                f"model.{name} is '{value}', must be one of: {', '.join(known)}": value in known
+            (self.max_txt_len >= 1, f"model.max_txt_len is {self.max_txt_len}, must be ≥ 1"),
+            (self.image_size >= 1, f"model.image_size is {self.image_size}, must be ≥ 1"),
+            *(
+                (value in known, f"model.{name} is '{value}', must be one of: {', '.join(known)}")
                 for name, known in choices.items()
                 for value in [getattr(self, name)]
-            }
+            ),
         )
 
 
@@ -120,9 +118,9 @@ class DatasetConfig:
     """One entry of section ``datasets``, under its registered name."""
 
     data_type: str = "images"  # or "text" for the sets without photos (ours)
-    build_info: BuildInfo = field(default_factory=BuildInfo)
+    build_info: BuildInfo = field(default_factory=BuildInfo)  # where it lies
     vis_processor: dict[str, Any] = field(default_factory=dict)  # by split, as in preprocess
-    text_processor: dict[str, Any] = field(default_factory=dict)
+    text_processor: dict[str, Any] = field(default_factory=dict)  # likewise
     sample_ratio: float | None = None  # weight in the mix; given for all data sets or none
     batch_size: int | None = None  # samples a micro-batch; null for run.batch_size_train
 
@@ -131,11 +129,11 @@ class DatasetConfig:
 class RunConfig:
     """Section ``run``: the training loop."""
 
-    task: str = "image_text_pretrain"  # registered names
-    runner: str = "runner_base"
-    lr_sched: str = "linear_warmup_cosine_lr"
+    task: str = "image_text_pretrain"  # registered name of what a step is
+    runner: str = "runner_base"  # registered name of the loop
 
     # Learning rate and optimiser (AdamW).
+    lr_sched: str = "linear_warmup_cosine_lr"  # registered name of the schedule
     init_lr: float = 1e-4  # the highest, after warm-up
     min_lr: float = 1e-5  # at the end
     warmup_lr: float = 1e-6  # at the first step
@@ -143,21 +141,21 @@ class RunConfig:
     upstream_warmup: bool = False  # warm up in every epoch, as upstream does (ours)
     lr_decay_rate: float = 0.9  # an epoch, of linear_warmup_step_lr
     weight_decay: float = 0.05  # not of biases and norms
-    beta2: float = 0.999
+    beta2: float = 0.999  # decay of the second moment
     max_grad_norm: float | None = None  # longer gradients are cut to it; null for none (ours)
 
     # Length and batches.
-    max_epoch: int = 1
+    max_epoch: int = 1  # one validation, checkpoint and line of log.txt each
     iters_per_epoch: int | None = None  # optimiser steps; null means one pass over the data
     batch_size_train: int = 2  # samples a micro-batch and process
-    batch_size_eval: int = 2
+    batch_size_eval: int = 2  # of a validation
     accum_grad_iters: int = 1  # micro-batches an optimiser step; every learned token weighs alike
     group_by_length: bool = False  # answers of like length in one batch: little is padded (ours)
     num_workers: int = 4  # loading processes of each data set
-    train_splits: list[str] = field(default_factory=lambda: ["train"])
+    train_splits: list[str] = field(default_factory=lambda: ["train"])  # of each data set
     reject_share: float = 0.05  # share of the samples drawn that may be unusable (ours)
     max_nonfinite: int = 3  # so many steps in a row without a finite loss end the run (ours)
-    seed: int = 42
+    seed: int = 42  # of the order, augmentations, prompts and dropout
 
     # How it computes.
     device: str = "cuda"  # accelerate uses what is there; cpu forces the CPU
@@ -170,13 +168,13 @@ class RunConfig:
     # about a third more time (ours).
     checkpoint_llm: bool = False
 
-    # Photos encoded once, before training; the vision tower is then not loaded (ours).
+    # Encode every photo once, before training; the vision tower is then not loaded (ours).
     cache_features: bool = False
     cache_crops: int = 4  # augmented crops kept of each photo, 48 KiB each at full size (ours)
     cache_dir: str = "output/features"  # a changed photo, weight or setting makes new ones (ours)
 
     # What it leaves, and going on.
-    output_dir: str = "output"
+    output_dir: str = "output"  # checkpoints, state, logs and curves
     log_freq: int = 50  # optimiser steps between two points of the curves
     save_iters: int | None = None  # steps between checkpoints within an epoch; null for none (ours)
     # Folder or file of a run to continue; auto continues the one in output_dir if there is any.
@@ -188,12 +186,11 @@ class RunConfig:
     wandb_log: bool = False  # report to Weights & Biases, which gets the config and the curves
     job_name: str = ""  # the run's name there
 
-    # Read from upstream's files, without effect; accelerate launch and torchrun settle the last
-    # three.
-    evaluate: bool = False
+    # Read from upstream's files, without effect: accelerate launch and torchrun settle the three.
     world_size: int = 1
     dist_url: str = "env://"
     distributed: bool = False
+    evaluate: bool = False  # likewise; evaluation is a script of its own
 
     def __post_init__(self) -> None:
         """Refuse values out of range, and those that contradict each other.
@@ -201,22 +198,30 @@ class RunConfig:
         Raises:
             ConfigError: Naming every broken rule.
         """
-        iters = self.iters_per_epoch
-        batch, accumulated = self.batch_size_train, self.accum_grad_iters
+        iters, precisions = self.iters_per_epoch, ", ".join(RUN_PRECISIONS)
+        least = {"batch_size_train": 1, "accum_grad_iters": 1, "warmup_steps": 0}
         _require(
-            {
-                f"run.max_epoch is {self.max_epoch}, must be 1 or more": self.max_epoch >= 1,
-                f"run.iters_per_epoch is {iters}, must be 1 or more, or null": iters is None
-                or iters >= 1,
-                f"run.batch_size_train is {batch}, must be ≥ 1": batch >= 1,
-                f"run.accum_grad_iters is {accumulated}, must be ≥ 1": accumulated >= 1,
-                f"run.init_lr is {self.init_lr}, must be above 0": self.init_lr > 0,
-                f"run.min_lr {self.min_lr} is above run.init_lr {self.init_lr}": self.min_lr
-                <= self.init_lr,
-                f"run.warmup_steps is {self.warmup_steps}, must be ≥ 0": self.warmup_steps >= 0,
-                f"run.precision is '{self.precision}', but must be one of: "
-                f"{', '.join(RUN_PRECISIONS)}": self.precision in ("", *RUN_PRECISIONS),
-                f"run.cache_crops is {self.cache_crops}; it must be 1 or more": self.cache_crops >= 1
-                or not self.cache_features,
-            }
+            (self.max_epoch >= 1, f"run.max_epoch is {self.max_epoch}, must be 1 or more"),
+            (
+                iters is None or iters >= 1,
+                f"run.iters_per_epoch is {iters}, must be 1 or more, or null",
+            ),
+            *(
+                (value >= limit, f"run.{name} is {value}, must be ≥ {limit}")
+                for name, limit in least.items()
+                for value in [getattr(self, name)]
+            ),
+            (self.init_lr > 0, f"run.init_lr is {self.init_lr}, must be above 0"),
+            (
+                self.min_lr <= self.init_lr,
+                f"run.min_lr {self.min_lr} is above run.init_lr {self.init_lr}",
+            ),
+            (
+                self.precision in ("", *RUN_PRECISIONS),
+                f"run.precision is '{self.precision}', but must be one of: {precisions}",
+            ),
+            (
+                self.cache_crops >= 1 or not self.cache_features,
+                f"run.cache_crops is {self.cache_crops}; it must be 1 or more",
+            ),
         )

@@ -248,7 +248,10 @@ def test_errors_name_the_file_that_holds_the_key(layered, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("run: {fsdp: True}\nmodel: {freeze_vit: False}\n", r"run\.fsdp trains the projection alone"),
+        (
+            "run: {fsdp: True}\nmodel: {freeze_vit: False}\n",
+            r"run\.fsdp trains the projection alone",
+        ),
         ("run: {precision: half}\n", r"precision is 'half', but must be one of: fp32, fp16, bf16"),
         ("run: {cache_features: True, cache_crops: 0}\n", r"run.cache_crops is 0; it must be 1"),
     ],
