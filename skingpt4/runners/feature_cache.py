@@ -13,16 +13,15 @@ from einops import rearrange
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from skingpt4.common.downloads import resolve
 from skingpt4.common.errors import ConfigError
-from skingpt4.common.files import hash_files, sha256_of
+from skingpt4.common.files import sha256_of
 from skingpt4.datasets.builders import TRAIN, Splits
 from skingpt4.datasets.features import CroppedPhotos, FeatureDataset, FeatureStore
 from skingpt4.datasets.image_text import ImageTextDataset, TextDialogueDataset
 from skingpt4.models import SkinGPT4
 from skingpt4.models.device import choose_placement
 from skingpt4.models.key_maps import QFORMER_PREFIXES, VISION_PREFIX, translate
-from skingpt4.models.weights import open_sources
+from skingpt4.models.weights import CHECKPOINT, open_sources, weight_hashes
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -81,13 +80,13 @@ def cache_features(config: "Config", datasets: Splits) -> dict[str, dict[str, "D
 def _describe_weights(model: "ModelConfig", device: torch.device) -> str:
     """Name everything of the vision side that its features depend on."""
     sources = open_sources(model)
-    names = [model.vit_weights, *([model.q_former_model] if model.has_qformer else [])]
-    if sources.checkpoint is not None:
+    keys = [key for key in sources if key != CHECKPOINT]
+    if CHECKPOINT in sources:
         # A checkpoint of the projection alone changes no feature.
-        targets = [piece.target for piece in translate(sources.checkpoint).pieces]
+        targets = [piece.target for piece in translate(sources[CHECKPOINT]).pieces]
         if any(target.startswith((VISION_PREFIX, *QFORMER_PREFIXES)) for target in targets):
-            names.append(model.ckpt)
-    hashes = [digest for name in names for digest in hash_files(Path(resolve(name))).values()]
+            keys.append(CHECKPOINT)
+    hashes = list(weight_hashes(model, keys).values())
     return f"{hashes} {choose_placement(model, device).vit_dtype} {model.has_qformer}"
 
 
