@@ -17,6 +17,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # Sizes, comments, names, the chain of imports: how the package is built, beside its aims.
 measure: $(READY)

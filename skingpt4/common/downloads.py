@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from skingpt4.common.config import PROJECT_ROOT
 from skingpt4.common.errors import WeightsError
+from skingpt4.common.files import sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -78,15 +79,6 @@ def is_hub_id(name: str) -> bool:
         return False
     folder = name.partition("/")[0]
     return not (Path(folder).is_dir() or (PROJECT_ROOT / folder).is_dir())
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's bytes, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 class _WebHandler(PathHandler):

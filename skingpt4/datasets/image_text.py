@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from skingpt4.common.downloads import sha256_of
 from skingpt4.common.errors import DatasetError, PhotoError
+from skingpt4.common.files import sha256_of
 from skingpt4.processors.photo import open_photo
 
 ANNOTATION_FILE = "filter_cap.json"

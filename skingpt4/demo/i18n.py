@@ -10,7 +10,6 @@ forms of Chinese its page knows ``zh-CN`` and ``zh-TW``; every other language se
 """
 
 import logging
-import traceback
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -21,6 +20,8 @@ import yaml
 from gradio.i18n import I18nData
 
 from skingpt4.common.errors import UserError
+from skingpt4.common.files import load_data
+from skingpt4.documents.launch import log_place
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,5 @@ def failure(error: Exception, language: Language = "en") -> str:
         sentence = str(error)
     else:
         sentence = say("page.unexpected", language)
-        # Only the places: the error's own text may quote what the visitor wrote.
-        trace = "".join(traceback.format_tb(error.__traceback__))
-        logger.error("%s in an action of the page\n%s", type(error).__name__, trace)
+        log_place(error, logger, "an action of the page")
     return f'<p role="alert" class="error">{escape(sentence)}</p>'

@@ -21,8 +21,7 @@ from skingpt4.demo.i18n import translations
 from skingpt4.demo.middleware import MAX_UPLOAD_BYTES, PageMiddleware
 from skingpt4.demo.session import Sessions
 from skingpt4.demo.uploads import janitor, private_folder
-from skingpt4.documents.launch import LAUNCH, log_places_only
-from skingpt4.documents.theme import THEME
+from skingpt4.documents.launch import launch_options, log_places_only
 
 logger = logging.getLogger(__name__)
 
@@ -114,14 +113,13 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
             server_port=free_port(address.host, address.port),
             share=address.share,
             auth=address.login,
-            theme=THEME,
             css_paths=STYLES,
             i18n=translations(),
             max_file_size=MAX_UPLOAD_BYTES,
             max_threads=THREADS,
             state_session_capacity=SESSIONS_KEPT,
             app_kwargs={"middleware": [middleware]},
-            **LAUNCH,
+            **launch_options(),
         )
         with janitor(folder, partial(forget_idle, app, sessions)):
             try:

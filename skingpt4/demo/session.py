@@ -17,12 +17,15 @@ from PIL import Image
 from skingpt4.common.errors import ChatError
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
-from skingpt4.demo.previews import data_url
 from skingpt4.demo.uploads import delete_upload
+from skingpt4.documents.images import data_url, jpeg
 from skingpt4.processors.photo import PhotoSource, open_photo
 
 PREVIEW_SIDE = 1024
 """Longest side of the photo that the page shows and keeps, in pixels."""
+
+PREVIEW_QUALITY = 88
+"""Of the JPEG that the page shows: its edges are still free of blocks when looked at closely."""
 
 MAX_PHOTOS = 6
 """Photos of one conversation."""
@@ -343,7 +346,7 @@ class Session:
         image = open_photo(source)
         (embeddings,) = self.chat.encode_photos([image])  # [1, image_tokens, D]
         image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-        return CasePhoto(image, embeddings, data_url(image))
+        return CasePhoto(image, embeddings, photo_url(image))
 
     def _replace(self, photos: list[CasePhoto]) -> None:
         """Begin a new case with photos that have been encoded, and end the present one's jobs."""
@@ -397,3 +400,13 @@ class Sessions:
             self._seen.pop(key, None)
         if session is not None:
             session.forget()
+
+
+def photo_url(image: Image.Image, side: int | None = None) -> str:
+    """Return an RGB image as a ``data:`` URL, so that showing it leaves no file.
+
+    Args:
+        image: The image; it is left as it is.
+        side: Longest side of the picture, in pixels; by default the image's own.
+    """
+    return data_url(jpeg(image, side, PREVIEW_QUALITY))

@@ -1,4 +1,4 @@
-"""What a report consists of, apart from how it is drawn: HTML and PDF are made from the same."""
+"""The parts of a report, apart from how they are drawn: HTML, PDF and Markdown share them."""
 
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ class Table:
     """A table of plain text with a caption above it.
 
     Attributes:
-        caption: What it shows, and of how many.
+        caption: What it shows, and of how many; may be empty.
         head: The column names.
         rows: Cells, as many in each row as there are columns.
         numbers: Whether the cells after the first column are figures, set to the right.
@@ -26,6 +26,14 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numbers: bool = True
+
+    def markdown(self) -> str:
+        """Write the table as Markdown, its caption above it, with a newline at the end."""
+        rows = [self.head, ("---",) * len(self.head), *self.rows]
+        # A bar or a newline inside a cell would end it.
+        cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+        lines = [f"| {' | '.join(row)} |\n" for row in cells]
+        return (f"{self.caption}\n\n" if self.caption else "") + "".join(lines)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What keeps every page of ours from reporting to anybody."""
+"""How every page is launched: its look, and that it reports to nobody and keeps no records."""
 
 import logging
 import os
@@ -19,24 +19,11 @@ SWITCHES = {
 }
 """Environment of a process that reports to nobody; not the user's to override."""
 
-PLACES = 4
-"""How many of the innermost calls are logged of an unforeseen error."""
-
 HEARTBEAT_SECONDS = "2"
 """How soon a closed tab is noticed; Gradio's own pace is 15 seconds."""
 
-LAUNCH: dict[str, Any] = {
-    "footer_links": [],
-    "run_history": False,
-    "enable_monitoring": False,
-    "ssr_mode": False,
-    "pwa": False,
-    "mcp_server": False,
-    "inbrowser": False,
-    "quiet": True,
-    "prevent_thread_lock": True,
-}
-"""How every page is launched: nothing but the page itself, and no record of its use."""
+FRAMES_LOGGED = 4
+"""How many of the innermost calls are logged of an unforeseen error."""
 
 
 def set_switches() -> None:
@@ -45,13 +32,58 @@ def set_switches() -> None:
     os.environ.setdefault("GRADIO_HEARTBEAT_INTERVAL", HEARTBEAT_SECONDS)
 
 
+def launch_options() -> dict[str, Any]:
+    """Return what every page passes to ``launch``: the theme, and nothing but the page itself."""
+    # Gradio takes seconds to import and reads the switches then, so not before a page is made.
+    import gradio as gr
+
+    theme = gr.themes.Default(
+        primary_hue="teal",
+        neutral_hue="slate",
+        # Fonts of the reader's own system: Gradio's default asks Google's server for them.
+        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
+        font_mono=["ui-monospace", "Consolas", "monospace"],
+    ).set(  # Gradio's own shades are too pale to read easily (WCAG AA asks for a contrast of 4.5)
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        input_placeholder_color="*neutral_500",
+        block_label_text_color="*neutral_700",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
+        button_cancel_background_fill="#b91c1c",
+        button_cancel_background_fill_hover="#991b1b",
+        button_cancel_background_fill_dark="#b91c1c",
+        button_cancel_background_fill_hover_dark="#991b1b",
+    )
+    return {
+        "theme": theme,
+        "footer_links": [],
+        "run_history": False,
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        "pwa": False,
+        "mcp_server": False,
+        "inbrowser": False,
+        "quiet": True,
+        "prevent_thread_lock": True,
+    }
+
+
 def log_places_only() -> None:
     """Let Gradio log where an error arose; by itself it prints what the error quotes, too.
 
     Its modules call ``traceback.print_exc``, and an error may quote what a visitor wrote.
     """
+
+    def print_exc() -> None:
+        error = sys.exc_info()[1]
+        if error is not None:
+            log_place(error, logger, "the page")
+
     for name in ("gradio.queueing", "gradio.routes", "gradio.route_utils"):
-        vars(import_module(name))["traceback"] = SimpleNamespace(print_exc=_print_exc)
+        vars(import_module(name))["traceback"] = SimpleNamespace(print_exc=print_exc)
 
 
 def log_place(error: BaseException, logger: logging.Logger, about: str) -> None:
@@ -62,14 +94,8 @@ def log_place(error: BaseException, logger: logging.Logger, about: str) -> None:
         logger: Of the module that caught it.
         about: What it happened in, for the sentence.
     """
-    frames = traceback.extract_tb(error.__traceback__)[-PLACES:]
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_LOGGED:]
     places = " < ".join(
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames)
     )
     logger.error("%s in %s, at %s", type(error).__name__, about, places)
-
-
-def _print_exc() -> None:
-    error = sys.exc_info()[1]
-    if error is not None:
-        log_place(error, logger, "the page")

@@ -1,143 +1,204 @@
-"""Documents as PDF, by fpdf2 and the font that matplotlib brings; no system package is needed."""
+"""Documents as PDF, by fpdf2 and fonts of our own; no system package is needed."""
 
+import unicodedata
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 
-import matplotlib
 from fpdf import FPDF
 from fpdf.enums import TableBordersLayout, XPos, YPos
-from fpdf.fonts import FontFace
+from fpdf.fonts import FontFace, TTFFont
 from PIL import Image
 
-from skingpt4.documents.document import Block, Document, Picture, Section, Table, Text
+from skingpt4.documents.document import Document, Picture, Table, Text
 
-FONT = "DejaVuSans"
+FONTS = Path(__file__).parent / "fonts"
 
-MARGIN, FOOT = 14, 16
+LATIN, CHINESE = "DejaVuSans", "DroidSansFallback-GB2312"
 
-BODY, SMALL = 9.5, 7.5
-
-HEADINGS = {1: 15, 2: 11.5}
-"""Sizes in points; margins in millimetres."""
-
-LINE = 1.35
-"""Height of a line as a multiple of the font's size."""
+MISSING = "□"
+"""Stands for a character that none of the fonts has."""
 
 MM_PER_POINT = 25.4 / 72
+
+WARNING_GROUND, HEAD_GROUND, WHITE = (255, 246, 224), (225, 230, 236), (255, 255, 255)
+
+# Lengths in millimetres, font sizes in points.
+MARGIN = 14.0
+BODY, SMALL, TITLE = 9.5, 7.5, 20.0
+HEADINGS = {1: 15.0, 2: 11.5}
+AFTER_PARAGRAPH = 1.5
 
 PHOTO_BOX, FIGURE_BOX = (60, 45), (190, 115)
 """Width and height at most, in millimetres."""
 
-WARNING_GROUND, HEAD_GROUND, WHITE = (255, 246, 224), (225, 230, 236), (255, 255, 255)
-
 DATE = datetime(2000, 1, 1, tzinfo=timezone.utc)
-"""Written as the file's date, so that the same report gives the same bytes."""
+"""Written as a report's date, so that the same report gives the same bytes."""
 
 LONGEST, CHARACTERS = 60, 165
 """Of a table: the longest text that widens its column, and what fits into a row."""
 
 
-class _Pdf(FPDF):
-    """Broad A4 pages, for answers side by side, whose foot repeats the notices."""
+class Pdf(FPDF):
+    """A4 pages whose foot repeats what must be said on each, with a page number.
 
-    def __init__(self, document: Document) -> None:
-        super().__init__(orientation="landscape", format="A4", unit="mm")
-        fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-        self.add_font(FONT, "", fonts / f"{FONT}.ttf")
-        self.add_font(FONT, "B", fonts / f"{FONT}-Bold.ttf")
-        self.notices = document.notices
-        self.set_title(document.title)
-        self.set_lang("en")
-        self.set_creation_date(DATE)
-        self.set_margin(MARGIN)
-        self.set_auto_page_break(True, FOOT)
-        self.add_page()
+    Subclasses set the look by class attributes (lengths in millimetres, sizes in points).
+
+    Attributes:
+        leading: Height of a line as a multiple of the font's size.
+        foot_height: From the foot's first line to the lower edge.
+        foot_gap: Between the text and the foot.
+        foot_size: Font size of the foot.
+        ink: RGB of the text, 0 to 255.
+        soft: RGB of the foot.
+        warning_padding: Around text on the warning ground: above and below, left and right.
+    """
+
+    leading = 1.35
+    foot_height, foot_gap, foot_size = 14.0, 2.0, 6.5
+    ink, soft = (0, 0, 0), (0, 0, 0)
+    warning_padding = (0, 0)
+
+    def __init__(
+        self,
+        title: str,
+        foot: Sequence[str],
+        created: datetime,
+        *,
+        lang: str = "en",
+        landscape: bool = False,
+        margin: float = MARGIN,
+    ) -> None:
+        super().__init__("landscape" if landscape else "portrait", format="A4", unit="mm")
+        self.add_font(LATIN, "", FONTS / f"{LATIN}.ttf")
+        self.add_font(LATIN, "B", FONTS / f"{LATIN}-Bold.ttf")
+        self.add_font(CHINESE, "", FONTS / f"{CHINESE}.ttf")
+        self.set_fallback_fonts([CHINESE], exact_match=False)
+        self.known = {
+            c for font in self.fonts.values() if isinstance(font, TTFFont) for c in font.cmap
+        }
+        self.foot = foot
+        self.set_title(title)
+        self.set_lang(lang)
+        self.set_creation_date(created)
+        self.set_margin(margin)
+        self.set_auto_page_break(True, self.foot_height + self.foot_gap)
 
     def footer(self) -> None:
         """Draw the foot of a page; fpdf2 calls this."""
-        self.set_y(2 - FOOT)
-        self.set_font(FONT, "", 6.5)
-        height = 6.5 * MM_PER_POINT * LINE
-        for notice in self.notices:
-            self.multi_cell(self.epw, height, notice, align="L", new_x=XPos.LMARGIN)
-        self.set_y(-7)
+        self.set_y(-self.foot_height)
+        for text in self.foot:
+            self.paragraph(text, self.foot_size, colour=self.soft)
+        # The number stands in the foot's lower half, where a short foot leaves room.
+        self.set_y(-self.foot_height / 2)
+        self.use_font(self.foot_size)
+        height = self.foot_size * MM_PER_POINT * self.leading
         self.cell(self.epw, height, str(self.page_no()), align="R")
 
     def paragraph(
-        self, text: str, size: float = BODY, bold: bool = False, ground: bool = False
+        self,
+        text: str,
+        size: float = BODY,
+        *,
+        bold: bool = False,
+        colour: tuple[int, int, int] | None = None,
+        ground: bool = False,
+        indent: float = 0,
+        after: float = 0,
     ) -> None:
-        """Write text over the page's width."""
-        self.set_font(FONT, "B" if bold else "", size)
+        """Write text over the page's width.
+
+        Args:
+            text: May have several lines.
+            size: Font size in points.
+            bold: Whether it stands out.
+            colour: RGB; by default `ink`.
+            ground: Whether it stands on the warning ground.
+            indent: From the left margin, in millimetres.
+            after: Room below, in millimetres.
+        """
+        self.use_font(size, bold)
+        self.set_text_color(*(colour or self.ink))
         self.set_fill_color(*WARNING_GROUND)
-        height = size * MM_PER_POINT * LINE
+        self.set_x(self.l_margin + indent)
         self.multi_cell(
-            self.epw, height, text, align="L", fill=ground, new_x=XPos.LMARGIN, new_y=YPos.NEXT
+            self.epw - indent,
+            size * MM_PER_POINT * self.leading,
+            self.printable(text),
+            align="L",
+            fill=ground,
+            padding=self.warning_padding if ground else 0,
+            new_x=XPos.LMARGIN,
+            new_y=YPos.NEXT,
         )
-        self.ln(1.5)
+        if after:
+            self.ln(after)
+
+    def printable(self, text: str) -> str:
+        """Leave out what has no form, and mark what no font has; fpdf2 would log the character."""
+        shown = (char for char in text if char == "\n" or unicodedata.category(char)[0] != "C")
+        return "".join(
+            char if char == "\n" or ord(char) in self.known else MISSING for char in shown
+        )
+
+    def use_font(self, size: float, bold: bool = False) -> None:
+        """Set the font, also where fpdf2 thinks it is set: after Chinese text the file has another.
+
+        Seen with fpdf2 2.8.9: it notes the font asked for, not the one that it fell back to.
+        """
+        self.set_font(LATIN, "", 1)
+        self.set_font(LATIN, "B" if bold else "", size)
 
 
 def render_pdf(document: Document) -> bytes:
     """Write a document as PDF; the same document gives the same bytes."""
-    pdf = _Pdf(document)
-    pdf.paragraph(document.title, size=20, bold=True)
+    # Broad pages, so that several systems' answers fit side by side.
+    pdf = Pdf(document.title, document.notices, DATE, landscape=True)
+    pdf.add_page()
+    pdf.paragraph(document.title, TITLE, bold=True, after=AFTER_PARAGRAPH)
     for notice in document.notices:
-        pdf.paragraph(notice, ground=True)
+        pdf.paragraph(notice, ground=True, after=AFTER_PARAGRAPH)
     for section in document.sections:
-        _add_section(pdf, section)
+        if section.new_page:
+            pdf.add_page()
+        pdf.ln(2)
+        if pdf.will_page_break(30):  # a heading at the foot of a page belongs to the next
+            pdf.add_page()
+        pdf.start_section(section.title, level=section.level - 1)
+        pdf.paragraph(section.title, HEADINGS[section.level], bold=True, after=AFTER_PARAGRAPH)
+        for block in section.blocks:
+            if isinstance(block, Text):
+                bold = ground = block.notice
+                pdf.paragraph(block.text, bold=bold, ground=ground, after=AFTER_PARAGRAPH)
+            elif isinstance(block, Table):
+                _add_table(pdf, block)
+            else:
+                _add_picture(pdf, block)
     return bytes(pdf.output())
 
 
-def _add_section(pdf: _Pdf, section: Section) -> None:
-    if section.new_page:
-        pdf.add_page()
-    pdf.ln(2)
-    size = HEADINGS[section.level]
-    if pdf.will_page_break(30):
-        pdf.add_page()
-    pdf.start_section(section.title, level=section.level - 1)
-    pdf.paragraph(section.title, size=size, bold=True)
-    for block in section.blocks:
-        _add_block(pdf, block)
-
-
-def _add_block(pdf: _Pdf, block: Block) -> None:
-    if isinstance(block, Text):
-        pdf.paragraph(block.text, bold=block.notice, ground=block.notice)
-    elif isinstance(block, Table):
-        _add_table(pdf, block)
-    else:
-        _add_picture(pdf, block)
-
-
-def _add_table(pdf: _Pdf, table: Table) -> None:
-    pdf.paragraph(table.caption, size=SMALL + 1, bold=True)
-    pdf.set_font(FONT, "", SMALL)
+def _add_table(pdf: Pdf, table: Table) -> None:
+    pdf.paragraph(table.caption, SMALL + 1, bold=True, after=AFTER_PARAGRAPH)
+    pdf.use_font(SMALL)
     pdf.set_fill_color(*WHITE)
     pdf.set_draw_color(*HEAD_GROUND)
-    rest = "RIGHT" if table.numbers else "LEFT"
+    # Each column gets its longest word; what room is left goes to those with longer cells.
+    columns = list(zip(table.head, *table.rows, strict=True))
+    words = [_longest([word for cell in column for word in cell.split()]) for column in columns]
+    wanted = [_longest(column) - word for column, word in zip(columns, words, strict=True)]
+    share = min(1.0, max(CHARACTERS - sum(words), 0) / max(sum(wanted), 1))
     with pdf.table(
-        (table.head, *table.rows),
-        col_widths=_widths(table),
-        text_align=("LEFT", *[rest] * (len(table.head) - 1)),
+        [[pdf.printable(cell) for cell in row] for row in (table.head, *table.rows)],
+        col_widths=[word + share * want for word, want in zip(words, wanted, strict=True)],
+        text_align=("LEFT", *["RIGHT" if table.numbers else "LEFT"] * (len(columns) - 1)),
         borders_layout=TableBordersLayout.HORIZONTAL_LINES,
         headings_style=FontFace(emphasis="BOLD", fill_color=HEAD_GROUND),
-        line_height=SMALL * MM_PER_POINT * LINE,
+        line_height=SMALL * MM_PER_POINT * pdf.leading,
         padding=0.6,
     ):
-        pass
+        pass  # fpdf2 draws the rows given above when the block ends
     pdf.ln(3)
-
-
-def _widths(table: Table) -> Sequence[float]:
-    """Give each column its longest word, then share out the rest to those with longer cells."""
-    columns = list(zip(table.head, *table.rows, strict=True))
-    words = [_longest([word for cell in cells for word in cell.split()]) for cells in columns]
-    cells = [_longest(column) for column in columns]
-    wanted = [cell - word for cell, word in zip(cells, words, strict=True)]
-    share = min(1.0, max(CHARACTERS - sum(words), 0) / max(sum(wanted), 1))
-    return [word + share * want for word, want in zip(words, wanted, strict=True)]
 
 
 def _longest(texts: Sequence[str]) -> int:
@@ -145,12 +206,12 @@ def _longest(texts: Sequence[str]) -> int:
     return min(max(map(len, texts), default=0), LONGEST) + 2
 
 
-def _add_picture(pdf: _Pdf, picture: Picture) -> None:
+def _add_picture(pdf: Pdf, picture: Picture) -> None:
     file = BytesIO(picture.data)
-    with Image.open(file) as image:
+    with Image.open(file, formats=("JPEG", "PNG")) as image:
         shape = image.width / image.height
     width, height = PHOTO_BOX if picture.small else FIGURE_BOX
     pdf.image(file, w=min(width, height * shape), alt_text=picture.alt)
     pdf.ln(1)
     if picture.caption:
-        pdf.paragraph(picture.caption, size=SMALL)
+        pdf.paragraph(picture.caption, SMALL, after=AFTER_PARAGRAPH)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from skingpt4.common.downloads import sha256_of
 from skingpt4.common.errors import EvaluationError
-from skingpt4.common.files import write_atomically
+from skingpt4.common.files import sha256_of, write_atomically
 from skingpt4.convert.fingerprints import Fingerprint, find_matches, fingerprints
 from skingpt4.dermatology import CLASSES, CONCEPTS, FITZPATRICK_TYPES
 from skingpt4.synthetic.render import jpeg_bytes

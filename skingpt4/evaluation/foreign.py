@@ -15,8 +15,8 @@ from urllib.parse import SplitResult, urlsplit
 import torch
 from PIL import Image
 
-from skingpt4.common.downloads import sha256_of
 from skingpt4.common.errors import EvaluationError
+from skingpt4.common.files import sha256_of
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.responses import Answer

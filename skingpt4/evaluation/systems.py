@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from skingpt4.common.config import MODEL_PATHS, Config
-from skingpt4.common.downloads import sha256_of
 from skingpt4.common.errors import EvaluationError
+from skingpt4.common.files import sha256_of
 from skingpt4.conversation.engines import Decoding
 from skingpt4.prompts import get_prompt_style
 

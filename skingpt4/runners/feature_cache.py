@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from skingpt4.common.config import Config
-from skingpt4.common.downloads import resolve, sha256_of
+from skingpt4.common.downloads import resolve
 from skingpt4.common.errors import ConfigError
+from skingpt4.common.files import sha256_of
 from skingpt4.common.schema import ModelConfig
 from skingpt4.datasets.builders import TRAIN
 from skingpt4.datasets.features import CroppedPhotos, FeatureDataset, FeatureStore

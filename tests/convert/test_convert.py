@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skingpt4.common.downloads import sha256_of
 from skingpt4.common.errors import DatasetError
+from skingpt4.common.files import sha256_of
 from skingpt4.convert.convert import ConvertOptions, convert
 from skingpt4.convert.manifest import find_manifest, read_manifest
 from skingpt4.convert.records import STEP_TEMPLATES, CaptionTemplate, Record, may_identify

@@ -7,7 +7,7 @@ from skingpt4.demo.app import STYLE_PATH, build_app
 from skingpt4.demo.features.opinion import DRAWS
 from skingpt4.demo.features.settings import CHOICES, DEFAULTS
 from skingpt4.dermatology import DISCLAIMER, QUESTIONS
-from skingpt4.documents.theme import THEME
+from skingpt4.documents.launch import launch_options
 
 
 @pytest.fixture
@@ -59,6 +59,6 @@ def test_examples_are_there_and_small():
 
 
 def test_style_asks_nobody_else_for_anything():
-    assert THEME._stylesheets == []
+    assert launch_options()["theme"]._stylesheets == []
     css = STYLE_PATH.read_text(encoding="utf-8")
     assert "url(" not in css and "@import" not in css

@@ -16,9 +16,8 @@ from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
 from skingpt4.demo.i18n import say, t
 from skingpt4.demo.page import Page, Updates, wire_job
-from skingpt4.demo.previews import data_url
 from skingpt4.demo.queue import WaitingRoom
-from skingpt4.demo.session import Session
+from skingpt4.demo.session import Session, photo_url
 
 JOB = "evidence"
 
@@ -295,7 +294,7 @@ def make_map(
     for evidence in look_for_evidence(
         session.chat, exchange.history, seen, (number, image), exchange.answer, cancel
     ):
-        state.overlay = data_url(draw(image, evidence))
+        state.overlay = photo_url(draw(image, evidence))
         state.sentence = say("evidence.nothing", language)
         if evidence.matters:
             row, column = evidence.strongest

@@ -19,8 +19,7 @@ from skingpt4.common.errors import PhotoError
 from skingpt4.demo.features.photo_edit import WHOLE, Edit, Window, outline
 from skingpt4.demo.i18n import failure, say, status, t
 from skingpt4.demo.page import AT_ONCE, PRIVATE, SHOWING, Page, Updates
-from skingpt4.demo.previews import data_url
-from skingpt4.demo.session import MAX_PHOTOS, PREVIEW_SIDE, CasePhoto, Session
+from skingpt4.demo.session import MAX_PHOTOS, PREVIEW_SIDE, CasePhoto, Session, photo_url
 from skingpt4.demo.uploads import own_upload, read_upload
 from skingpt4.processors.photo import open_photo
 from skingpt4.processors.photo_quality import Problem, measure
@@ -115,7 +114,7 @@ class PhotoPanel:
         index = min(view.number, len(case.photos)) - 1
         url, hint = None, ""
         if view.draft is not None:
-            url = data_url(view.draft.image, PREVIEW_SIDE)
+            url = photo_url(view.draft.image, PREVIEW_SIDE)
             title = escape(say("photo.hint", language))
             sentences = [say(f"photo.{problem.value}", language) for problem in view.draft.problems]
             items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
@@ -127,10 +126,10 @@ class PhotoPanel:
             original, edit = _original(session, index)
             upright = edit.upright(original)
             upright.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-            url = data_url(outline(upright, view.window))
+            url = photo_url(outline(upright, view.window))
         thumbnails = [
             {
-                "image": {"url": data_url(photo.image, THUMBNAIL_SIDE)},
+                "image": {"url": photo_url(photo.image, THUMBNAIL_SIDE)},
                 "caption": say("photo.number", language, number=number),
             }
             for number, photo in enumerate(case.photos, start=1)

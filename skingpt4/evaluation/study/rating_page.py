@@ -13,8 +13,7 @@ import gradio as gr
 from skingpt4.common.errors import EvaluationError, UserError
 from skingpt4.dermatology import LIKERT, QUESTIONNAIRE
 from skingpt4.documents.images import data_url, jpeg
-from skingpt4.documents.launch import LAUNCH
-from skingpt4.documents.theme import THEME
+from skingpt4.documents.launch import launch_options
 from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.responses import Response
 from skingpt4.evaluation.study.assignment import NO_ANSWER, Shown, Task, items_for
@@ -300,11 +299,10 @@ def serve_page(app: gr.Blocks, port: int | None) -> None:
         app.launch(
             server_name=HOST,
             server_port=port,
-            theme=THEME,
             css_paths=[TEMPLATES / "rating.css"],
             js=(TEMPLATES / "rating.js").read_text(encoding="utf-8"),
             share=False,
-            **LAUNCH,
+            **launch_options(),
         )
     except OSError:
         raise EvaluationError(f"--port {port} is in use on this machine; choose another.") from None
