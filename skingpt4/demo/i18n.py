@@ -37,7 +37,9 @@ CHINESE_LOCALES = ("zh-CN", "zh-TW")
 def catalogue(language: Language) -> dict[str, str]:
     """Read the texts of all panels, as ``panel.key``."""
     panels = yaml.safe_load((LOCALES / f"{language}.yaml").read_text(encoding="utf-8"))
-    return {f"{panel}.{key}": text for panel, texts in panels.items() for key, text in texts.items()}
+    return {
+        f"{panel}.{key}": text for panel, texts in panels.items() for key, text in texts.items()
+    }
 
 
 def t(key: str) -> I18nData:

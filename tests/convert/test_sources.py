@@ -288,6 +288,8 @@ def test_wrong_tables_are_one_sentence(table, tmp_path):
         read("ddi", [table(("DDI_file", "disease", "skin_tone"))])
     with pytest.raises(DatasetError, match="does not exist"):
         read("ddi", [tmp_path / "absent.csv"])
-    (tmp_path / "latin.csv").write_bytes("DDI_file,disease\n1,Lupus érythémateux\n".encode("latin-1"))
+    (tmp_path / "latin.csv").write_bytes(
+        "DDI_file,disease\n1,Lupus érythémateux\n".encode("latin-1")
+    )
     with pytest.raises(DatasetError, match="save it as UTF-8 CSV"):
         read("ddi", [tmp_path / "latin.csv"])

@@ -107,7 +107,10 @@ def test_a_link_out_of_an_open_folder_is_closed(tmp_path):
     folder.mkdir()
     (tmp_path / "secret").write_text("x")
     (folder / "link").symlink_to(tmp_path / "secret")
-    assert ask(PageMiddleware(echo, files=[folder]), f"/gradio_api/file={folder}/link").status_code == 404
+    assert (
+        ask(PageMiddleware(echo, files=[folder]), f"/gradio_api/file={folder}/link").status_code
+        == 404
+    )
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:7860", "[::1]:7860"])
@@ -123,7 +126,11 @@ def test_a_foreign_name_for_this_machine_is_refused(host):
 
 
 def test_every_answer_carries_the_headers():
-    for answer in (ask(PageMiddleware(echo), "/"), ask(PageMiddleware(echo), "/docs"), ask(PageMiddleware(echo), "/config")):
+    for answer in (
+        ask(PageMiddleware(echo), "/"),
+        ask(PageMiddleware(echo), "/docs"),
+        ask(PageMiddleware(echo), "/config"),
+    ):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "no-referrer"
         assert answer.headers["cache-control"] == "no-store"
@@ -155,7 +162,10 @@ def test_large_requests_are_refused_before_and_while_they_come(monkeypatch):
         answer = ask(PageMiddleware(echo), "/gradio_api/queue/join", "POST", content=body)
         assert answer.status_code == 413
         assert "smaller" in answer.text
-    assert ask(PageMiddleware(echo), "/gradio_api/upload", "POST", content=b"x" * 101).status_code == 200
+    assert (
+        ask(PageMiddleware(echo), "/gradio_api/upload", "POST", content=b"x" * 101).status_code
+        == 200
+    )
     odd = {"content-length": "-1"}
     assert ask(PageMiddleware(echo), "/gradio_api/upload", "POST", headers=odd).status_code == 413
 

@@ -6,7 +6,8 @@ from skingpt4.common.errors import DatasetError
 from skingpt4.convert.fingerprints import image_files
 from skingpt4.convert.records import SPLITS, Record
 from skingpt4.convert.sources.lookup import CLASS_NAMES, SourceFiles, skin_type
-from skingpt4.dermatology import CONCEPTS, FITZPATRICK_TYPES, classes_named
+from skingpt4.dermatology import CONCEPTS, FITZPATRICK_TYPES
+from skingpt4.labeler import label_text
 
 COLUMNS = (
     "image",
@@ -73,7 +74,7 @@ def _class_of(label: str) -> str:
     """Return the class that a label names; empty if it names none or several."""
     if label in CLASS_NAMES:
         return label
-    named = classes_named(label)
+    named = label_text(label).mentioned
     return named[0] if len(named) == 1 else ""
 
 

@@ -211,9 +211,7 @@ def lay_out_settings(draws: int) -> SettingsPanel:
     return SettingsPanel(sliders, seed, draws_slider)
 
 
-def wire(
-    panel: ConversationPanel, settings: SettingsPanel, page: Page, room: WaitingRoom
-) -> None:
+def wire(panel: ConversationPanel, settings: SettingsPanel, page: Page, room: WaitingRoom) -> None:
     """Connect the steps, the questions, the buttons under them and the seed."""
     actions = ConversationActions(panel, page, room)
     shown = [page.status, *panel.outputs, panel.question]

@@ -218,7 +218,11 @@ class EvidencePanel:
 
     def show(self, session: Session) -> Updates:
         """Offer the answers and photos there are, and show the case's map, if there is one."""
-        case, state, language = session.case, session.case.panel_state(EvidenceState), session.language
+        case, state, language = (
+            session.case,
+            session.case.panel_state(EvidenceState),
+            session.language,
+        )
         busy, figure = JOB in case.running, ""
         if state.overlay:  # what the map shows is also told in words
             label, sentence = escape(say("evidence.label", language)), escape(state.sentence)

@@ -110,9 +110,7 @@ def lay_out() -> ReportPanel:
     return ReportPanel(make, line, editor, sections, save, link)
 
 
-def wire(
-    panel: ReportPanel, page: Page, counts_on: Callable[[Case], Sequence[Count]]
-) -> None:
+def wire(panel: ReportPanel, page: Page, counts_on: Callable[[Case], Sequence[Count]]) -> None:
     """Connect making and saving.
 
     Args:

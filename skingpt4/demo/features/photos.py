@@ -250,7 +250,10 @@ def wire(panel: PhotoPanel, page: Page, examples: Sequence[Path]) -> None:
     # Pasting empties the box first, which is an event of its own: the photo's must not be lost.
     taking: dict[str, Any] = {"inputs": [panel.photo], "trigger_mode": "always_last"}
     on(panel.photo.input, take, also=folded, **taking).then(
-        discard_uploads, None, None, **AT_ONCE  # once the browser shows the photo from elsewhere
+        discard_uploads,
+        None,
+        None,
+        **AT_ONCE,  # once the browser shows the photo from elsewhere
     )
     on(panel.use.click, use)
     on(panel.examples.click, example, examples, also=folded, inputs=[panel.examples])
