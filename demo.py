@@ -21,8 +21,8 @@ from skingpt4.common.cli import (
 from skingpt4.common.config import Config
 from skingpt4.common.network import go_offline, settle_offline
 from skingpt4.conversation.chat import BatchChat, load_chat
-from skingpt4.demo.cli import BATCH_SIZE, ask, ask_folder
 from skingpt4.demo.server import Address, parse_login, serve
+from skingpt4.demo.terminal import BATCH_SIZE, ask, ask_folder
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.models.device import best_device
 

@@ -20,7 +20,6 @@ import yaml
 from gradio.i18n import I18nData
 
 from skingpt4.common.errors import UserError
-from skingpt4.common.files import load_data
 from skingpt4.documents.launch import log_place
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from skingpt4.common.errors import ConfigError
-from skingpt4.demo.server import Address, _forget_idle, free_port, parse_login, served
+from skingpt4.demo.app import forget_idle
+from skingpt4.demo.server import Address, free_port, parse_login, served
 from skingpt4.demo.session import Sessions
 
 SCRIPT = Path(__file__).resolve().parents[2] / "demo.py"
@@ -125,7 +126,7 @@ def test_idle_visitors_are_forgotten(make_chat):
     sessions = Sessions(make_chat())
     with served(make_chat(), Address()) as app:
         sessions.get("anna")
-        _forget_idle(app, sessions, seconds=60)
+        forget_idle(app, sessions, seconds=60)
         assert len(sessions) == 1
-        _forget_idle(app, sessions, seconds=-1)
+        forget_idle(app, sessions, seconds=-1)
         assert len(sessions) == 0

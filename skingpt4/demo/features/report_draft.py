@@ -190,9 +190,9 @@ def to_json(report: Report) -> bytes:
 def to_html(report: Report) -> bytes:
     """Write a report as one web page with a print stylesheet; all text in it is escaped."""
     loader = PackageLoader("skingpt4.demo", "templates")
-    template = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined
-    ).get_template("report.html")
+    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
+        "report.html"
+    )
     photos = [data_url(photo) for photo in report.photo_files()]
     return template.render(report=report, photos=photos).encode("utf-8")
 
