@@ -2,7 +2,6 @@
 
 import os
 import platform
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,8 +11,8 @@ import torch
 
 from skingpt4.common.config import MODEL_PATHS, Config
 from skingpt4.common.errors import EvaluationError
-from skingpt4.common.files import sha256_of
 from skingpt4.conversation.engines import Decoding
+from skingpt4.models.weights import weight_hashes
 from skingpt4.prompts import get_prompt_style
 
 TINY_CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"
@@ -77,30 +76,11 @@ def describe_system(system: System, decoding: Decoding) -> Record:
     return {
         "kind": "skingpt4",
         "config": {"model": {**asdict(model), **names}, "preprocess": asdict(config.preprocess)},
-        "weights": _weight_hashes(config),
+        "weights": weight_hashes(model, MODEL_PATHS),
         "template": {"system": style.system, "roles": list(style.roles), "end": style.end_sym},
         "decoding": asdict(decoding),
         "notice": model.notice,
     }
-
-
-def _weight_hashes(config: Config) -> dict[str, str]:
-    """Return the sha256 of every file that the model is read from, by config key and name."""
-    hashes = {}
-    for key in MODEL_PATHS:
-        place = Path(getattr(config.model, key) or "random")
-        files = sorted(_files(place))
-        for file in files:
-            name = f"{key}/{file.name}" if place.is_dir() else key
-            hashes[name] = sha256_of(file)
-    return hashes
-
-
-def _files(place: Path) -> Iterator[Path]:
-    if place.is_file():
-        yield place
-    elif place.is_dir():
-        yield from (path for path in place.iterdir() if path.is_file())
 
 
 def describe_environment(device: torch.device, processes: int, batch_size: int) -> Record:
