@@ -3,10 +3,11 @@
 import io
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from PIL import Image, ImageFilter
 
-from skingpt4.demo.app import EXAMPLES_FOLDER
+from skingpt4.demo.app import EXAMPLES_FOLDER, build_app
 from skingpt4.demo.features import photos
 from skingpt4.demo.features.photo_edit import Edit, Window, outline
 from skingpt4.demo.features.photos import OPENED_SIDE, PhotoPanel, PhotoView, act, aim
@@ -120,7 +121,33 @@ def test_photos_are_numbered_chosen_and_removed(open_tab):
     assert tab.sizes == [(300, 300)] and not visible(shown, "thumbnails")
     assert "begins again" in shown["status"]
     shown = tab.do("take", None)
-    assert tab.sizes == [] and shown["photo"] is None and "to begin" in shown["status"]
+    assert tab.sizes == [] and "to begin" in shown["status"]
+
+
+def test_a_box_that_the_visitor_emptied_is_not_emptied_again(open_tab):
+    """The answer could come after a photo that is being pasted, and wipe it out."""
+    tab = open_tab()
+    assert tab.do("take", None) == {}
+    tab.send(GOOD)
+    assert tab.do("take", {"url": tab.session.case.photos[0].preview}) == {}
+    assert tab.sizes == [(400, 300)]
+    shown = tab.do("take", None)
+    assert "photo" not in shown and tab.sizes == []
+    tab.send(GOOD)
+    tab.do("make_room")
+    assert tab.do("take", None) == {} and tab.sizes == [(400, 300)]
+    tab.send(POOR)
+    assert "photo" not in tab.do("take", None)
+    assert tab.view.draft is None and tab.sizes == [(400, 300)]
+
+
+@pytest.mark.parametrize(("name", "given"), [("take", None), ("example", 0)])
+def test_the_guide_is_folded_once_there_is_a_photo(make_chat, name, given):
+    app = build_app(make_chat(), examples=EXAMPLES)
+    (guide,) = (part for part in app.blocks.values() if part.elem_id == "guide")
+    (event,) = (event.fn for event in app.fns.values() if event.name == name)
+    request = SimpleNamespace(session_hash="anna", headers={})
+    assert event(request, given)[guide] == gr.update(open=False)
 
 
 def test_one_photo_too_many_is_a_sentence_and_the_others_stay(open_tab):

@@ -268,8 +268,9 @@ def wire(panel: PhotoPanel, page: Page, examples: Sequence[Path]) -> None:
     on(moved, choose_window, whole_page=False, inputs=sliders)
 
 
-Action = Callable[..., str]
-"""Does something to a session and returns the key of the sentence to show; empty for none."""
+Action = Callable[..., str | None]
+"""Does something to a session and returns the key of the sentence to show; "" for none, and None
+where nothing was done, so that the page stays as it is."""
 
 
 def act(
@@ -282,21 +283,32 @@ def act(
 ) -> Updates:
     """Act on the visitor's session; give what to show, and the sentence, in every panel or here."""
     session = page.session(request)
+    message = None
     try:
-        key, message = action(session, *given), None
+        key = action(session, *given)
+        if key is None:
+            return {}
         if key:
             number = len(session.case.photos)
             message = status(say(f"photo.{key}", session.language, number=number))
     except Exception as error:
         message = failure(error, session.language)
     updates = page.show(session) if whole_page else panel.show(session)
+    # A visitor who empties the box may be pasting into it: what is empty is not emptied again, for
+    # this answer can come after the pasted photo and would wipe it out.
+    if action is take and not given[0] and updates[panel.photo] is None:
+        del updates[panel.photo]
     return updates if message is None else updates | {page.status: message}
 
 
-def take(session: Session, upload: dict[str, Any] | None) -> str:
+def take(session: Session, upload: dict[str, Any] | None) -> str | None:
     """Take a photo from file, clipboard or webcam; without one, remove the one shown."""
-    if not upload or not upload.get("path"):
-        return remove(session)
+    if not upload:
+        view = session.case.panel_state(PhotoView)
+        is_empty = view.draft is None and (view.is_adding or not session.case.photos)
+        return None if is_empty else remove(session)
+    if not upload.get("path"):  # the page's own picture, which nobody sent
+        return None
     path = own_upload(str(upload["path"]))
     session.uploads.append(path)
     image = open_photo(read_upload(path), max_side=OPENED_SIDE)
