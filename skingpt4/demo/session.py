@@ -350,9 +350,7 @@ class Session:
 
     def _replace(self, photos: list[CasePhoto]) -> None:
         """Begin a new case with photos that have been encoded, and end the present one's jobs."""
-        case = Case(self.chat.new_conversation(), photos)
-        for _ in photos:
-            case.conversation.add_photo()
+        case = Case(self.chat.new_conversation(len(photos)), photos)
         with self._lock:
             last, self.case = self.case, case
         for cancel in list(last.cancel.values()):

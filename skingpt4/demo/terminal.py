@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from skingpt4.common.errors import ConfigError, PhotoError, UserError
 from skingpt4.common.files import IMAGE_SUFFIXES, json_line, read_json_lines, write_json_lines
-from skingpt4.conversation.chat import BatchChat, Chat
+from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.engines import Decoding
 from skingpt4.demo.features.report_draft import model_name
 from skingpt4.dermatology import DISCLAIMER
@@ -63,7 +63,7 @@ def ask(
 
 
 def ask_folder(
-    chat: BatchChat,
+    chat: Chat,
     folder: str | Path,
     questions: Sequence[str],
     output: str | Path,
@@ -120,9 +120,7 @@ def ask_folder(
         ) from None
 
 
-def _converse(
-    chat: BatchChat, photos: Sequence[Path], questions: Sequence[str]
-) -> list[dict[str, Any]]:
+def _converse(chat: Chat, photos: Sequence[Path], questions: Sequence[str]) -> list[dict[str, Any]]:
     """Ask about several photos; one that cannot be opened becomes a row that says why."""
     rows: list[dict[str, Any]] = []
     opened = []  # conversation, embeddings and row of each photo that could be opened

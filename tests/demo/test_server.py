@@ -64,7 +64,10 @@ def test_open_address_needs_a_login():
 def test_script_passes_its_arguments_on(demo, monkeypatch):
     seen = []
     monkeypatch.setattr(demo, "setup_logger", lambda: None)
-    monkeypatch.setattr(demo, "load_chat", lambda *args: seen.append(args))
+    loaded = []
+    load = demo.Config.load
+    monkeypatch.setattr(demo.Config, "load", lambda *args: loaded.append(args) or load(*args))
+    monkeypatch.setattr(demo, "build_chat", lambda *args: seen.append(args))
     monkeypatch.setattr(demo, "serve", lambda chat, address: seen.append(address))
     monkeypatch.setattr(demo, "go_offline", lambda: seen.append("offline"))
     options = ["model.max_txt_len=99", "run.task=image_text_pretrain"]
@@ -73,7 +76,9 @@ def test_script_passes_its_arguments_on(demo, monkeypatch):
     monkeypatch.setattr(demo, "best_device", lambda gpu_id: f"cuda:{gpu_id}")
     demo.main()
     assert seen[0] == "offline"
-    assert seen[1] == (demo.DEFAULT_CONFIG, options, "cuda:0")
+    assert loaded == [(demo.DEFAULT_CONFIG, options)]
+    config, device = seen[1]
+    assert (config.model.max_txt_len, device) == (99, "cuda:0")
     assert seen[2] == Address(port=8000, login=("anna", "secret"))
 
 

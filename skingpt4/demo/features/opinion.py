@@ -147,9 +147,7 @@ def draw(session: Session, draws: float, cancel: threading.Event) -> Iterator[st
     """
     case, chat, language = session.case, session.chat, session.language
     opinion, photos = Opinion(int(draws), case.seed), case.embeddings
-    conversation = chat.new_conversation()
-    for _ in photos:
-        conversation.add_photo()
+    conversation = chat.new_conversation(len(photos))
     chat.ask(QUESTIONS[0], conversation)
     yield say("opinion.progress", language, done=0, draws=opinion.draws)
     seeds = range(opinion.seed, opinion.seed + opinion.draws)
