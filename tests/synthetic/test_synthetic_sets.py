@@ -165,9 +165,8 @@ def test_contact_sheet_and_examples(tmp_path):
 def test_script_writes_and_refuses_in_one_sentence(tmp_path):
     few = "--foundation 1 --concept 1 --diagnosis 1 --dialogues 2 --questions 2 "
     few += "--cases-per-class 0 --size 32"
-    first = run_script(
-        "dataset/make_synthetic.py", "--output", tmp_path / "out", "--workers", 1, *few.split()
-    )
+    command = ("dataset/make_synthetic.py", "--output", tmp_path / "out", *few.split())
+    first = run_script(*command, "--workers", 1)
     assert first.returncode == 0, first.stderr
     assert (tmp_path / "out" / "manifest.json").is_file()
     second = run_script(*command)
