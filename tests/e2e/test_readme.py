@@ -1,9 +1,7 @@
-"""The README's commands, word for word; long ones cut short by further options."""
+"""The commands of README and docs/, word for word; long ones cut short by further options."""
 
 import json
-import os
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -17,21 +15,33 @@ from skingpt4.common.checkpoint import read_tensors
 from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import held_out_cases
 from tests.conftest import PROJECT
+from tests.scripts import run_here, run_script
 
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [
-    line.split("#")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
-    for line in block.splitlines()
-    if line.split("#")[0].strip()
-]
+README = PROJECT / "README.md"
+# The embedded model comes first: what it trains is what the other pages use.
+DOCS = ("embedded_model", "conversing", "training", "evaluation", "weights", "fast_answers")
+PAGES = [PROJECT / "docs" / f"{name}.md" for name in DOCS]
+PAGES.insert(1, README)
+TEXTS = [page.read_text(encoding="utf-8") for page in PAGES]
+# A command that stands on two pages counts once.
+COMMANDS = list(
+    dict.fromkeys(
+        line.split("#")[0].strip()
+        for text in TEXTS
+        for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+        for line in block.splitlines()
+        if line.split("#")[0].strip()
+    )
+)
 PIPELINE = [line for line in COMMANDS if line.startswith("python") and "demo.py" not in line]
 DEMO_LINES = [line for line in COMMANDS if line.startswith("python demo.py")]
 CHECKS = [line for line in DEMO_LINES if "--check" in line]
 SCRIPTED = [line for line in DEMO_LINES if "--ask" in line or "--batch" in line]
 DEMOS = [line for line in DEMO_LINES if line not in CHECKS + SCRIPTED]
 # At full size: shown, not run here; every one heads a file of train_configs, which has tests.
-FULL_SIZE = [line for line in README.splitlines() if "train_configs/skingpt4_" in line]
+FULL_SIZE = [
+    line for text in TEXTS for line in text.splitlines() if "train_configs/skingpt4_" in line
+]
 # What makes each script quick; the commands themselves stay as written.
 SHORTER = {
     "dataset/make_synthetic.py": "--foundation 30 --questions 60 --dialogues 40 --concept 30 "
@@ -47,13 +57,7 @@ def run_in_process(command, extra=""):
     script, *arguments = shlex.split(command)[1:]
     if script == "train.py" and "--options" not in arguments:
         arguments.append("--options")
-    argv, sys.argv = sys.argv, [script, *arguments, *shlex.split(extra)]
-    try:
-        runpy.run_path(str(PROJECT / script), run_name="__main__")
-    except SystemExit as stop:
-        assert not stop.code, f"{command}: exit {stop.code}"
-    finally:
-        sys.argv = argv
+    assert run_here(script, *arguments, *shlex.split(extra)) == 0, command
 
 
 def write_notes(folder):
@@ -108,13 +112,10 @@ def test_step_zero_trains_every_part(workplace):
 
 def test_accelerate_launches_training(workplace):
     (command,) = [line for line in COMMANDS if line.startswith("accelerate")]
-    launcher = [str(Path(sys.executable).parent / "accelerate"), "launch", "--cpu"]
-    arguments = shlex.split(command)[2:]
-    arguments[0] = str(PROJECT / arguments[0])
+    script, *arguments = shlex.split(command)[2:]
     options = [*SHORTER["train.py"].split(), "run.output_dir=output/launched"]
-    done = subprocess.run(
-        [*launcher, *arguments, *options], cwd=workplace, capture_output=True, text=True
-    )
+    launcher = [str(Path(sys.executable).parent / "accelerate"), "launch", "--cpu"]
+    done = run_script(script, *arguments, *options, cwd=workplace, launcher=launcher)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (workplace / "output" / "launched" / "checkpoint_last.safetensors").is_file()
 
@@ -141,14 +142,7 @@ def test_the_protocol_writes_its_report(workplace):
 
 @pytest.mark.parametrize("command", CHECKS)
 def test_checks_say_what_is_missing_without_any_weights(command, tmp_path):
-    environment = {**os.environ, "SKINGPT4_WEIGHTS": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, *shlex.split(command)[1:]],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = run_script(*shlex.split(command)[1:], SKINGPT4_WEIGHTS=str(tmp_path))
     assert done.returncode == 1, done.stderr[-2000:]
     assert "MISSING" in done.stdout
     assert "Not ready" in done.stdout
@@ -178,12 +172,7 @@ def test_scripts_get_answers_without_the_page(command, tmp_path):
         str(PROJECT / word) if word.startswith("skingpt4/") else word
         for word in shlex.split(command)[2:]
     ]
-    done = subprocess.run(
-        [sys.executable, str(PROJECT / "demo.py"), *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    done = run_script("demo.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     written = list(tmp_path.glob("output/*.jsonl"))
     said = written[0].read_text(encoding="utf-8") if written else done.stdout
@@ -211,8 +200,22 @@ def test_the_demo_serves_as_written(number, workplace):
         process.communicate(timeout=30)
 
 
+def test_every_page_is_read_and_every_link_leads_somewhere():
+    assert {page.name for page in (PROJECT / "docs").glob("*.md")} <= {
+        *(page.name for page in PAGES),
+        "differences.md",
+    }
+    for page in [*PAGES, PROJECT / "docs" / "differences.md", PROJECT / "CONTRIBUTING.md"]:
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text(encoding="utf-8").split()) <= 1400
+
+
 def test_the_python_example_runs(monkeypatch, capsys):
     monkeypatch.chdir(PROJECT)
-    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), flags=re.DOTALL)
     exec(compile(example, "README.md", "exec"), {})
     assert capsys.readouterr().out.strip()
