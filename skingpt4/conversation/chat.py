@@ -524,7 +524,12 @@ def load_chat(
             would have another size than the vision tower takes.
         UserError: If the configuration or a weight file is not usable.
     """
-    config = Config.load(cfg_path, options)
+    return build_chat(Config.load(cfg_path, options), device)
+
+
+def build_chat(config: Config, device: str | torch.device | None = None) -> Chat:
+    """Build the model of a configuration that has been loaded; see :func:`load_chat`."""
+    # Known before any weight is read, which takes minutes.
     if not config.model.ckpt:
         _refuse_untrained(config, ["projection"])
     processor = _vis_processor(config)
