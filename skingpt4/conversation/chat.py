@@ -6,7 +6,7 @@ import math
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -81,10 +81,6 @@ class ConversationCache:
         self._entries: dict[int, CacheEntry] = {}
         self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        """Return how many conversations something is kept of."""
-        return len(self._entries)
-
     def entry(self, conv: Conversation) -> CacheEntry:
         """Return what is kept of a conversation, nothing yet if it is new."""
         with self._lock:
@@ -94,23 +90,27 @@ class ConversationCache:
                 weakref.finalize(conv, self._entries.pop, id(conv), None)
             return self._entries[id(conv)]
 
-    def take_memory(self, conv: Conversation) -> object | None:
-        """Return the engine's memory and leave none: only one answer at a time may use it."""
-        entry = self.entry(conv)
-        memory, entry.memory = entry.memory, None
-        return memory
+    @contextmanager
+    def memory(self, conv: Conversation, engine: Engine) -> Iterator[object | None]:
+        """Lend the engine's memory of a conversation, and keep it afterwards.
 
-    def keep_memory(self, conv: Conversation, memory: object | None) -> None:
-        """Keep the engine's memory, unless the conversation was forgotten meanwhile."""
-        with self._lock:
-            entry = self._entries.pop(id(conv), None)
-            if entry is None:
-                return
-            entry.memory = memory
-            self._entries[id(conv)] = entry  # the most recent comes last
-            holders = [other for other in list(self._entries.values()) if other.memory is not None]
-            for oldest in holders[:-MAX_MEMORIES]:
-                oldest.memory = None
+        Meanwhile there is none: only one answer at a time may use it, and another begins with an
+        empty one.
+        """
+        entry = self.entry(conv)
+        memory, entry.memory = entry.memory or engine.new_memory(), None
+        try:
+            yield memory
+        finally:
+            with self._lock:
+                # Nothing is kept if the conversation was forgotten meanwhile.
+                if self._entries.get(id(conv)) is entry:
+                    entry.memory = memory
+                    self._entries[id(conv)] = self._entries.pop(id(conv))  # the latest comes last
+                entries = list(self._entries.values())
+                holders = [other for other in entries if other.memory is not None]
+                for oldest in holders[:-MAX_MEMORIES]:
+                    oldest.memory = None
 
     def forget(self, conv: Conversation) -> None:
         """Drop all that is kept of a conversation; it may go on all the same."""
@@ -273,7 +273,7 @@ class Chat:
             ChatError: If there is no question, a setting is out of range, or the question does not
                 fit the model's context.
         """
-        settings = {
+        settings: dict[str, Any] = {
             "max_new_tokens": max_new_tokens,
             "num_beams": num_beams,
             "min_length": min_length,
@@ -284,10 +284,10 @@ class Chat:
             "top_k": top_k,
             "seed": seed,
         }
-        turn = self._turn(conv, img_list, settings, max_length, None)
+        stream = self.stream_answer(conv, img_list, max_length=max_length, **settings)
         while True:
             try:
-                next(turn)
+                next(stream)
             except StopIteration as end:
                 return cast(Answer, end.value)
 
@@ -299,8 +299,8 @@ class Chat:
         cancel: threading.Event | None = None,
         max_length: int | None = None,
         **settings: Any,
-    ) -> Iterator[str]:
-        """Answer the question piece by piece.
+    ) -> Generator[str, None, Answer]:
+        """Answer the question piece by piece; the generator returns what :meth:`answer` does.
 
         Setting ``cancel``, or closing the iterator, ends generation within one token; the
         conversation then holds the answer so far, or takes the question back if there is none yet.
@@ -316,7 +316,39 @@ class Chat:
         Raises:
             ChatError: As :meth:`answer`, when reading starts.
         """
-        return self._turn(conv, img_list, settings, max_length, cancel)
+        pieces: list[str] = []
+        ids: list[int] = []
+        stopped = True  # unless the answer comes to its own end
+        try:
+            decoding, stops = Decoding(**settings), self._stops(conv)
+            prompt = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
+            cutter = TextCutter(stops)
+            with (
+                self._cache.memory(conv, self.engine) as memory,
+                closing(self.engine.stream(prompt, decoding, stops, cancel, memory)) as tokens,
+            ):
+                for new_ids in tokens:
+                    is_first = not ids and decoding.num_beams == 1
+                    # Who stops before the first word wants no answer; stopped beams hold one
+                    # all the same, because it comes as a whole.
+                    if is_first and cancel is not None and cancel.is_set():
+                        break
+                    ids += new_ids
+                    # All ids are decoded again: a character may need several tokens.
+                    if piece := cutter.cut(self.engine.prompts.decode(ids)):
+                        pieces.append(piece)
+                        yield piece
+            stopped = cancel is not None and cancel.is_set()
+        except Exception:
+            pieces.clear()
+            raise
+        finally:
+            # Also when the reader closes this: what was read stays as the answer.
+            if pieces or not stopped:
+                conv.append_message(conv.roles[1], self._plain("".join(pieces), conv))
+            else:
+                conv.drop_question()
+        return "".join(pieces), np.array(ids, dtype=np.int64)
 
     def draw(
         self,
@@ -347,7 +379,6 @@ class Chat:
         Raises:
             ChatError: As :meth:`answer`, when reading starts, or if several beams are asked for.
         """
-        self._check_question(conv)
         decoding = Decoding(**settings)
         prompt = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
         stops = self._stops(conv)
@@ -372,7 +403,6 @@ class Chat:
             ChatError: If there is no question or no answer, the engine cannot tell, or they do not
                 fit the model's context.
         """
-        self._check_question(conv)
         text = self._plain(answer, conv)
         if not text.strip():
             raise ChatError("The answer is empty, so its likelihood means nothing; name another.")
@@ -409,63 +439,14 @@ class Chat:
             for conv, images in zip(conversations, photos, strict=True)
         ]
         stops = self._stops(conversations[0])
-        memories = [
-            self._cache.take_memory(conv) or self.engine.new_memory() for conv in conversations
-        ]
-        try:
+        with ExitStack() as lent:
+            memories = [
+                lent.enter_context(self._cache.memory(conv, self.engine)) for conv in conversations
+            ]
             answers = self.engine.generate_batch(prompts, decoding, stops, seeds, memories)
-        finally:
-            for conv, memory in zip(conversations, memories, strict=True):
-                self._cache.keep_memory(conv, memory)
         for conv, answer in zip(conversations, answers, strict=True):
             conv.append_message(conv.roles[1], self._plain(answer.text, conv))
         return answers
-
-    def _check_question(self, conv: Conversation) -> None:
-        if not conv.has_question():
-            raise ChatError("There is no question to answer; ask one first.")
-
-    def _turn(
-        self,
-        conv: Conversation,
-        img_list: Sequence[Tensor],
-        settings: dict[str, Any],
-        max_length: int | None,
-        cancel: threading.Event | None,
-    ) -> Generator[str, None, Answer]:
-        """Generate one answer and close the turn, however it ends."""
-        self._check_question(conv)
-        memory = self._cache.take_memory(conv) or self.engine.new_memory()
-        pieces: list[str] = []
-        ids: list[int] = []
-        stopped = True
-        try:
-            decoding = Decoding(**settings)
-            prompt = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
-            stops = self._stops(conv)
-            cutter = TextCutter(stops)
-            with closing(self.engine.stream(prompt, decoding, stops, cancel, memory)) as tokens:
-                for new_ids in tokens:
-                    is_first = not ids and decoding.num_beams == 1
-                    # Who stops before the first word wants no answer; stopped beams hold one
-                    # all the same, because it comes as a whole.
-                    if is_first and cancel is not None and cancel.is_set():
-                        break
-                    ids += new_ids
-                    if piece := cutter.cut(self.engine.prompts.decode(ids)):
-                        pieces.append(piece)
-                        yield piece
-            stopped = cancel is not None and cancel.is_set()
-        except Exception:
-            pieces.clear()
-            raise
-        finally:
-            self._cache.keep_memory(conv, memory)
-            if pieces or not stopped:
-                conv.append_message(conv.roles[1], self._plain("".join(pieces), conv))
-            else:
-                conv.drop_question()
-        return "".join(pieces), np.array(ids, dtype=np.int64)
 
     def _fit(
         self,
@@ -479,7 +460,13 @@ class Chat:
         The beginning-of-text token, the system line and every photo stay. Turns are left out a
         quarter of the context at a time: until the next quarter is full, the prompt then begins as
         it did the turn before, and what was computed for it serves again.
+
+        Raises:
+            ChatError: If there is no question, its photos are not those of the slots, or it does
+                not fit.
         """
+        if not conv.has_question():
+            raise ChatError("There is no question to answer; ask one first.")
         limit = min(max_length or self.engine.context_length, self.engine.context_length)
         room = limit - max_new_tokens
         history = conv.copy()
