@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,7 +26,6 @@ from skingpt4.conversation.engines import (
     Decoding,
     Engine,
     Prompt,
-    PromptSegment,
     TextCutter,
     build_engine,
 )
@@ -149,6 +149,7 @@ class Chat:
         self._cache = ConversationCache()
         tokenizer = model.llm_tokenizer
         special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+        # What must stay plain text when somebody writes it, see ``plain_text``.
         self._markers = {*MARKERS, model.end_sym, *special}
 
     def new_conversation(self, photos: int = 0) -> Conversation:
@@ -180,7 +181,7 @@ class Chat:
             PhotoError: If one cannot be opened.
         """
         pixels = torch.cat([self._pixels(photo) for photo in photos])  # [B, 3, H, W]
-        return list(self.model.encode_img(pixels.to(self.device)).split(1))
+        return list(self.model.encode_img(pixels.to(self.device)).split(1))  # B x [1, Q, D]
 
     def upload_img(self, image: Photo, conv: Conversation, img_list: list[Tensor]) -> str:
         """Add a photo to the conversation; one that it already has is not encoded again.
@@ -197,6 +198,7 @@ class Chat:
             PhotoError: If the photo cannot be opened; nothing is added then.
         """
         pixels = self._pixels(image)
+        # By content, not by name: the same photo may come as a file, as bytes or as a tensor.
         digest = hashlib.sha256(repr((pixels.dtype, tuple(pixels.shape))).encode())
         digest.update(pixels.detach().cpu().contiguous().numpy().tobytes())
         key, kept = digest.digest(), self._cache.entry(conv).photos
@@ -225,6 +227,7 @@ class Chat:
         Raises:
             ChatError: If it is empty or longer than ``MAX_QUESTION_CHARS``; nothing is added then.
         """
+        # A browser can send half a surrogate pair, which no tokenizer takes.
         question = text.encode("utf-8", errors="replace").decode("utf-8").strip()
         if not question:
             raise ChatError("The question is empty; write one and send it again.")
@@ -321,7 +324,7 @@ class Chat:
         stopped = True  # unless the answer comes to its own end
         try:
             decoding, stops = Decoding(**settings), self._stops(conv)
-            prompt = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
+            prompt = self.prompt(conv, img_list, decoding.max_new_tokens, max_length)
             cutter = TextCutter(stops)
             with (
                 self._cache.memory(conv, self.engine) as memory,
@@ -380,7 +383,7 @@ class Chat:
             ChatError: As :meth:`answer`, when reading starts, or if several beams are asked for.
         """
         decoding = Decoding(**settings)
-        prompt = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
+        prompt = self.prompt(conv, img_list, decoding.max_new_tokens, max_length)
         stops = self._stops(conv)
         with closing(self.engine.draw(prompt, decoding, seeds, stops, cancel)) as drawn:
             for number, ids in drawn:
@@ -407,7 +410,7 @@ class Chat:
         if not text.strip():
             raise ChatError("The answer is empty, so its likelihood means nothing; name another.")
         length = len(self.model.llm_tokenizer(text, add_special_tokens=False).input_ids)
-        prompts = [self._fit(conv, photos, length, None) for photos in photo_lists]
+        prompts = [self.prompt(conv, photos, length) for photos in photo_lists]
         # The style may part the role and what it says otherwise than it ends the open prompt.
         style, role = conv.style, conv.roles[1]
         written = f"{role}{style.role_sep}{text}".removeprefix(f"{role}{style.open_role_sep}")
@@ -435,10 +438,11 @@ class Chat:
             ChatError: If a question does not fit the model's context.
         """
         prompts = [
-            self._fit(conv, images, decoding.max_new_tokens, None)
+            self.prompt(conv, images, decoding.max_new_tokens)
             for conv, images in zip(conversations, photos, strict=True)
         ]
         stops = self._stops(conversations[0])
+        # All prompts fit, so from here on only the engine can fail, before any answer is added.
         with ExitStack() as lent:
             memories = [
                 lent.enter_context(self._cache.memory(conv, self.engine)) for conv in conversations
@@ -448,37 +452,52 @@ class Chat:
             conv.append_message(conv.roles[1], self._plain(answer.text, conv))
         return answers
 
-    def _fit(
+    def prompt(
         self,
         conv: Conversation,
         img_list: Sequence[Tensor],
-        max_new_tokens: int,
-        max_length: int | None,
+        max_new_tokens: int = 1,
+        max_length: int | None = None,
     ) -> Prompt:
-        """Return the prompt, without the oldest turns where the context cannot hold them all.
+        """Return the open question's prompt, without the oldest turns where the context is full.
 
         The beginning-of-text token, the system line and every photo stay. Turns are left out a
         quarter of the context at a time: until the next quarter is full, the prompt then begins as
         it did the turn before, and what was computed for it serves again.
 
+        Args:
+            conv: The conversation, which stays as it is; its last messages are the question.
+            img_list: Embeddings of its photos, in order.
+            max_new_tokens: Room that is left for the answer.
+            max_length: Most tokens of prompt and answer together; by default the model's context.
+
         Raises:
-            ChatError: If there is no question, its photos are not those of the slots, or it does
-                not fit.
+            ChatError: If there is no question, there are more or fewer photos than slots, or the
+                question alone does not fit.
         """
         if not conv.has_question():
             raise ChatError("There is no question to answer; ask one first.")
         limit = min(max_length or self.engine.context_length, self.engine.context_length)
-        room = limit - max_new_tokens
+        room, goal, dropped = limit - max_new_tokens, None, 0
         history = conv.copy()
         history.append_message(conv.roles[1], None)
-        prompt = self.engine.prompts.encode(prompt_segments(history, img_list))
-        # Whole quarters of the limit go, as few as bring the prompt down to the room.
-        quarter = max(1, limit // 4)
-        goal = len(prompt) - max(0, math.ceil((len(prompt) - room) / quarter)) * quarter
-        dropped = 0
-        while len(prompt) > goal and history.drop_oldest_turn():
+        while True:
+            texts = history.get_prompt().split(IMAGE_PLACEHOLDER)
+            if len(texts) - 1 != len(img_list):
+                raise ChatError(
+                    f"The conversation has {len(texts) - 1} photo slots but {len(img_list)} "
+                    "photos; upload each photo with upload_img, or start the conversation again."
+                )
+            # Text, photo, text …; the last text's partner is None.
+            segments = [part for pair in zip_longest(texts, img_list) for part in pair][:-1]
+            prompt = self.engine.prompts.encode(segments)
+            if goal is None:
+                # Whole quarters of the limit go, as few as bring the prompt down to the room.
+                quarter = max(1, limit // 4)
+                goal = len(prompt) - max(0, math.ceil((len(prompt) - room) / quarter)) * quarter
+            if len(prompt) <= goal or not history.drop_oldest_turn():
+                break
             dropped += 1
-            prompt = self.engine.prompts.encode(prompt_segments(history, img_list))
         if len(prompt) > room:
             raise ChatError(
                 f"The question with its photos takes {len(prompt)} tokens and the answer may take "
@@ -542,12 +561,14 @@ def _vis_processor(config: Config) -> VisProcessor:
     Raises:
         ConfigError: If it makes photos of another size than the model takes.
     """
+    # A chat has no data set of its own, so the first usable one's choice counts.
     named = [dataset.vis_processor.get("train") for dataset in config.datasets.values()]
     usable = [cfg for cfg in named if cfg and cfg.get("name") != TRAINING_PROCESSOR]
     chosen = usable[0] if usable else config.preprocess.vis_processor.get("eval")
     defaults = {"name": CHAT_PROCESSOR, "image_size": config.model.image_size}
     settings = {**defaults, **(chosen or {})}
     processor = build_processor(settings)
+    # Patches of another size would go through a vision tower that was trained on none of them.
     wanted = config.model.image_size
     made = getattr(processor, "image_size", wanted)
     if made != wanted:
@@ -556,21 +577,3 @@ def _vis_processor(config: Config) -> VisProcessor:
             f"model.image_size is {wanted}; set both to the size of the vision tower's training."
         )
     return processor  # type: ignore[return-value]
-
-
-def prompt_segments(conv: Conversation, img_list: Sequence[Tensor]) -> list[PromptSegment]:
-    """Cut a conversation's prompt at its slots and put the photos' embeddings there.
-
-    Raises:
-        ChatError: If there are more or fewer photos than slots.
-    """
-    first, *rest = conv.get_prompt().split(IMAGE_PLACEHOLDER)
-    if len(rest) != len(img_list):
-        raise ChatError(
-            f"The conversation has {len(rest)} photo slots but {len(img_list)} photos; "
-            f"upload each photo with upload_img, or start the conversation again."
-        )
-    segments: list[PromptSegment] = [first]
-    for photo, text in zip(img_list, rest, strict=True):
-        segments += [photo, text]
-    return segments
