@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from skingpt4.conversation.chat import BatchAnswer, BatchChat, load_chat
+from skingpt4.conversation.chat import BatchAnswer, Chat, load_chat
 from skingpt4.conversation.engines import Decoding
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.evaluation.cases import EvalCase
@@ -31,7 +31,7 @@ class Interview:
     """
 
     def __init__(self, system: System, decoding: Decoding, device: torch.device) -> None:
-        self.chat = BatchChat.from_chat(load_chat(system.cfg_path, system.options, device))
+        self.chat = load_chat(system.cfg_path, system.options, device)
         self.decoding = decoding
 
     def __call__(self, cases: Sequence[EvalCase]) -> list[list[Answer]]:
@@ -65,7 +65,7 @@ class RepeatedQuestion:
     """
 
     def __init__(
-        self, chat: BatchChat, decoding: Decoding, draws: int, question: str = QUESTIONS[0]
+        self, chat: Chat, decoding: Decoding, draws: int, question: str = QUESTIONS[0]
     ) -> None:
         self.chat = chat
         self.question = question

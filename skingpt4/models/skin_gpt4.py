@@ -53,7 +53,6 @@ class SkinGPT4(nn.Module):
     Attributes:
         image_tokens: How many language model inputs one photo becomes (Q).
         untrained: Names of the parts that hold random numbers, once the model is loaded.
-        engine_context: Tokens that an engine elsewhere has room for, once that is known.
 
     Raises:
         ConfigError: If the section contradicts itself.
@@ -90,7 +89,6 @@ class SkinGPT4(nn.Module):
         self.llm_model = llm_model
         self.llm_tokenizer = llm_tokenizer
         self.untrained: list[str] = []
-        self.engine_context: int | None = None
 
         # One written form for training and for chat, with the config's changes.
         self.prompt_style = get_prompt_style(
@@ -190,9 +188,8 @@ class SkinGPT4(nn.Module):
 
     @property
     def context_length(self) -> int:
-        """How many tokens the language model can attend to, where its engine runs it."""
-        own = context_length(self.llm_model)
-        return min(own, self.engine_context or own)
+        """How many tokens the language model can attend to; its engine may have less room."""
+        return context_length(self.llm_model)
 
     def record(self) -> dict[str, Any]:
         """Return what a checkpoint of this model says about the parts it belongs to."""

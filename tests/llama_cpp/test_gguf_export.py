@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 import sys
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from skingpt4.common.config import Config
 from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.common.schema import ModelConfig
 from skingpt4.conversation.chat import load_chat
-from skingpt4.conversation.engines import Decoding, TransformersEngine
+from skingpt4.conversation.engines import Decoding
+from skingpt4.conversation.engines.transformers_engine import TransformersEngine
 from skingpt4.models import gguf as gguf_file
 from skingpt4.models.compatibility import FREQUENT_ROWS, sample
 from skingpt4.models.device import Placement
@@ -31,7 +33,6 @@ UNWRITTEN = ("gemma2", "gemma3")
 class LanguageSide:
     """What an engine uses of SkinGPT4."""
 
-    engine_context = None
     device = CPU
 
     def __init__(self, llm, name):
@@ -68,12 +69,8 @@ def folder(tmp_path_factory):
 
 
 def answer_ids(engine, prompt):
-    stream = engine.stream(prompt, Decoding(max_new_tokens=12))
-    while True:
-        try:
-            next(stream)
-        except StopIteration as end:
-            return end.value.tolist()
+    stream = engine.stream(engine.prompts.encode(prompt), Decoding(max_new_tokens=12))
+    return list(chain.from_iterable(stream))
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name not in UNWRITTEN])

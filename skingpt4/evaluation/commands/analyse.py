@@ -27,8 +27,8 @@ from skingpt4.evaluation.report.tables import (
     to_markdown,
 )
 from skingpt4.evaluation.responses import Responses
-from skingpt4.evaluation.scoring.classes import is_malignant
-from skingpt4.evaluation.scoring.paired import compare_systems
+from skingpt4.evaluation.scoring.accuracy import is_malignant
+from skingpt4.evaluation.scoring.comparisons import compare_systems
 from skingpt4.evaluation.study.ratings import Rating, RatingError, read_ratings, write_imrmc
 from skingpt4.evaluation.study.times import compare_times, response_times, summarise_times
 

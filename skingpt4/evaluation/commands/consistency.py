@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-from skingpt4.conversation.chat import BatchChat, load_chat
+from skingpt4.conversation.chat import Chat, load_chat
 from skingpt4.evaluation.answerers import RepeatedQuestion
 from skingpt4.evaluation.commands.options import add_common_arguments, load_cases
 from skingpt4.evaluation.commands.run import (
@@ -73,8 +73,8 @@ def _contenders(system: System, args: Namespace, device: torch.device) -> Iterat
     """Yield a system with sampled answers and the same with greedy ones."""
 
     @cache
-    def chat() -> BatchChat:
-        return BatchChat.from_chat(load_chat(system.cfg_path, system.options, device))
+    def chat() -> Chat:
+        return load_chat(system.cfg_path, system.options, device)
 
     sampled = decoding_of(args)
     for kind, decoding in ((SAMPLED, sampled), (GREEDY, replace(sampled, temperature=0.0))):

@@ -13,7 +13,7 @@ from skingpt4.check.preflight import preflight
 from skingpt4.check.report import Report
 from skingpt4.common.cli import add_check_argument, finish_check
 from skingpt4.common.config import Config
-from skingpt4.conversation.chat import BatchChat, load_chat
+from skingpt4.conversation.chat import load_chat
 from skingpt4.conversation.engines import Decoding
 from skingpt4.evaluation.answerers import Interview, RepeatedQuestion
 from skingpt4.evaluation.cases import EvalCase
@@ -180,7 +180,7 @@ def concept_contender(system: System, decoding: Decoding, device: torch.device) 
     """Return a SkinGPT-4 that is asked for the concepts it sees, and nothing else."""
 
     def make() -> RepeatedQuestion:
-        chat = BatchChat.from_chat(load_chat(system.cfg_path, system.options, device))
+        chat = load_chat(system.cfg_path, system.options, device)
         return RepeatedQuestion(chat, decoding, draws=1, question=CONCEPT_QUESTION)
 
     return Contender(

@@ -12,8 +12,13 @@ from skingpt4.evaluation.cases import case_list_hash
 from skingpt4.evaluation.commands.options import add_common_arguments, load_cases
 from skingpt4.evaluation.commands.run import CONCEPTS_NAME, RESPONSES_NAME
 from skingpt4.evaluation.responses import Response, responses_about, rows_about
-from skingpt4.evaluation.scoring.classes import SystemScore, read_response, score
-from skingpt4.evaluation.scoring.concepts import ConceptScore, score_asked
+from skingpt4.evaluation.scoring.accuracy import (
+    ConceptScore,
+    SystemScore,
+    read_response,
+    score,
+    score_asked,
+)
 from skingpt4.evaluation.scoring.statistics import wilson
 from skingpt4.labeler import VERSION
 

@@ -12,12 +12,17 @@ from skingpt4.evaluation.commands.consistency import CONSISTENCY_NAME
 from skingpt4.evaluation.commands.run import CONCEPTS_NAME, RESPONSES_NAME
 from skingpt4.evaluation.report.guidelines import OUT_OF_REACH, Fact
 from skingpt4.evaluation.responses import Response, Responses, responses_about, rows_about
-from skingpt4.evaluation.scoring.classes import SystemScore, score
-from skingpt4.evaluation.scoring.concepts import ConceptScore, score_asked
-from skingpt4.evaluation.scoring.rater_diagnoses import DIAGNOSES_NAME, Diagnosis, read_diagnoses
+from skingpt4.evaluation.scoring.accuracy import ConceptScore, SystemScore, score, score_asked
 from skingpt4.evaluation.scoring.repeatability import ConsistencyScore, measure_consistency
 from skingpt4.evaluation.study.assignment import is_simulated
-from skingpt4.evaluation.study.ratings import Rating, RatingError, read_ratings
+from skingpt4.evaluation.study.ratings import (
+    DIAGNOSES_NAME,
+    Diagnosis,
+    Rating,
+    RatingError,
+    read_diagnoses,
+    read_ratings,
+)
 from skingpt4.evaluation.study.times import Times, read_times
 
 SIMULATED_RATINGS = (

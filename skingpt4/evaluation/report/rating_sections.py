@@ -27,8 +27,8 @@ from skingpt4.evaluation.report.tables import (
     time_table,
 )
 from skingpt4.evaluation.responses import Response
-from skingpt4.evaluation.scoring.classes import read_response
-from skingpt4.evaluation.scoring.rater_diagnoses import OWN, score_diagnoses
+from skingpt4.evaluation.scoring.accuracy import read_response
+from skingpt4.evaluation.scoring.comparisons import OWN, score_diagnoses
 from skingpt4.evaluation.scoring.statistics import wilson
 from skingpt4.evaluation.study.ratings import ITEMS, Rating
 from skingpt4.evaluation.study.times import (

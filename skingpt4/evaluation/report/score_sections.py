@@ -12,9 +12,8 @@ from skingpt4.evaluation.report.figures import confusion_figure, fig_4c
 from skingpt4.evaluation.report.guidelines import ACCURACY, METHODS, REPEATED, SKIN
 from skingpt4.evaluation.report.inputs import Evaluation
 from skingpt4.evaluation.report.tables import interval_text, paired_table
-from skingpt4.evaluation.scoring.classes import Count, SystemScore
-from skingpt4.evaluation.scoring.concepts import ConceptScore, f1_difference
-from skingpt4.evaluation.scoring.paired import compare_systems
+from skingpt4.evaluation.scoring.accuracy import ConceptScore, Count, SystemScore, f1_difference
+from skingpt4.evaluation.scoring.comparisons import compare_systems
 from skingpt4.evaluation.scoring.statistics import Interval, wilson
 
 HOW = (
