@@ -10,10 +10,10 @@ from skingpt4.common.errors import ConfigError
 from skingpt4.common.registry import registry
 from skingpt4.datasets.builders import Splits, build_dataset
 from skingpt4.models.dialogue import IGNORE_INDEX
+from skingpt4.models.skin_gpt4 import SkinGPT4
 
 if TYPE_CHECKING:
     from skingpt4.common.config import Config
-    from skingpt4.models.skin_gpt4 import SkinGPT4
 
 
 @registry.register_task("image_text_pretrain")
@@ -23,7 +23,7 @@ class ImageTextPretrainTask:
     Another task derives from it, registers a name of its own and changes what differs.
     """
 
-    def build_model(self, config: "Config") -> "SkinGPT4":
+    def build_model(self, config: "Config") -> SkinGPT4:
         """Build the registered model of ``model.arch`` on this process's device."""
         device = PartialState(cpu=config.run.device == "cpu").device
         # A model to be spread over GPUs may be larger than one: it is built in the CPU's memory and
