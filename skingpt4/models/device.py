@@ -43,6 +43,7 @@ def best_device(gpu_id: int = 0) -> torch.device:
     Raises:
         ConfigError: If there are GPUs but none of this number.
     """
+    # --gpu-id counts CUDA devices; Apple's GPU and the CPU are one each, whatever number is given.
     count = torch.cuda.device_count()
     if count:
         if not 0 <= gpu_id < count:
@@ -87,6 +88,7 @@ def choose_placement(config: ModelConfig, device: str | torch.device) -> Placeme
 
     # Every upstream file asks for fp16, which on a CPU would be several times slower.
     vit = AUTO if is_cpu and config.vit_precision == "fp16" else config.vit_precision
+    # Adam's small steps would be lost in half precision, so what is trained is float32.
     vit_auto = torch.float32 if is_cpu or not config.freeze_vit else torch.float16
     if is_cpu or not config.freeze_llm:
         llm_auto = torch.float32

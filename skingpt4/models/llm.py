@@ -66,6 +66,7 @@ def _check_name(name: str) -> None:
     if is_gguf(name):
         if not is_remote(name) and not Path(name).is_file():
             raise WeightsError(f"model.llm_model '{name}' is no file; check the path.")
+    # A name that looks like a hub's id and is no folder is left to the library to fetch.
     elif not is_hub_id(name) and not Path(name).is_dir():
         raise WeightsError(f"model.llm_model '{name}' is no folder; check the path.")
 
@@ -97,7 +98,7 @@ def load_llm(name: str, placement: Placement, frozen: bool = True) -> PreTrained
         model, report = cast(Any, AutoModelForCausalLM).from_pretrained(
             folder,
             config=config,
-            trust_remote_code=False,
+            trust_remote_code=False,  # a folder's own Python would run here
             output_loading_info=True,
             key_mapping=INSIDE_BLIP2,
             **settings,
@@ -189,6 +190,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
                 tokenizer = gguf_tokenizer(resolve(name))
             else:
                 tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    # In chat nothing is padded, or the engine pads for itself.
     tokenizer.padding_side = "right"
     # Padding is masked by position, so a real end token is not lost to a padding token like it.
     if tokenizer.pad_token_id is None:
@@ -198,7 +200,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 def context_length(llm: PreTrainedModel) -> int:
     """Return how many tokens the LLM can attend to."""
-    text = llm.config.get_text_config()
+    text = llm.config.get_text_config()  # Gemma 3 nests it beside a vision tower's
     return int(getattr(text, "max_position_embeddings", None) or DEFAULT_CONTEXT)
 
 
