@@ -4,10 +4,12 @@ A form shows what the page shows, in the same order and under the same labels. I
 row for each mark; rows without a score are left out when it is read.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 from openpyxl.worksheet.datavalidation import DataValidation
@@ -17,8 +19,6 @@ from skingpt4.common.tables import read_table, write_table
 from skingpt4.dermatology import LIKERT
 from skingpt4.documents.html import fill_template
 from skingpt4.documents.images import jpeg
-from skingpt4.evaluation.cases import EvalCase
-from skingpt4.evaluation.responses import Answer, Response
 from skingpt4.evaluation.study.assignment import NO_ANSWER, Study, items_for
 from skingpt4.evaluation.study.ratings import (
     ITEMS,
@@ -29,8 +29,13 @@ from skingpt4.evaluation.study.ratings import (
     parse_number,
 )
 
+if TYPE_CHECKING:
+    from skingpt4.evaluation.cases import EvalCase
+    from skingpt4.evaluation.responses import Answer, Response
+
 COLUMNS = ("form", "rater", "rater_kind", "case", "answer", "item", "score")
 
+# In pixels, of the longer side: half an A4 page at 150 dots an inch.
 PHOTO_SIDE = 600
 
 
@@ -97,6 +102,7 @@ def write_forms(
         ]
         form = Form(number, kind, {item: ITEMS[item] for item in items_for(kind)}, shown)
         page = fill_template("form.html", form=form, scale=LIKERT, no_answer=NO_ANSWER)
+        # One row for each mark to make, in the form's own order, so that it is typed off downwards.
         blank = [
             (number, "", kind, case.id, own.label, item, "")
             for case in form.cases
@@ -139,6 +145,7 @@ def read_form(path: Path, study: Study) -> list[Rating]:
     table = read_table(path, COLUMNS, RatingError)
     ratings = []
     for line, row in zip(table.index, table.to_dict("records"), strict=True):
+        # A mark left out on paper stays a missing rating; it is no score of 0.
         if not row["score"]:
             continue
         place = f"'{path}', row {line}"
@@ -162,5 +169,6 @@ def read_form(path: Path, study: Study) -> list[Rating]:
         ratings.append(Rating(row["rater"], kind, row["case"], systems[key], item, score))
     if not ratings:
         raise RatingError(f"'{path}' has no score in it; fill in the column 'score'.")
+    # The same rules as on the page: paper gives no way round them.
     check_ratings(ratings, f"'{path}'")
     return sorted(ratings)

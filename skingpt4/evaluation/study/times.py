@@ -1,15 +1,17 @@
 """Response times: those of the systems, an entered comparison group, and the tests between them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from skingpt4.common.errors import EvaluationError
 from skingpt4.common.tables import read_table, write_table
-from skingpt4.evaluation.responses import Response
 from skingpt4.evaluation.scoring.statistics import (
     Interval,
     Test,
@@ -17,6 +19,9 @@ from skingpt4.evaluation.scoring.statistics import (
     mann_whitney,
     t_test,
 )
+
+if TYPE_CHECKING:
+    from skingpt4.evaluation.responses import Response
 
 COLUMNS = ("group", "seconds")
 
@@ -28,8 +33,8 @@ NOTE = (
 
 WHOLE_CONVERSATION = "A system's time is that of all four answers to a case, from photo to end."
 
+# Seconds of each group or system by its name.
 Times = dict[str, list[float]]
-"""Seconds of each group or system by its name."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ def summarise_times(times: Mapping[str, Sequence[float]]) -> list[TimeSummary]:
     summaries = []
     for group, seconds in times.items():
         lower, median, upper = (float(value) for value in np.percentile(seconds, [25, 50, 75]))
+        # Of the sample, as papers give it; one time alone has none.
         deviation = float(np.std(seconds, ddof=1)) if len(seconds) > 1 else float("nan")
         mean = float(np.mean(seconds))
         summaries.append(TimeSummary(group, len(seconds), median, lower, upper, mean, deviation))
