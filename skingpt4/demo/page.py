@@ -1,8 +1,8 @@
 """What the page's panels have in common: the visitors, what to show of them, how jobs are begun.
 
 A panel is a file of ``features/`` with a subclass of :class:`Panel`, ``lay_out(...)``, which makes
-its components, and ``wire(...)``, which says what each click does. A panel changes other panels only through
-:meth:`Page.show`, which asks each what it shows of a session now.
+its components, and ``wire(...)``, which says what each click does. A panel changes other panels
+only through :meth:`Page.show`, which asks each what it shows of a session now.
 """
 
 from collections.abc import Callable, Iterator, Sequence

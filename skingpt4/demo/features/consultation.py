@@ -299,7 +299,13 @@ class ConversationActions:
                 return
             yield updates | {self.page.status: status(writing)}
             yield from self._write(session, chosen)
-            if case.cancel["answer"].is_set() or number in steps_left(case):
+            if number in steps_left(case):
+                return
+            if case.cancel["answer"].is_set():
+                # Said here too: Stop may have come after the last word, when `_write` had ended.
+                if session.case is case:
+                    stopped = status(say("conversation.stopped", session.language))
+                    yield self.panel.show(session) | {self.page.status: stopped}
                 return
         message = say("conversation.all_asked", session.language)
         yield self.panel.show(session) | {self.page.status: status(message)}
