@@ -13,9 +13,11 @@ import torch
 from skingpt4.common.config import PROJECT_ROOT
 
 PACKAGES = (
+    "skingpt4",
     "torch",
     "torchvision",
     "transformers",
+    "tokenizers",
     "timm",
     "accelerate",
     "bitsandbytes",
