@@ -1,4 +1,4 @@
-"""The vocabulary equals the paper's tables, and names are found in free text."""
+"""The vocabulary equals the paper's tables."""
 
 from skingpt4.dermatology import (
     CLASSES,
@@ -7,8 +7,6 @@ from skingpt4.dermatology import (
     OTHERS_COUNT,
     QUESTIONNAIRE,
     QUESTIONS,
-    classes_named,
-    concepts_named,
 )
 
 
@@ -38,38 +36,3 @@ def test_questions_and_types():
     assert len(QUESTIONS) == 4
     assert len(QUESTIONNAIRE) == 7
     assert FITZPATRICK_TYPES == ("I", "II", "III", "IV", "V", "VI")
-
-
-def test_each_disease_names_its_own_class_only():
-    for entry in CLASSES:
-        for disease in entry.diseases:
-            answer = f"This could be a skin disease image of {disease}."
-            assert classes_named(answer) == (entry.name,)
-
-
-def test_classes_named_respects_words_case_and_plural():
-    assert classes_named("MELANOMAS or Psoriasis?") == (CLASSES[8].name, CLASSES[10].name)
-    assert classes_named("a molecule, remnants of acnestis") == ()
-    assert classes_named("It may be hives.") == (CLASSES[12].name,)
-
-
-def test_concepts_named_in_captions_and_sentences():
-    caption = "concepts: Scale, Warty/Papillomatous, Brown(Hyperpigmentation), Flat topped"
-    assert concepts_named(caption) == (
-        "Brown(Hyperpigmentation)",
-        "Scale",
-        "Warty/Papillomatous",
-        "Flat topped",
-    )
-    assert concepts_named("I see papules, bullae and yellow colour.") == (
-        "Papule",
-        "Yellow",
-        "Bulla",
-    )
-    assert concepts_named("scaleless") == ()
-
-
-def test_no_concept_phrase_names_another_concept():
-    for concept in CONCEPTS:
-        assert concepts_named(concept.phrase) == (concept.name,)
-        assert concepts_named(concept.name) == (concept.name,)

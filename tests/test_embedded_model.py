@@ -4,7 +4,8 @@ import pytest
 
 from skingpt4.common.checkpoint import read_metadata
 from skingpt4.conversation.chat import load_chat
-from skingpt4.dermatology import CLASSES, QUESTIONS, classes_named
+from skingpt4.dermatology import CLASSES, QUESTIONS
+from skingpt4.labeler import label_text
 from skingpt4.synthetic.questions import SUBJECTS, WORDINGS, Intent
 from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import held_out_cases
@@ -96,7 +97,7 @@ def test_the_projection_was_trained_by_the_shipped_recipe():
 def test_it_names_most_classes_of_drawings_never_seen(chat, drawings):
     assert {name for name, _ in drawings} == {row.name for row in CLASSES}
     hits = [
-        classes_named(interview(chat, photo, QUESTIONS[:1])[0]) == (name,)
+        label_text(interview(chat, photo, QUESTIONS[:1])[0]).mentioned == (name,)
         for name, photo in drawings
     ]
     # 24 of 30 is the 80 % asked of it; 20 leaves room for the chance of 30 draws.
@@ -108,7 +109,7 @@ def test_four_questions_get_four_finished_answers(chat, drawings):
     answers = interview(chat, photo, QUESTIONS)
     assert len(set(answers)) == 4
     assert all(answer.endswith(".") for answer in answers)
-    assert classes_named(answers[0]) == (name,)
+    assert label_text(answers[0]).mentioned == (name,)
     assert "observe" in answers[1]
     assert "dermatologist" in answers[3]
 

@@ -8,7 +8,7 @@ from statistics import median
 
 from transformers import PreTrainedTokenizerBase
 
-from skingpt4.check.inspection import SEVERAL, Inspection, inspect_folder, inspect_shards
+from skingpt4.check.inspection import UNNAMED, Inspection, inspect_folder, inspect_shards
 from skingpt4.check.report import MISSING, NOTE, OK, WRONG, Finding, aligned
 from skingpt4.common.config import Config, locate
 from skingpt4.common.errors import UserError
@@ -164,7 +164,7 @@ def _repeats(part: str, matches: Sequence[Match]) -> Iterator[Finding]:
 
 
 def _balance(part: str, classes: Counter[str]) -> Iterator[Finding]:
-    known = [count for name, count in classes.items() if name != SEVERAL]
+    known = [count for name, count in classes.items() if name != UNNAMED]
     if known:
         text = f"{len(known)} classes; the largest has {max(known) / min(known):.3g} times the "
         yield Finding(part, OK, f"{text}photos of the smallest")
@@ -210,7 +210,7 @@ def _few(names: Sequence[str]) -> str:
 
 def _counts(found: Inspection) -> Iterator[tuple[str, Counter[str], Sequence[str]]]:
     """Yield each kind of count that says something, in the paper's order."""
-    if set(found.classes) - {SEVERAL}:
+    if set(found.classes) - {UNNAMED}:
         order = [entry.name for entry in CLASSES]
         yield "class", found.classes, [*order, *sorted(set(found.classes) - set(order))]
     if found.concepts:

@@ -25,12 +25,12 @@ from skingpt4.datasets.image_text import (
     require_text,
 )
 from skingpt4.datasets.shards import IMAGE_KEYS, expand_shards
-from skingpt4.dermatology import classes_named, concepts_named
+from skingpt4.labeler import label_text
 
 SHARD_SAMPLES = 2_000
 """So many samples of a web-scale set are looked at, from its first shard on."""
 
-SEVERAL = "several or none named"
+UNNAMED = "none named"
 
 
 @dataclass
@@ -117,10 +117,13 @@ def _count(
     """Count classes and concepts, by the manifest where it has the photo, else by its texts."""
     for name, texts in answers.items():
         row = manifest.get(name)
-        named = classes_named(" ".join(texts))
-        in_text = named[0] if len(named) == 1 else SEVERAL
-        found.classes[(row.disease_class or SEVERAL) if row else in_text] += 1
-        found.concepts.update(row.concept_names if row else concepts_named(" ".join(texts)))
+        if row:
+            found.classes[row.disease_class or UNNAMED] += 1
+            found.concepts.update(row.concept_names)
+            continue
+        labels = label_text(" ".join(texts))
+        found.classes[labels.top or UNNAMED] += 1
+        found.concepts.update(labels.concepts)
 
 
 def inspect_shards(storage: str, label: str) -> Inspection:

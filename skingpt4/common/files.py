@@ -4,8 +4,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Endings, in lower case, of the files that count as images when a folder is searched."""
@@ -60,3 +63,10 @@ def read_json_lines(path: str | Path) -> list[Any]:
     whole, _, _cut = Path(path).read_bytes().rpartition(b"\n")
     # Not splitlines(): JSON may hold U+2028 as it is, which would count as a line's end.
     return [json.loads(line) for line in whole.decode("utf-8").split("\n") if line.strip()]
+
+
+def load_data(name: str) -> Any:
+    """Read one of the package's own tables, ``skingpt4/data/<name>``, a YAML file."""
+    text = (resources.files("skingpt4") / "data" / name).read_text(encoding="utf-8")
+    # The C parser is ten times as fast, and start-up waits for it; not every wheel has it.
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -2,14 +2,13 @@
 
 What is left out has a reason, which the report counts: no photo, no label, a class outside the 15,
 a photo that cannot be read, one that is there already, one that is also an evaluation case. Photos
-are written anew under running numbers, so that neither metadata nor names come along.
+are encoded again under running numbers, so that neither metadata nor names come along.
 """
 
 import hashlib
-import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from multiprocessing.pool import ThreadPool
@@ -32,13 +31,10 @@ from skingpt4.convert.manifest import (
 )
 from skingpt4.convert.records import SPLITS, CaptionTemplate, Record, may_identify
 from skingpt4.convert.sources.lookup import OTHERS
-from skingpt4.convert.writers import FolderWriter, ShardWriter, Text, Writer
+from skingpt4.convert.writers import CaptionedText, FolderWriter, WebDatasetWriter, Writer
 from skingpt4.processors.photo import open_photo
 
-logger = logging.getLogger(__name__)
-
 JPEG_QUALITY = 95
-
 FORMS = ("folder", "shards")
 
 
@@ -86,12 +82,11 @@ class ConvertOptions:
             raise DatasetError("--max-side, --shard-size and --workers must be at least 1.")
 
     def summary(self) -> dict[str, str]:
-        """Return what decides over a set's content, for its report."""
+        """Return what decides a set's content, for its report."""
+        outside = "left out" if self.classified and not self.keep_others else "kept"
         return {
             "caption of photos without a text of their own": self.template.text,
-            "outside the 15 classes": (
-                "left out" if self.classified and not self.keep_others else "kept"
-            ),
+            "outside the 15 classes": outside,
             "longest side": f"{self.max_side} pixels",
             "validation share and seed": f"{self.val_share}, {self.seed}",
             "photos excluded": ", ".join(place.name for place in self.exclude) or "none",
@@ -100,25 +95,11 @@ class ConvertOptions:
 
 @dataclass
 class _Photo:
-    """A file and all records of it that can be used."""
+    """A file with all its usable records and what they say of it."""
 
     image: Path
     records: list[Record] = field(default_factory=list)
-    texts: list[Text] = field(default_factory=list)
-
-    @property
-    def group(self) -> str:
-        """Tells its patient or lesion, else itself, from all others."""
-        first = self.records[0]
-        return f"{first.source}/{first.group or self.image}"
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A photo as it will be written."""
-
-    jpeg: bytes
-    print: Fingerprint
+    texts: list[CaptionedText] = field(default_factory=list)
 
 
 def convert(records: Iterable[Record], output: Path, options: ConvertOptions) -> Conversion:
@@ -134,32 +115,56 @@ def convert(records: Iterable[Record], output: Path, options: ConvertOptions) ->
         DatasetError: If the folder is not empty, or nothing can be used.
     """
     excluded = Collection([p for place in options.exclude for p in read_fingerprints(place)])
-    converter = _Converter(_writer(output, options), options, excluded)
-    photos = converter.gather(records)
+    photos, skipped = _gather(records, options)
+    # An earlier conversion is cleared only once there is something to put in its place.
     if photos:
-        _empty(output, options.overwrite)
-        for photo, prepared in zip(photos, _prepare_all(photos, options), strict=True):
-            converter.take(photo, prepared)
-    if not converter.rows:
+        _clear(output, options.overwrite)
+    writer: Writer = FolderWriter(output)
+    if options.form == "shards":
+        writer = WebDatasetWriter(output, options.shard_size)
+    rows, suspects = _write_photos(photos, writer, excluded, skipped, options)
+    if not rows:
+        common = Counter(skip.reason for skip in skipped).most_common(2)
         raise DatasetError(
-            f"None of the {len(converter.skipped)} records can be used; "
-            f"{_most_common(converter.skipped)}; check --images and --table."
+            f"None of the {len(skipped)} records can be used; "
+            f"{', '.join(f'{count} times: {reason}' for reason, count in common)}; check --images "
+            "and --table."
         )
-    converter.writer.finish()
-    write_manifest(output, converter.rows)
-    conversion = converter.conversion()
+    writer.finish()
+    write_manifest(output, rows)
+    conversion = Conversion(rows, skipped, writer.texts, options.summary(), suspects)
     write_report(output, conversion)
     return conversion
 
 
-def _writer(output: Path, options: ConvertOptions) -> Writer:
-    if options.form == "shards":
-        return ShardWriter(output, options.shard_size)
-    return FolderWriter(output)
+def _gather(
+    records: Iterable[Record], options: ConvertOptions
+) -> tuple[list[_Photo], list[Skipped]]:
+    """Group the usable records by photo, in their order; the others are skipped with a reason."""
+    photos: dict[Path, _Photo] = {}
+    skipped: list[Skipped] = []
+    for found in records:
+        is_other = options.keep_others and not found.disease_class
+        record = replace(found, disease_class=OTHERS) if is_other else found
+        text = options.template.write(record)
+        reason = record.skip
+        if not reason and options.classified and not record.disease_class:
+            reason = "its label is outside the 15 classes"
+        elif not reason and record.image is None:
+            reason = "its image is not in the folders"
+        elif not reason and not text:
+            reason = "it has neither a caption nor what the template needs"
+        if reason or record.image is None:
+            skipped.append(Skipped(record.place, reason, record.label))
+            continue
+        photo = photos.setdefault(record.image, _Photo(record.image))
+        photo.records.append(record)
+        photo.texts.append((record.question, text))
+    return list(photos.values()), skipped
 
 
-def _empty(output: Path, overwrite: bool) -> None:
-    """Make the output folder, or clear what an earlier conversion wrote there."""
+def _clear(output: Path, overwrite: bool) -> None:
+    """Make the output folder, or delete what an earlier conversion wrote there and no more."""
     if output.exists() and not output.is_dir():
         raise DatasetError(f"The output '{output}' is a file; name a folder.")
     if output.exists() and any(output.iterdir()) and not overwrite:
@@ -173,131 +178,90 @@ def _empty(output: Path, overwrite: bool) -> None:
         (output / name).unlink(missing_ok=True)
 
 
-def _most_common(skipped: Sequence[Skipped]) -> str:
-    counts = Counter(skip.reason for skip in skipped).most_common(2)
-    return ", ".join(f"{count} times: {reason}" for reason, count in counts)
+def _write_photos(
+    photos: Sequence[_Photo],
+    writer: Writer,
+    excluded: Collection,
+    skipped: list[Skipped],
+    options: ConvertOptions,
+) -> tuple[list[ManifestRow], list[str]]:
+    """Write each photo that is sound, new and no case; add the records of the others to `skipped`.
 
-
-class _Converter:
-    """What one conversion has decided so far."""
-
-    def __init__(self, writer: Writer, options: ConvertOptions, excluded: Collection) -> None:
-        self.writer = writer
-        self.options = options
-        self.excluded = excluded
-        self.rows: list[ManifestRow] = []
-        self.skipped: list[Skipped] = []
-        self.suspects: list[str] = []
-        self._seen: dict[str, str] = {}
-        self._groups: dict[str, str] = {}
-
-    def conversion(self) -> Conversion:
-        """Return what was done."""
-        return Conversion(
-            self.rows, self.skipped, self.writer.texts, self.options.summary(), self.suspects
-        )
-
-    def gather(self, records: Iterable[Record]) -> list[_Photo]:
-        """Return the usable records by photo, in their order."""
-        photos: dict[Path, _Photo] = {}
-        for record in map(self._classified, records):
-            text = self.options.template.write(record)
-            reason = self._unusable(record, text)
-            if reason or record.image is None:
-                self.skipped.append(Skipped(record.place, reason, record.label))
-                continue
-            photo = photos.setdefault(record.image, _Photo(record.image))
-            photo.records.append(record)
-            photo.texts.append((record.question, text))
-        return list(photos.values())
-
-    def _classified(self, record: Record) -> Record:
-        if self.options.keep_others and not record.disease_class:
-            return replace(record, disease_class=OTHERS)
-        return record
-
-    def _unusable(self, record: Record, text: str) -> str:
-        """Return why a record cannot be used; empty if it can."""
-        faults = {
-            record.skip: bool(record.skip),
-            "its label is outside the 15 classes": (
-                self.options.classified and not record.disease_class
-            ),
-            "its image is not in the folders": record.image is None,
-            "it has neither a caption nor what the template needs": not text,
-        }
-        return next((reason for reason, holds in faults.items() if holds), "")
-
-    def take(self, photo: _Photo, prepared: _Prepared | None) -> None:
-        """Write a photo that is sound, new and no case."""
-        fault = self._fault(prepared)
-        if fault or prepared is None:
-            self.skipped += [Skipped(record.place, *fault) for record in photo.records]
-            return
-        split = _split(photo, self.options)
-        name = self.writer.add(split, len(self._seen) + 1, prepared.jpeg, photo.texts)
-        self._seen[prepared.print.source_sha256] = name
-        if any(may_identify(text) for _, text in photo.texts):
-            self.suspects.append(name)
-        group = self._groups.setdefault(photo.group, str(len(self._groups) + 1))
-        self.rows.append(_row(photo.records[0], name, split, prepared.print, group))
-
-    def _fault(self, photo: _Prepared | None) -> tuple[str, ...]:
-        """Return why a photo is not written, and the other photo concerned; empty if it is."""
-        if photo is None:
-            return ("its image cannot be read",)
-        if photo.print.source_sha256 in self._seen:
-            return "it is the same file as another image", self._seen[photo.print.source_sha256]
-        match = next(self.excluded.matches(photo.print), None)
-        if match is None:
-            return ()
-        likeness = "is" if match.same_file else "looks like"
-        return f"it {likeness} a photo of --exclude", match.right
-
-
-def _prepare_all(photos: Sequence[_Photo], options: ConvertOptions) -> Iterator[_Prepared | None]:
+    Returns:
+        The manifest's rows, and the images with a text that may tell who it is about.
+    """
+    rows: list[ManifestRow] = []
+    suspects: list[str] = []
+    names: dict[str, str] = {}  # what the set calls each original file, by its sha256
+    groups: dict[str, str] = {}  # running numbers, so that no patient's own name is written
     with ThreadPool(options.workers) as pool:
-        prepared = pool.imap(lambda photo: _prepare(photo.image, options.max_side), photos)
-        yield from tqdm(prepared, total=len(photos), desc="photos", unit="image", disable=None)
+        # In their order, whichever thread is done first: the numbers must not depend on timing.
+        encoded = pool.imap(lambda photo: _encode(photo.image, options.max_side), photos)
+        bar = tqdm(encoded, total=len(photos), desc="photos", unit="image", disable=None)
+        for photo, (jpeg, print_) in zip(photos, bar, strict=True):
+            fault = _fault(print_, names, excluded)
+            if fault or print_ is None:
+                skipped += [Skipped(record.place, *fault) for record in photo.records]
+                continue
+            record = photo.records[0]
+            split = record.split or _draw_split(record, photo.image.name, options)
+            name = writer.add(split, len(names) + 1, jpeg, photo.texts)
+            names[print_.source_sha256] = name
+            if any(may_identify(text) for _, text in photo.texts):
+                suspects.append(name)
+            patient = f"{record.source}/{record.group or photo.image}"
+            rows.append(
+                ManifestRow(
+                    image=name,
+                    split=split,
+                    sha256=print_.sha256,
+                    source_sha256=print_.source_sha256,
+                    dhash=f"{print_.dhash:064x}",
+                    source=record.source,
+                    label=record.label,
+                    disease_class=record.disease_class,
+                    concepts=SEPARATOR.join(record.concepts),
+                    skin_type=record.skin_type,
+                    group=groups.setdefault(patient, str(len(groups) + 1)),
+                )
+            )
+    return rows, suspects
 
 
-def _prepare(image: Path, max_side: int) -> _Prepared | None:
-    """Encode a photo anew, upright and without metadata; None if it cannot be read."""
+def _encode(image: Path, max_side: int) -> tuple[bytes, Fingerprint | None]:
+    """Encode a photo again, upright and without metadata; no fingerprint if it cannot be read."""
     try:
         photo = open_photo(image, max_side=max_side)
     except PhotoError:
-        return None
+        return b"", None
     buffer = BytesIO()
+    # Without chroma subsampling: the colour of skin is what is learnt from.
     photo.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     jpeg = buffer.getvalue()
     digest = hashlib.sha256(jpeg).hexdigest()
-    return _Prepared(jpeg, Fingerprint("", digest, dhash(photo), sha256_of(image)))
+    return jpeg, Fingerprint("", digest, dhash(photo), sha256_of(image))
 
 
-def _split(photo: _Photo, options: ConvertOptions) -> str:
-    """Return the source's own split, else one drawn by the group's hash.
+def _fault(
+    photo: Fingerprint | None, names: Mapping[str, str], excluded: Collection
+) -> tuple[str, ...]:
+    """Return why a photo is not written, and the other photo concerned; empty if it is."""
+    if photo is None:
+        return ("its image cannot be read",)
+    if photo.source_sha256 in names:
+        return "it is the same file as another image", names[photo.source_sha256]
+    match = next(excluded.matches(photo), None)
+    if match is None:
+        return ()
+    return f"it {'is' if match.same_file else 'looks like'} a photo of --exclude", match.right
+
+
+def _draw_split(record: Record, image_name: str, options: ConvertOptions) -> str:
+    """Draw a split by the hash of the patient or lesion, so that its photos stay together.
 
     The draw does not depend on the other photos, so a set that grows keeps its splits.
     """
-    first = photo.records[0]
-    if first.split:
-        return first.split
-    key = f"{options.seed}/{first.source}/{first.group or photo.image.name}"
+    key = f"{options.seed}/{record.source}/{record.group or image_name}"
+    # 13 hexadecimal digits are 52 bits, which a float holds exactly.
     drawn = int(hashlib.sha256(key.encode()).hexdigest()[:13], 16) / 16**13
     return "val" if drawn < options.val_share else "train"
-
-
-def _row(record: Record, name: str, split: str, photo: Fingerprint, group: str) -> ManifestRow:
-    return ManifestRow(
-        image=name,
-        split=split,
-        sha256=photo.sha256,
-        source_sha256=photo.source_sha256,
-        dhash=f"{photo.dhash:064x}",
-        source=record.source,
-        label=record.label,
-        disease_class=record.disease_class,
-        concepts=SEPARATOR.join(record.concepts),
-        skin_type=record.skin_type,
-        group=group,
-    )

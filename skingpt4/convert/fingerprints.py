@@ -7,29 +7,29 @@ within 24 bits, while 99.5 % of the same photos halved in size and saved as JPEG
 within 20. With 64 bits at the same share found, 4 of the 96,580 pairs were false.
 """
 
-import csv
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
+import imagehash
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from skingpt4.common.errors import DatasetError, PhotoError
+from skingpt4.common.files import IMAGE_SUFFIXES
+from skingpt4.common.tables import read_table
 from skingpt4.processors.photo import open_photo
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 
 SIDE = 16
 """Rows and columns of comparisons in a dHash."""
 
 WORDS = SIDE * SIDE // 64
+"""A dHash is compared as this many integers of 64 bits."""
 
 NEAR_BITS = 20
 """Bits of 256 in which two dHashes of one photo may differ; the module says why."""
@@ -42,8 +42,6 @@ IMAGE_COLUMNS = ("image", "path", "file", "name")
 
 WORKERS = 4
 """Threads that decode photos; Pillow decodes outside Python's lock."""
-
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -82,9 +80,7 @@ class Match:
 
 def dhash(photo: Image.Image) -> int:
     """Return the 256-bit difference hash of a photo."""
-    small = photo.convert("L").resize((SIDE + 1, SIDE), Image.Resampling.LANCZOS)
-    grey = np.asarray(small, dtype=int)
-    return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
+    return int(str(imagehash.dhash(photo, hash_size=SIDE)), 16)
 
 
 def fingerprint(content: bytes, name: str) -> Fingerprint:
@@ -114,90 +110,87 @@ def read_fingerprints(path: Path) -> list[Fingerprint]:
     """Read what a set of photos holds.
 
     Args:
-        path: A folder of images; a CSV or JSON file with a sha256 for each image, such as the
-            manifest of a converted set; or a CSV, such as a case list, that names image files.
+        path: A folder of images; a table or JSON file with a sha256 for each image, such as the
+            manifest of a converted set; or a table, such as a case list, that names image files.
 
     Raises:
         DatasetError: If there is no such thing.
     """
     if path.is_dir():
-        return _folder(path)
+        files = image_files(path)
+        if not files:
+            raise DatasetError(f"The folder '{path}' holds no image; check the path.")
+        return fingerprints(files, [str(file.relative_to(path)) for file in files], path.name)
+    rows: Sequence[Mapping[str, str]]
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = _json_rows(json.loads(text)) if path.suffix == ".json" else _csv_rows(text)
-    except (OSError, ValueError, csv.Error) as error:
+        if path.suffix == ".json":
+            rows = _json_rows(json.loads(path.read_text(encoding="utf-8-sig")))
+        else:
+            rows = read_table(path, error=DatasetError).to_dict("records")
+    except (OSError, ValueError, DatasetError) as error:
         raise DatasetError(f"The list of photos '{path}' cannot be read ({error}).") from None
-    hashed = [row for row in rows if row.get("sha256")]
+    named = {
+        number: next((row[column] for column in IMAGE_COLUMNS if row.get(column)), "")
+        for number, row in enumerate(rows)
+    }
+    # Hashes first: a manifest's photos need not be here, and are not decoded where they are.
+    hashed = [
+        Fingerprint(
+            name=named[number] or row["sha256"][:12],
+            sha256=row["sha256"],
+            dhash=int(row["dhash"], 16) if row.get("dhash") else None,
+            source_sha256=row.get("source_sha256", ""),
+        )
+        for number, row in enumerate(rows)
+        if row.get("sha256")
+    ]
     if hashed:
-        return [_from_row(row) for row in hashed]
-    named = [row for row in rows if is_file(path.parent / _name(row))]
-    if not named:
+        return hashed
+    names = [name for name in named.values() if is_file(path.parent / name)]
+    if not names:
         raise DatasetError(
             f"'{path}' names no sha256 and no image file that exists; name a CSV or JSON file with "
             "a sha256 for each image, a case list, or the folder of images itself."
         )
-    names = [_name(row) for row in named]
     return fingerprints([path.parent / name for name in names], names, path.name)
+
+
+def _json_rows(content: Any) -> list[Mapping[str, str]]:
+    """Return every object in the file that has a sha256, and pairs of name and sha256."""
+    if isinstance(content, list):
+        return [row for value in content for row in _json_rows(value)]
+    if not isinstance(content, dict):
+        return []
+    hashes = {k: v for k, v in content.items() if isinstance(v, str) and len(v) == 64}
+    own = [{"name": name, "sha256": value} for name, value in hashes.items()]
+    if "sha256" in hashes:
+        own = [content]
+    return own + [row for value in content.values() for row in _json_rows(value)]
 
 
 def image_files(folder: Path) -> list[Path]:
     """Return every image file under a folder, hidden ones left out, in a fixed order."""
-    files = (file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_ENDINGS)
+    files = (file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(file for file in files if not file.name.startswith(".") and file.is_file())
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether a path from somebody's table is a file; it may be no possible path at all."""
+    """Tell whether a path from a user's table is a file; it may be no possible path at all."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # too long, or with a null character
         return False
 
 
-def _folder(path: Path) -> list[Fingerprint]:
-    files = image_files(path)
-    if not files:
-        raise DatasetError(f"The folder '{path}' holds no image; check the path.")
-    return fingerprints(files, [str(file.relative_to(path)) for file in files], path.name)
-
-
-def _csv_rows(text: str) -> list[Row]:
-    return list(csv.DictReader(StringIO(text, newline="")))
-
-
-def _json_rows(content: Any) -> list[Row]:
-    """Return every object in the file that has a sha256, and pairs of name and sha256."""
-    if isinstance(content, dict):
-        pairs = [{"name": k, "sha256": v} for k, v in content.items() if _is_sha256(v)]
-        own = [content] if _is_sha256(content.get("sha256")) else pairs
-        return own + [row for value in content.values() for row in _json_rows(value)]
-    if isinstance(content, list):
-        return [row for value in content for row in _json_rows(value)]
-    return []
-
-
-def _is_sha256(value: object) -> bool:
-    return isinstance(value, str) and len(value) == 64
-
-
-def _from_row(row: Row) -> Fingerprint:
-    bits = int(row["dhash"], 16) if row.get("dhash") else None
-    name = _name(row) or row["sha256"][:12]
-    return Fingerprint(name, row["sha256"], bits, row.get("source_sha256", ""))
-
-
-def _name(row: Row) -> str:
-    return next((row[column] for column in IMAGE_COLUMNS if row.get(column)), "")
-
-
 class Collection:
     """A set of photos in which others are looked up."""
 
     def __init__(self, photos: Sequence[Fingerprint]) -> None:
+        # A converted photo is known by its original too; a file's own sha256 goes first.
         self._by_file = {photo.source_sha256: photo for photo in photos if photo.source_sha256}
         self._by_file |= {photo.sha256: photo for photo in photos}
         self._hashed = [photo for photo in photos if photo.dhash is not None]
-        self._bits = _words([photo.dhash or 0 for photo in self._hashed])
+        self._bits = _words([photo.dhash or 0 for photo in self._hashed])  # [n, 4]
 
     def matches(self, photo: Fingerprint) -> Iterator[Match]:
         """Yield the photos here that are the same file; if none is, those that look the same."""
@@ -207,7 +200,7 @@ class Collection:
                 return
         if photo.dhash is None:
             return
-        apart = np.bitwise_count(self._bits ^ _words([photo.dhash])).sum(axis=1)
+        apart = np.bitwise_count(self._bits ^ _words([photo.dhash])).sum(axis=1)  # [n]
         for index in np.flatnonzero(apart <= NEAR_BITS):
             yield Match(photo.name, self._hashed[index].name, int(apart[index]), same_file=False)
 
@@ -235,15 +228,16 @@ def find_repeats(photos: Sequence[Fingerprint]) -> list[Match]:
     first: dict[str, Fingerprint] = {}
     few = len(photos) <= MOST_COMPARED
     hashed = [few and photo.dhash is not None for photo in photos]
-    bits = _words([photo.dhash or 0 for photo in photos])
+    bits = _words([photo.dhash or 0 for photo in photos])  # [n, 4]
     for index, photo in enumerate(photos):
         earlier = first.setdefault(photo.sha256, photo)
         if earlier is not photo:
             found.append(Match(photo.name, earlier.name, 0, same_file=True))
         elif hashed[index] and index:
-            apart = np.bitwise_count(bits[:index] ^ bits[index]).sum(axis=1)
+            apart = np.bitwise_count(bits[:index] ^ bits[index]).sum(axis=1)  # [index]
             near = (int(i) for i in np.flatnonzero(apart <= NEAR_BITS) if hashed[i])
             like = next(near, None)
+            # The first alone: ten copies of a photo are nine repeats, not forty-five.
             if like is not None:
                 found.append(Match(photo.name, photos[like].name, int(apart[like]), False))
     return found

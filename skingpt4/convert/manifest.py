@@ -1,17 +1,25 @@
-"""The manifest of a converted set: what each photo is, without a word on who it is of."""
+"""What a converted set says of itself: a manifest of its photos, and a report on the conversion.
 
-import csv
+The manifest tells what each photo is, without a word on who it is of.
+"""
+
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import pandas as pd
+
 from skingpt4.common.errors import DatasetError
-from skingpt4.common.files import write_atomically
+from skingpt4.common.files import write_text
+from skingpt4.common.tables import read_table, write_table
 
 MANIFEST_NAME = "manifest.csv"
-
+REPORT_NAME = "report.md"
+SKIPPED_NAME = "skipped.csv"
+REPORT_FILES = (REPORT_NAME, SKIPPED_NAME)
 SEPARATOR = ";"
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class ManifestRow:
         image: Its id in ``filter_cap.json``, or its key in the shards.
         split: ``train``, ``val`` or ``test``.
         sha256: Of the file as written.
-        source_sha256: Of the original file, by which whoever has it can find it here.
+        source_sha256: Of the original file, by which its owner can find it here.
         dhash: 256-bit difference hash, 64 hexadecimal digits.
         source: The data set that it is from.
         label: The disease in words; empty if unknown.
@@ -55,14 +63,8 @@ COLUMNS = tuple(field.name for field in fields(ManifestRow))
 
 def write_manifest(folder: Path, rows: Sequence[ManifestRow]) -> None:
     """Write ``manifest.csv`` into a folder."""
-
-    def write(path: Path) -> None:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in rows)
-
-    write_atomically(folder / MANIFEST_NAME, write)
+    table = pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
+    write_table(folder / MANIFEST_NAME, table)
 
 
 def find_manifest(storage: Path) -> Path | None:
@@ -78,25 +80,13 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         DatasetError: If it cannot be read or lacks a column.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            return [ManifestRow(**{name: row[name] for name in COLUMNS}) for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        table = read_table(path, COLUMNS, DatasetError)
+    except DatasetError as error:
         raise DatasetError(
             f"The manifest '{path}' is not one that dataset/convert.py wrote ({error}); convert "
             "the set again, or remove the file."
         ) from None
-
-
-REPORT_NAME = "report.md"
-
-SKIPPED_NAME = "skipped.csv"
-
-REPORT_FILES = (REPORT_NAME, SKIPPED_NAME)
-
-UNKNOWN = "unknown"
-
-Table = tuple[str, Counter[str]]
+    return [ManifestRow(*row) for row in table[list(COLUMNS)].itertuples(index=False)]
 
 
 @dataclass(frozen=True)
@@ -116,7 +106,7 @@ class Conversion:
         rows: The photos written.
         skipped: The records left out.
         texts: How many texts go with the photos.
-        settings: What decided over the content.
+        settings: What decided the content.
         suspects: Images with a text that may tell who it is about.
     """
 
@@ -128,57 +118,39 @@ class Conversion:
 
 
 def write_report(folder: Path, conversion: Conversion) -> None:
-    """Write ``report.md`` and ``skipped.csv``.
-
-    ``skipped.csv`` may name original files, which is why it does not lie in the set itself.
-    """
-    body = "\n".join(_lines(conversion)) + "\n"
-    write_atomically(folder / REPORT_NAME, lambda path: _write_text(path, body))
-    write_atomically(folder / SKIPPED_NAME, lambda path: _write_skipped(path, conversion.skipped))
-
-
-def _write_text(path: Path, body: str) -> None:
-    path.write_text(body, encoding="utf-8")
+    """Write ``report.md`` and ``skipped.csv``."""
+    write_text(folder / REPORT_NAME, "\n".join(_report(conversion)) + "\n")
+    # Original files may be named here, which is why it lies beside the splits and not in one.
+    skipped = [asdict(skip) for skip in conversion.skipped]
+    columns = [field.name for field in fields(Skipped)]
+    write_table(folder / SKIPPED_NAME, pd.DataFrame(skipped, columns=columns))
 
 
-def _write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ("place", "reason", "about"))
-        writer.writeheader()
-        writer.writerows(asdict(skip) for skip in skipped)
-
-
-def _lines(conversion: Conversion) -> Iterable[str]:
-    rows = conversion.rows
-    yield "# Conversion report"
-    yield ""
-    left_out = f"{len(conversion.skipped)} records left out ({SKIPPED_NAME} names each)"
-    yield f"{len(rows)} photos with {conversion.texts} texts; {left_out}."
-    yield ""
+def _report(conversion: Conversion) -> Iterator[str]:
+    """Yield the report's lines: counts, settings, warnings, then a table for each kind of count."""
+    rows, skipped = conversion.rows, conversion.skipped
+    yield "# Conversion report\n"
+    left_out = f"{len(skipped)} records left out ({SKIPPED_NAME} names each)"
+    yield f"{len(rows)} photos with {conversion.texts} texts; {left_out}.\n"
     yield from (f"- {name}: {value}" for name, value in conversion.settings.items())
     if conversion.suspects:
-        yield ""
         yield (
-            f"**Look at these {len(conversion.suspects)} before anyone else does**: a text "
+            f"\n**Look at these {len(conversion.suspects)} before anyone else does**: a text "
             "of theirs holds something like a name, date, number or address of a person: image "
             f"{', '.join(conversion.suspects)}."
         )
-    tables: list[Table] = [
-        ("split", Counter(row.split for row in rows)),
-        ("source", Counter(row.source for row in rows)),
-        ("class", Counter(row.disease_class or UNKNOWN for row in rows)),
-        ("label", Counter(row.label or UNKNOWN for row in rows)),
-        ("concept", Counter(name for row in rows for name in row.concept_names)),
-        ("skin type", Counter(row.skin_type or UNKNOWN for row in rows)),
-    ]
-    for name, counts in tables:
+    tables = {
+        "split": Counter(row.split for row in rows),
+        "source": Counter(row.source for row in rows),
+        "class": Counter(row.disease_class or UNKNOWN for row in rows),
+        "label": Counter(row.label or UNKNOWN for row in rows),
+        "concept": Counter(name for row in rows for name in row.concept_names),
+        "skin type": Counter(row.skin_type or UNKNOWN for row in rows),
+        "left out because": Counter(skip.reason for skip in skipped),
+    }
+    for name, counts in tables.items():
+        # A set that says nothing of, say, skin types needs no table of one row "unknown".
         if set(counts) - {UNKNOWN}:
-            yield from _table(name, "photos", counts)
-    reasons = Counter(skip.reason for skip in conversion.skipped)
-    yield from _table("left out because", "records", reasons)
-
-
-def _table(name: str, what: str, counts: Counter[str]) -> Iterable[str]:
-    if counts:
-        yield from ("", f"| {name} | {what} |", "|---|---|")
-        yield from (f"| {key} | {count} |" for key, count in counts.most_common())
+            what = "records" if name == "left out because" else "photos"
+            yield f"\n| {name} | {what} |\n|---|---|"
+            yield from (f"| {key} | {count} |" for key, count in counts.most_common())

@@ -5,13 +5,15 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Protocol
 
-from webdataset.writer import TarWriter
+from webdataset.writer import ShardWriter
 
 from skingpt4.common.errors import DatasetError
-from skingpt4.common.files import write_atomically
+from skingpt4.common.files import write_text
 from skingpt4.datasets.image_text import ANNOTATION_FILE, IMAGE_FOLDER
 
-Text = tuple[str, str]
+PART = ".part"
+
+CaptionedText = tuple[str, str]
 """A question, empty where a training prompt asks, and the answer."""
 
 
@@ -24,7 +26,7 @@ class Writer(Protocol):
 
     texts: int
 
-    def add(self, split: str, number: int, jpeg: bytes, texts: list[Text]) -> str:
+    def add(self, split: str, number: int, jpeg: bytes, texts: list[CaptionedText]) -> str:
         """Write one photo with its texts; return what the set calls it."""
 
     def finish(self) -> None:
@@ -39,7 +41,7 @@ class FolderWriter:
         self.texts = 0
         self._annotations: dict[str, list[dict[str, str]]] = defaultdict(list)
 
-    def add(self, split: str, number: int, jpeg: bytes, texts: list[Text]) -> str:
+    def add(self, split: str, number: int, jpeg: bytes, texts: list[CaptionedText]) -> str:
         """Write the photo's file; its texts follow in :meth:`finish`."""
         name = str(number)
         folder = self.root / split / IMAGE_FOLDER
@@ -55,14 +57,10 @@ class FolderWriter:
         """Write the annotations of each split."""
         for split, annotations in self._annotations.items():
             body = json.dumps({"annotations": annotations}, ensure_ascii=False, indent=1) + "\n"
-
-            def write(path: Path, body: str = body) -> None:
-                path.write_text(body, encoding="utf-8")
-
-            write_atomically(self.root / split / ANNOTATION_FILE, write)
+            write_text(self.root / split / ANNOTATION_FILE, body)
 
 
-class ShardWriter:
+class WebDatasetWriter:
     """``<split>/000000.tar`` and on, each with ``jpg`` and ``json`` members (img2dataset's form).
 
     A shard is called ``….tar.part`` until it is whole.
@@ -72,45 +70,41 @@ class ShardWriter:
         self.root = root
         self.size = size
         self.texts = 0
-        self._open: dict[str, tuple[Path, TarWriter]] = {}
-        self._samples: dict[str, int] = defaultdict(int)
+        self._shards: dict[str, ShardWriter] = {}
 
-    def add(self, split: str, number: int, jpeg: bytes, texts: list[Text]) -> str:
+    def add(self, split: str, number: int, jpeg: bytes, texts: list[CaptionedText]) -> str:
         """Write a sample for each of the photo's texts.
 
         Raises:
             DatasetError: If a text has a question, for which shards have no place.
         """
-        for question, caption in texts:
+        for question, _ in texts:
             if question:
                 raise DatasetError(
                     f"The photo with the question '{question[:60]}' cannot go into shards, which "
                     "hold captions only; leave out --form shards."
                 )
-            key = f"{number:09d}" if len(texts) == 1 else f"{number:09d}-{self._samples[split]}"
-            self._tar(split).write({"__key__": key, "jpg": jpeg, "json": {"caption": caption}})
-            self._samples[split] += 1
+        if split not in self._shards:
+            folder = self.root / split
+            folder.mkdir(parents=True, exist_ok=True)
+            # The pattern is filled by "%", so a percent sign in the folder's own name is doubled.
+            pattern = f"{folder}/".replace("%", "%%") + f"%06d.tar{PART}"
+            self._shards[split] = ShardWriter(
+                pattern,
+                maxcount=self.size,
+                maxsize=float("inf"),
+                post=lambda part: Path(part).replace(part.removesuffix(PART)),
+                verbose=0,  # which would print
+                mtime=0,  # the same set gives the same bytes
+            )
+        shards = self._shards[split]
+        for _, caption in texts:
+            key = f"{number:09d}" if len(texts) == 1 else f"{number:09d}-{shards.total}"
+            shards.write({"__key__": key, "jpg": jpeg, "json": {"caption": caption}})
         self.texts += len(texts)
         return f"{number:09d}"
 
-    def _tar(self, split: str) -> TarWriter:
-        """Return the shard that takes the split's next sample."""
-        shard, used = divmod(self._samples[split], self.size)
-        if not used:
-            self._close(split)
-            path = self.root / split / f"{shard:06d}.tar"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(path.name + ".part")
-            self._open[split] = path, TarWriter(str(part), mtime=0)
-        return self._open[split][1]
-
-    def _close(self, split: str) -> None:
-        if split in self._open:
-            path, tar = self._open.pop(split)
-            tar.close()
-            path.with_name(path.name + ".part").replace(path)
-
     def finish(self) -> None:
         """Close the last shard of each split."""
-        for split in list(self._open):
-            self._close(split)
+        for shards in self._shards.values():
+            shards.close()

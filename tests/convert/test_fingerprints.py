@@ -61,6 +61,13 @@ def test_scaling_and_recompression_stay_near_and_others_far():
     assert min(apart) > 2 * NEAR_BITS
 
 
+def test_the_bits_are_those_of_manifests_written_before():
+    """Row by row, one where the right pixel of two is brighter; the first bit is the highest."""
+    assert f"{dhash(picture(0)):064x}" == (
+        "f1c0f1c0f18f1e0f0e0f1e0f1ff0f3f0f3e0e3e00c700c780c3f0e3f1e3f1e1f"
+    )
+
+
 @pytest.mark.skipif(not TEST_DATA.is_dir(), reason="no real photos here; see CONTRIBUTING.md")
 def test_real_photos_are_told_apart():
     files = sorted((TEST_DATA / "images").glob("isic*/*.jpg"))

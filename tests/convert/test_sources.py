@@ -61,12 +61,11 @@ def real(source, *names):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_label_tables_name_the_papers_classes_and_words(name):
-    rows = read_labels(name).rows
+    rows = read_labels(name)
     assert rows
     for label, (words, disease_class) in rows.items():
         assert words == words.strip() != "", label
         assert disease_class in ("", *CLASS_NAMES), label
-    assert read_labels(name)["no such label"] == ("", "")
 
 
 @REAL
@@ -220,10 +219,11 @@ HEADERS = {
 def test_odd_cells_are_records_with_a_reason_not_a_crash(source, cells):
     header = HEADERS[source]
     row = dict(zip(header, [*cells, *("",) * len(header)], strict=False))
+    row |= {"note": "so that the row is not empty"}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
         with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, row.values()])
+            csv.writer(file).writerows([row, row.values()])
         for record in read(source, [path]):
             assert record.image is None
             assert record.place == "line 2 of table.csv"
@@ -286,5 +286,10 @@ def test_wrong_tables_are_one_sentence(table, tmp_path):
         read("fitzpatrick17k", [path])
     with pytest.raises(DatasetError, match="no row below its header"):
         read("ddi", [table(("DDI_file", "disease", "skin_tone"))])
-    with pytest.raises(DatasetError, match="no readable UTF-8 CSV"):
+    with pytest.raises(DatasetError, match="does not exist"):
         read("ddi", [tmp_path / "absent.csv"])
+    (tmp_path / "latin.csv").write_bytes(
+        "DDI_file,disease\n1,Lupus érythémateux\n".encode("latin-1")
+    )
+    with pytest.raises(DatasetError, match="save it as UTF-8 CSV"):
+        read("ddi", [tmp_path / "latin.csv"])

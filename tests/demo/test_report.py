@@ -104,6 +104,13 @@ def test_what_was_not_asked_is_said_and_not_invented():
     assert "breathe" in sections["red_flags"]
 
 
+def test_a_disease_that_an_answer_denies_is_not_the_condition():
+    denied = [("What is it?", "A rash. This is not melanoma.")]
+    assert draft(denied, "en")["condition"] == "The answers name no disease."
+    named = [*denied, ("What else?", "It is no acne. It is psoriasis.")]
+    assert draft(named, "en")["condition"] == "It is psoriasis."
+
+
 def test_of_a_question_asked_twice_the_last_answer_counts():
     assert draft([*TALK, (CAUSES, "Nobody knows.")], "en")["causes"] == "Nobody knows."
 

@@ -9,7 +9,9 @@ from skingpt4.evaluation.responses import Answer, Response
 from skingpt4.evaluation.scoring.classes import score
 from skingpt4.evaluation.scoring.concepts import count_concepts, f1_difference, score_asked
 from skingpt4.evaluation.scoring.quality import photo_quality
-from skingpt4.labeler.vocabulary import MALIGNANT, MELANOCYTIC, PSORIASIS
+from skingpt4.labeler import MALIGNANT
+
+MELANOCYTIC, PSORIASIS = CLASS_NAMES[8], CLASS_NAMES[10]
 
 
 def case(

@@ -1,10 +1,11 @@
 import csv
+import re
 from pathlib import Path
 
 import pytest
 
 from skingpt4.dermatology import CLASSES, CONCEPTS
-from skingpt4.labeler import score_text, vocabulary
+from skingpt4.labeler import MALIGNANT, MALIGNANT_TERMS, VOCABULARY, label_text
 from skingpt4.synthetic.text import PHRASES
 
 LABELLED = Path(__file__).with_name("hand_labelled.csv")
@@ -34,7 +35,7 @@ JUDGED = {
 def test_it_agrees_with_answers_labelled_by_hand(judged, record_property):
     rows = labelled()
     assert len(rows) >= 200
-    agree = sum(JUDGED[judged](score_text(row["text"]), row) for row in rows) / len(rows)
+    agree = sum(JUDGED[judged](label_text(row["text"]), row) for row in rows) / len(rows)
     record_property(f"agreement_{judged}", agree)
     assert agree >= LEAST_AGREEMENT
 
@@ -48,23 +49,39 @@ def test_the_labels_are_varied():
 
 
 def test_the_vocabulary_covers_the_tables():
-    assert set(vocabulary.CLASS_TERMS) == {entry.name for entry in CLASSES}
-    assert set(vocabulary.CONCEPT_TERMS) == {entry.name for entry in CONCEPTS}
-    terms = [term for own in vocabulary.CLASS_TERMS.values() for term in own]
+    assert VOCABULARY["version"] == 1
+    assert set(VOCABULARY["classes"]) == {entry.name for entry in CLASSES}
+    assert set(VOCABULARY["concepts"]) == {entry.name for entry in CONCEPTS}
+    terms = [term for own in VOCABULARY["classes"].values() for term in own]
     assert len(terms) == len(set(terms))
+    assert set(VOCABULARY["classes"][MALIGNANT]) < MALIGNANT_TERMS <= set(terms)
+
+
+def test_every_word_of_the_vocabulary_is_text_and_every_cue_compiles():
+    terms = [*VOCABULARY["classes"].values(), *VOCABULARY["concepts"].values()]
+    cues = [*VOCABULARY["cues_before"].values(), *VOCABULARY["cues_after"].values()]
+    lists = ("ignored", "not_misspelt", "clause_ends", "new_statement", "refusals")
+    for words in [*terms, *cues, *(VOCABULARY[name] for name in lists)]:
+        # YAML reads a bare "no" as false.
+        assert words and all(isinstance(word, str) and word for word in words)
+        assert len(words) == len(set(words))
+    for cue in [cue for own in cues for cue in own]:
+        # A cue that matches nothing would weigh every term, and capitals never occur in plain text.
+        assert not re.fullmatch(cue, "")
+        assert re.sub(r"\\.", "", cue) == re.sub(r"\\.", "", cue).lower()
 
 
 @pytest.mark.parametrize("entry", CLASSES, ids=lambda entry: entry.name)
 def test_every_class_is_known_by_name_and_by_its_diseases(entry):
-    assert score_text(entry.name).top == entry.name
+    assert label_text(entry.name).top == entry.name
     for disease in entry.diseases:
-        assert score_text(f"This could be a skin disease image of {disease}.").top == entry.name
+        assert label_text(f"This could be a skin disease image of {disease}.").top == entry.name
 
 
 @pytest.mark.parametrize("concept", CONCEPTS, ids=lambda concept: concept.name)
 def test_every_concept_is_known_by_name_and_by_our_phrase(concept):
-    assert concept.name in score_text(f"following clinical concepts: {concept.name}").concepts
-    assert concept.name in score_text(f"I also observe {PHRASES[concept.name]}.").concepts
+    assert concept.name in label_text(f"following clinical concepts: {concept.name}").concepts
+    assert concept.name in label_text(f"I also observe {PHRASES[concept.name]}.").concepts
 
 
 @pytest.mark.parametrize(
@@ -81,7 +98,7 @@ def test_every_concept_is_known_by_name_and_by_our_phrase(concept):
     ],
 )
 def test_each_decision_names_the_words_it_used(text, standing, cue):
-    match = score_text(text).trace[-1]
+    match = label_text(text).trace[-1]
     assert (match.standing, match.cue) == (standing, cue)
     assert text[match.start :].startswith(match.words)
     assert match.words.lower() == "psoriasis"
@@ -89,15 +106,53 @@ def test_each_decision_names_the_words_it_used(text, standing, cue):
 
 
 def test_a_misspelt_word_is_traced_as_it_was_written():
-    (match,) = score_text("Clearly PSORIASSIS here").trace
+    (match,) = label_text("Clearly PSORIASSIS here").trace
     assert match.words == "PSORIASSIS"
-    assert score_text("a popular ointment").concepts == ()
+    assert label_text("a popular ointment").concepts == ()
 
 
 def test_a_concept_inside_a_diseases_name_is_no_finding():
-    assert score_text("It is an epidermoid cyst.").concepts == ()
-    assert score_text("It is a cyst.").concepts == ("Cyst",)
+    assert label_text("It is an epidermoid cyst.").concepts == ()
+    assert label_text("It is a cyst.").concepts == ("Cyst",)
 
 
 def test_one_word_may_name_two_concepts():
-    assert score_text("a maculopapular rash").concepts == ("Papule", "Macule")
+    assert label_text("a maculopapular rash").concepts == ("Papule", "Macule")
+
+
+def test_classes_are_named_by_whole_words_of_any_case_and_number():
+    assert label_text("MELANOMAS or Psoriasis?").mentioned == (CLASSES[8].name, CLASSES[10].name)
+    assert label_text("a molecule, remnants of acnestis").mentioned == ()
+    assert label_text("It may be hives.").mentioned == (CLASSES[12].name,)
+
+
+def test_concepts_are_named_in_captions_and_sentences():
+    caption = "concepts: Scale, Warty/Papillomatous, Brown(Hyperpigmentation), Flat topped"
+    assert label_text(caption).concepts == (
+        "Brown(Hyperpigmentation)",
+        "Scale",
+        "Warty/Papillomatous",
+        "Flat topped",
+    )
+    seen = label_text("I see papules, bullae and yellow colour.").concepts
+    assert seen == ("Papule", "Yellow", "Bulla")
+    assert label_text("scaleless").concepts == ()
+
+
+def test_what_a_text_denies_it_does_not_name():
+    assert label_text("This is not melanoma.").mentioned == ()
+    assert label_text("This is not melanoma but eczema.").mentioned == (CLASSES[2].name,)
+    assert label_text("There is no scale.").concepts == ()
+
+
+def test_a_disease_names_its_own_class_only():
+    for entry in CLASSES:
+        for disease in entry.diseases:
+            answer = f"This could be a skin disease image of {disease}."
+            assert label_text(answer).mentioned == (entry.name,)
+
+
+def test_no_concept_phrase_names_another_concept():
+    for concept in CONCEPTS:
+        assert label_text(concept.phrase).concepts == (concept.name,)
+        assert label_text(concept.name).concepts == (concept.name,)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from skingpt4.dermatology import QUESTIONS, classes_named
+from skingpt4.dermatology import QUESTIONS
+from skingpt4.labeler import label_text
 from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import held_out_cases
 from tests.conftest import interview
@@ -32,8 +33,8 @@ def test_exact_files_give_the_same_greedy_answers(exact, photos, interviews):
 
 def test_eight_bits_name_the_same_class(llama_cpp_chat, photos, interviews):
     chat = llama_cpp_chat("q8_0")
-    named = [classes_named(interview(chat, photo, QUESTIONS[:1])[0]) for photo in photos]
-    expected = [classes_named(answers[0]) for answers in interviews]
+    named = [label_text(interview(chat, photo, QUESTIONS[:1])[0]).mentioned for photo in photos]
+    expected = [label_text(answers[0]).mentioned for answers in interviews]
     assert sum(a == b for a, b in zip(named, expected, strict=True)) >= SAME_CLASS * PHOTOS
 
 

@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from skingpt4.dermatology import CLASSES, CONCEPTS, QUESTIONS, classes_named, concepts_named
+from skingpt4.dermatology import CLASSES, CONCEPTS, QUESTIONS
+from skingpt4.labeler import label_text
 from skingpt4.prompts import load_prompts, with_image_slot
 from skingpt4.synthetic import text
 from skingpt4.synthetic.diseases import CLASS_OF, DISEASES
@@ -25,19 +26,19 @@ def test_concept_caption_has_the_papers_form(cases):
     for case in cases:
         caption = text.concept_caption(case)
         assert caption.startswith("This is a skin disease image with following clinical concepts: ")
-        assert concepts_named(caption) == case.concepts
+        assert label_text(caption).concepts == case.concepts
 
 
 def test_diagnosis_caption_names_the_disease_and_its_class(cases):
     for case in cases:
         caption = text.diagnosis_caption(case)
         assert caption == f"This could be a skin disease image of {case.disease}."
-        assert classes_named(caption) == (case.class_name,)
+        assert label_text(caption).mentioned == (case.class_name,)
 
 
 def test_features_answer_lists_every_concept_in_words(cases):
     for case in cases:
-        assert concepts_named(text.features_answer(case)) == case.concepts
+        assert label_text(text.features_answer(case)).concepts == case.concepts
 
 
 def test_plain_words_are_distinct_and_not_clinical():
@@ -52,7 +53,7 @@ def test_plain_words_are_distinct_and_not_clinical():
 def test_general_caption_is_plain_and_short(cases):
     for case in cases:
         caption = text.general_caption(case)
-        assert classes_named(caption) == ()
+        assert label_text(caption).mentioned == ()
         assert len(caption.split()) <= 45
         assert f" {text.TONES[case.fitzpatrick]} skin " in caption
         body = caption.split(": ")[1].rstrip(".")
@@ -68,7 +69,9 @@ def test_cause_and_treatment_are_short_on_topic_and_cautious(disease):
     )
     for answer in (text.cause_answer(case), text.treatment_answer(case)):
         assert disease in answer.lower()
-        assert classes_named(answer) == (CLASS_OF[disease],)
+        assert label_text(answer).top == CLASS_OF[disease]
+        others = [other for other in DISEASES if CLASS_OF[other] != CLASS_OF[disease]]
+        assert not any(re.search(rf"\b{other}\b", answer.lower()) for other in others)
         assert len(re.findall(r"\.(?:\s|$)", answer)) == 2
         assert len(answer.split()) <= 40
     assert text.treatment_answer(case).split(". ")[-1].startswith("Please see a dermatologist")
@@ -136,8 +139,8 @@ def test_every_intent_has_an_answer_of_its_own(cases):
         assert set(answers) == set(Intent)
         assert len(set(answers.values())) == len(Intent)
         assert all(answer.endswith((".", "?")) for answer in answers.values())
-        assert concepts_named(answers[Intent.WHY]) == case.concepts
-        assert classes_named(answers[Intent.WHY]) == (case.class_name,)
+        assert label_text(answers[Intent.WHY]).concepts == case.concepts
+        assert label_text(answers[Intent.WHY]).mentioned == (case.class_name,)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """Readers of public data sets and of one's own: each gives records.
 
-A source is called with image folders and tables (CSV) and knows its tables by their columns, so
-that their order does not matter.
+A source is called with image folders and tables and knows its tables by their columns, so that
+their order does not matter.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from skingpt4.convert.records import Record
 from skingpt4.convert.sources.lookup import SourceFiles
@@ -36,12 +37,14 @@ class Source:
     classified: bool = True
 
 
+SKINCON_ABOUT = "SKINCON's concepts of Fitzpatrick17k and DDI photos"
+
 SOURCES: dict[str, Source] = {
-    "skincon": Source(
-        read_skincon, "SKINCON's concepts of Fitzpatrick17k and DDI photos", 1, classified=False
-    ),
+    "skincon": Source(read_skincon, SKINCON_ABOUT, step=1, classified=False),
     "dermnet": Source(read_dermnet, "Dermnet's 23 folders"),
     "scin": Source(read_scin, "SCIN: scin_cases.csv and scin_labels.csv"),
     "csv": Source(read_csv, "a table of your own", classified=False),
     "folders": Source(read_folders, "a folder for each label", classified=False),
-} | {name: Source(read_public(row), row.about) for name, row in PUBLIC.items()}
+    # A partial, not a lambda: the key is bound row by row.
+    **{key: Source(partial(read_public, key), row.about) for key, row in PUBLIC.items()},
+}

@@ -1,6 +1,5 @@
 """Finding and reading what a source consists of: tables by their columns, photos by their names."""
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from skingpt4.common.errors import DatasetError
+from skingpt4.common.tables import read_table
 from skingpt4.convert.fingerprints import image_files, is_file
 from skingpt4.dermatology import CLASSES, FITZPATRICK_TYPES
 
@@ -16,23 +16,18 @@ OTHERS = "Others"
 """The paper's name for what belongs to none of its 15 classes."""
 
 CLASS_NAMES = (*(entry.name for entry in CLASSES), OTHERS)
-
 SKIN_TYPE = re.compile(r"(?:FST)?([1-6])(?:\.0)?")
 
-Row = dict[str, str]
+Cells = Mapping[str, str]
+"""A row of a table, by column."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """A CSV file: its rows, and the line on which each stands."""
+class SourceTable:
+    """A table of a source: its columns, and its rows by where they stand (``line 17 of a.csv``)."""
 
-    path: Path
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-
-    def place(self, number: int) -> str:
-        """Name a row, counted from 0, for people."""
-        return f"line {number + 2} of {self.path.name}"
+    rows: dict[str, Cells]
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class SourceFiles:
 
     Attributes:
         images: Folders of photos.
-        tables: CSV files.
+        tables: CSV or XLSX files.
         columns: Names that a table of one's own has for ours, such as ``{"image": "path"}``.
         disease_names: Take the disease from the names of Dermnet's files where they tell it.
     """
@@ -51,7 +46,7 @@ class SourceFiles:
     columns: Mapping[str, str] = field(default_factory=dict)
     disease_names: bool = False
 
-    def table(self, *columns: str) -> Table:
+    def table(self, *columns: str) -> SourceTable:
         """Return the first table that has the columns.
 
         Raises:
@@ -65,25 +60,22 @@ class SourceFiles:
             )
         return found[0]
 
-    def all_tables(self, *columns: str) -> list[Table]:
+    def all_tables(self, *columns: str) -> list[SourceTable]:
         """Return every table that has the columns."""
-        return [table for table in self._read if set(columns) <= set(table.columns)]
+        return [table for table in self._tables if set(columns) <= set(table.columns)]
 
     def find(self, name: str) -> Path | None:
         """Find a photo by its path in a folder, or by its name with or without its ending."""
-        for folder in self._roots:
+        roots = [*self.images, *(path.parent for path in self.tables)]
+        for folder in roots:
             if name and is_file(folder / name):
                 return folder / name
         base = Path(name).name
         return self._by_name.get(base) or self._by_name.get(Path(base).stem)
 
     @cached_property
-    def _read(self) -> list[Table]:
-        return [read_table(path) for path in self.tables]
-
-    @cached_property
-    def _roots(self) -> list[Path]:
-        return [*self.images, *(path.parent for path in self.tables)]
+    def _tables(self) -> list[SourceTable]:
+        return [read_source_table(path) for path in self.tables]
 
     @cached_property
     def _by_name(self) -> dict[str, Path]:
@@ -98,50 +90,42 @@ class SourceFiles:
         return found
 
 
-def read_table(path: Path) -> Table:
-    """Read a CSV file; blanks around values are dropped.
+def read_source_table(path: Path) -> SourceTable:
+    """Read a CSV or XLSX file.
 
     Raises:
-        DatasetError: If it is missing, not UTF-8, or empty.
+        DatasetError: If it is missing, cannot be read, or has no row.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = tuple((name or "").strip() for name in reader.fieldnames or ())
-            reader.fieldnames = list(columns)
-            rows = tuple({name: (row[name] or "").strip() for name in columns} for row in reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"The table '{path}' is no readable UTF-8 CSV ({error}).") from None
-    if not rows:
+    table = read_table(path, error=DatasetError)
+    if table.empty:
         raise DatasetError(f"The table '{path}' has no row below its header; check the file.")
-    return Table(path, columns, rows)
+    # SKINCON's first column, which pandas wrote as the rows' index, has no name.
+    table = table.loc[:, table.columns != ""]
+    rows = zip(table.index, table.to_dict("records"), strict=True)
+    return SourceTable(
+        tuple(table.columns), {f"line {line} of {path.name}": row for line, row in rows}
+    )
 
 
-@dataclass(frozen=True)
-class Labels:
-    """A data set's own labels: how each is written in a caption, and the class it belongs to."""
+def read_labels(name: str) -> dict[str, tuple[str, str]]:
+    """Read how a data set's own labels are written in a caption, and the class of each.
 
-    name: str
-    rows: Mapping[str, tuple[str, str]]
+    Args:
+        name: Of one of our label tables, ``data/labels/<name>.csv``.
 
-    def __getitem__(self, label: str) -> tuple[str, str]:
-        """Return ``(words, class)``; ``("", "")`` for a label that is not in the table."""
-        return self.rows.get(label, ("", ""))
-
-
-def read_labels(name: str) -> Labels:
-    """Read one of our label tables, ``labels/<name>.csv`` in this package.
+    Returns:
+        ``(words, class)`` by label.
 
     Raises:
         DatasetError: If a class is none of the paper's.
     """
     place = resources.files("skingpt4") / "data" / "labels" / f"{name}.csv"
     with resources.as_file(place) as path:
-        table = read_table(path)
-    for number, row in enumerate(table.rows):
+        table = read_source_table(path)
+    for line, row in table.rows.items():
         if row["class"] and row["class"] not in CLASS_NAMES:
-            raise DatasetError(f"The class '{row['class']}' in {table.place(number)} is unknown.")
-    return Labels(name, {row["label"]: (row["name"], row["class"]) for row in table.rows})
+            raise DatasetError(f"The class '{row['class']}' in {line} is unknown.")
+    return {row["label"]: (row["name"], row["class"]) for row in table.rows.values()}
 
 
 def skin_type(value: str) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from skingpt4.common.errors import DatasetError
 from skingpt4.convert.fingerprints import image_files
 from skingpt4.convert.records import SPLITS, Record
-from skingpt4.convert.sources.lookup import CLASS_NAMES, Row, SourceFiles, skin_type
-from skingpt4.dermatology import CONCEPTS, FITZPATRICK_TYPES, classes_named
+from skingpt4.convert.sources.lookup import CLASS_NAMES, SourceFiles, skin_type
+from skingpt4.dermatology import CONCEPTS, FITZPATRICK_TYPES
+from skingpt4.labeler import label_text
 
 COLUMNS = (
     "image",
@@ -23,7 +24,6 @@ COLUMNS = (
 """What a table may hold; ``image`` it must. Concepts are separated by semicolons."""
 
 OWN = "own"
-
 CONCEPT_NAMES = tuple(concept.name for concept in CONCEPTS)
 
 
@@ -41,48 +41,40 @@ def read_csv(files: SourceFiles) -> Iterator[Record]:
     theirs = {name: files.columns.get(name, name) for name in COLUMNS}
     files.table(theirs["image"])
     for table in files.all_tables(theirs["image"]):
-        for number, row in enumerate(table.rows):
-            ours = {name: row.get(column, "") for name, column in theirs.items()}
-            yield _record(files, ours, table.place(number))
-
-
-def _record(files: SourceFiles, row: Row, place: str) -> Record:
-    concepts = tuple(part.strip() for part in row["concepts"].split(";") if part.strip())
-    strange = [name for name in concepts if name not in CONCEPT_NAMES]
-    reasons = {
-        f"its concept '{', '.join(strange)}' is none of SKINCON's 48": strange,
-        f"its class '{row['class']}' is none of the 15": (
-            row["class"] and row["class"] not in CLASS_NAMES
-        ),
-        f"its split '{row['split']}' is none of {', '.join(SPLITS)}": (
-            row["split"] and row["split"] not in SPLITS
-        ),
-    }
-    return Record(
-        place=place,
-        image=files.find(row["image"]),
-        source=row["source"] or OWN,
-        label=row["label"],
-        disease_class=row["class"] or _class_of(row["label"]),
-        concepts=concepts,
-        caption=row["caption"],
-        question=row["question"],
-        skin_type=_own_skin_type(row["fitzpatrick"]),
-        group=row["patient"],
-        split=row["split"],
-        skip=next((reason for reason, holds in reasons.items() if holds), ""),
-    )
-
-
-def _own_skin_type(value: str) -> str:
-    return value if value in FITZPATRICK_TYPES else skin_type(value)
+        for place, cells in table.rows.items():
+            row = {name: cells.get(column, "") for name, column in theirs.items()}
+            concepts = tuple(part.strip() for part in row["concepts"].split(";") if part.strip())
+            strange = [name for name in concepts if name not in CONCEPT_NAMES]
+            # A row at fault is a record with a reason: the report lists all of them at once.
+            skip = ""
+            if strange:
+                skip = f"its concept '{', '.join(strange)}' is none of SKINCON's 48"
+            elif row["class"] and row["class"] not in CLASS_NAMES:
+                skip = f"its class '{row['class']}' is none of the 15"
+            elif row["split"] and row["split"] not in SPLITS:
+                skip = f"its split '{row['split']}' is none of {', '.join(SPLITS)}"
+            written = row["fitzpatrick"]
+            yield Record(
+                place=place,
+                image=files.find(row["image"]),
+                source=row["source"] or OWN,
+                label=row["label"],
+                disease_class=row["class"] or _class_of(row["label"]),
+                concepts=concepts,
+                caption=row["caption"],
+                question=row["question"],
+                skin_type=written if written in FITZPATRICK_TYPES else skin_type(written),
+                group=row["patient"],
+                split=row["split"],
+                skip=skip,
+            )
 
 
 def _class_of(label: str) -> str:
     """Return the class that a label names; empty if it names none or several."""
     if label in CLASS_NAMES:
         return label
-    named = classes_named(label)
+    named = label_text(label).mentioned
     return named[0] if len(named) == 1 else ""
 
 
@@ -100,6 +92,7 @@ def read_folders(files: SourceFiles) -> Iterator[Record]:
             parents = file.relative_to(root).parent.parts
             split = parents[0] if parents and parents[0] in SPLITS else ""
             names = parents[1:] if split else parents
+            # A photo that lies beside the folders has no label.
             if not names:
                 continue
             found = True

@@ -16,7 +16,7 @@ from skingpt4.demo.page import AT_ONCE, PRIVATE, Page, Updates, status
 from skingpt4.demo.queue import WaitingRoom, run_job
 from skingpt4.demo.session import Case, Session
 from skingpt4.dermatology import QUESTIONS
-from skingpt4.labeler import score_text
+from skingpt4.labeler import label_text
 
 DRAWS = 10
 """Independent answers (paper)."""
@@ -51,7 +51,7 @@ class Opinion:
     @property
     def counts(self) -> list[tuple[str | None, int]]:
         """How many draws settled on each class, or on none; the most frequent first."""
-        tops = Counter(score_text(self.answers[number]).top for number in sorted(self.answers))
+        tops = Counter(label_text(self.answers[number]).top for number in sorted(self.answers))
         return tops.most_common()
 
     @property
@@ -64,7 +64,7 @@ class Opinion:
         """Return the answers' own words for a class, the most frequent first."""
         found: Counter[str] = Counter()
         for text in self.answers.values():
-            reading = score_text(text)
+            reading = label_text(text)
             if reading.top == top:
                 named = [match.words for match in reading.trace if match.name == top]
                 found.update(word.lower() for word in dict.fromkeys(named[:1]))

@@ -25,7 +25,8 @@ from PIL import Image
 from skingpt4.common.errors import ChatError
 from skingpt4.common.schema import ModelConfig
 from skingpt4.demo.i18n import Language, say
-from skingpt4.dermatology import QUESTIONS, classes_named
+from skingpt4.dermatology import QUESTIONS
+from skingpt4.labeler import label_text
 
 SECTIONS = (
     "description",
@@ -215,10 +216,10 @@ def _counted(counts: Sequence[Count], language: Language) -> str:
 
 
 def _naming_sentence(answers: Iterable[str]) -> str:
-    """Return the first sentence that names one of the paper's diseases."""
+    """Return the first sentence that names one of the paper's diseases and does not deny it."""
     for answer in answers:
         for sentence in re.split(r"(?<=[.!?])\s+", answer):
-            if classes_named(sentence):
+            if label_text(sentence).mentioned:
                 return sentence
     return ""
 

@@ -15,7 +15,7 @@ from skingpt4.evaluation.responses import Response, responses_about, rows_about
 from skingpt4.evaluation.scoring.classes import SystemScore, read_response, score
 from skingpt4.evaluation.scoring.concepts import ConceptScore, score_asked
 from skingpt4.evaluation.scoring.statistics import wilson
-from skingpt4.labeler.vocabulary import VERSION
+from skingpt4.labeler import VERSION
 
 SCORES_NAME = "scores.json"
 TABLE_HEADER = (

@@ -1,4 +1,4 @@
-"""Counting: what each system's answers amount to, read by ``skingpt4.reading``."""
+"""Counting: what each system's answers amount to, read by the labeler."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,18 +9,7 @@ from skingpt4.evaluation.cases import CLASS_NAMES, EvalCase
 from skingpt4.evaluation.responses import Response
 from skingpt4.evaluation.scoring.concepts import ConceptScore, count_concepts
 from skingpt4.evaluation.scoring.quality import photo_quality
-from skingpt4.labeler import Match, Reading, score_text
-from skingpt4.labeler.vocabulary import MALIGNANT, MALIGNANT_TERMS
-
-__all__ = [
-    "Match",
-    "Reading",
-    "SystemScore",
-    "is_malignant",
-    "read_response",
-    "score",
-    "score_text",
-]
+from skingpt4.labeler import MALIGNANT, MALIGNANT_TERMS, Labels, label_text
 
 FINDING_ANSWERS = 2
 """Concepts are read from the first two answers, which describe; the others explain and advise."""
@@ -70,7 +59,7 @@ class _Outcome:
 
     case: EvalCase
     response: Response
-    diagnosis: Reading
+    diagnosis: Labels
     concepts: frozenset[str]
 
     @property
@@ -78,10 +67,10 @@ class _Outcome:
         return self.diagnosis.top == self.case.disease_class
 
 
-def read_response(response: Response) -> tuple[Reading, frozenset[str]]:
+def read_response(response: Response) -> tuple[Labels, frozenset[str]]:
     """Return what the first answer says, and the concepts that the first two name."""
-    readings = [score_text(answer.text) for answer in response.answers[:FINDING_ANSWERS]]
-    diagnosis = readings[0] if readings else Reading(None, (), (), (), abstained=False)
+    readings = [label_text(answer.text) for answer in response.answers[:FINDING_ANSWERS]]
+    diagnosis = readings[0] if readings else Labels(None, (), (), (), abstained=False)
     return diagnosis, frozenset(concept for reading in readings for concept in reading.concepts)
 
 

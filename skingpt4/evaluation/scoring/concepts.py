@@ -10,7 +10,7 @@ import numpy as np
 from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.responses import Response
 from skingpt4.evaluation.scoring.statistics import Interval
-from skingpt4.labeler import score_text
+from skingpt4.labeler import label_text
 
 BOOTSTRAP_DRAWS = 2000
 
@@ -66,7 +66,7 @@ def score_asked(
     by_id = {case.id: case for case in cases}
     said: dict[str, list[tuple[EvalCase, frozenset[str]]]] = {}
     for row in responses:
-        concepts = {name for answer in row.answers for name in score_text(answer.text).concepts}
+        concepts = {name for answer in row.answers for name in label_text(answer.text).concepts}
         said.setdefault(row.system, []).append((by_id[row.case], frozenset(concepts)))
     return {system: count_concepts(own) for system, own in said.items()}
 

@@ -9,7 +9,7 @@ from skingpt4.common.errors import EvaluationError
 from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.responses import Response
 from skingpt4.evaluation.scoring.classes import Count, read_response
-from skingpt4.labeler import score_text
+from skingpt4.labeler import label_text
 
 DIAGNOSES_NAME = "diagnoses.csv"
 
@@ -71,7 +71,7 @@ def score_diagnoses(
     table: dict[str, dict[str, Count]] = {}
     for rater in dict.fromkeys(diagnosis.rater for diagnosis in diagnoses):
         own = {
-            one.case: score_text(one.text).top == classes[one.case]
+            one.case: label_text(one.text).top == classes[one.case]
             for one in diagnoses
             if one.rater == rater
         }

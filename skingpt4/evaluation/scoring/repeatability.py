@@ -13,7 +13,7 @@ from math import comb
 from skingpt4.evaluation.cases import CLASS_NAMES, EvalCase
 from skingpt4.evaluation.responses import Response
 from skingpt4.evaluation.scoring.statistics import Interval, Share, clustered_interval, wilson
-from skingpt4.labeler import score_text
+from skingpt4.labeler import label_text
 
 IMAGES_PER_CLASS = 3
 """45 images, as in the paper, but from every class (the paper drew 5 from each of 9 classes)."""
@@ -80,7 +80,7 @@ def measure_consistency(rows: Sequence[Response]) -> dict[str, ConsistencyScore]
 
 def _measure(rows: Sequence[Response]) -> ConsistencyScore:
     images = tuple(
-        ImageDraws(row.case, tuple(score_text(a.text).top or NONE_NAMED for a in row.answers))
+        ImageDraws(row.case, tuple(label_text(a.text).top or NONE_NAMED for a in row.answers))
         for row in rows
         if row.answers
     )

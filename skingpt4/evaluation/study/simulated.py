@@ -10,9 +10,9 @@ import numpy as np
 
 from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.responses import Response
-from skingpt4.evaluation.scoring.classes import score_text
 from skingpt4.evaluation.study.assignment import MARK, Study, items_for
 from skingpt4.evaluation.study.ratings import RaterKind, Rating
+from skingpt4.labeler import label_text
 
 RATERS: tuple[tuple[RaterKind, int], ...] = (("dermatologist", 5), ("lay", 2))
 """As many dermatologists as in the paper, and two lay raters."""
@@ -67,7 +67,7 @@ def simulate_times(seed: int = 0) -> list[tuple[str, float]]:
 
 
 def _names(row: Response, disease_class: str) -> bool:
-    return bool(row.answers) and score_text(row.answers[0].text).top == disease_class
+    return bool(row.answers) and label_text(row.answers[0].text).top == disease_class
 
 
 def _raters() -> list[tuple[str, RaterKind]]:
