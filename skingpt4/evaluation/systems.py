@@ -5,7 +5,7 @@ Each comes with a record that lets others repeat its answers.
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ def skingpt4_system(
     load: Callable[[], BatchChat],
     questions: Sequence[str] = QUESTIONS,
     draws: int = 1,
-    **note: Any,
+    note: Mapping[str, Any] | None = None,
 ) -> SystemUnderTest:
     """Return a SkinGPT-4 that is asked questions in order, each with what was said before.
 
@@ -168,7 +168,7 @@ def skingpt4_system(
         return ask
 
     return SystemUnderTest(
-        checkpoint.name, lambda: {**describe_checkpoint(checkpoint, decoding), **note}, start
+        checkpoint.name, lambda: {**describe_checkpoint(checkpoint, decoding), **(note or {})}, start
     )
 
 
