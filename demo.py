@@ -20,7 +20,7 @@ from skingpt4.common.cli import (
 )
 from skingpt4.common.config import Config
 from skingpt4.common.network import go_offline, settle_offline
-from skingpt4.conversation.chat import BatchChat, load_chat
+from skingpt4.conversation.chat import load_chat
 from skingpt4.demo.cli import BATCH_SIZE, ask, ask_folder
 from skingpt4.demo.server import Address, parse_login, serve
 from skingpt4.dermatology import QUESTIONS
@@ -119,7 +119,7 @@ def main() -> None:
         ask(chat, photos, question, sys.stdout, args.json)
     elif args.batch:
         questions = args.question or QUESTIONS
-        ask_folder(BatchChat.from_chat(chat), args.batch, questions, args.output, args.batch_size)
+        ask_folder(chat, args.batch, questions, args.output, args.batch_size)
     else:
         serve(chat, address)
 

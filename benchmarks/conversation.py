@@ -36,8 +36,7 @@ from transformers.utils.logging import disable_progress_bar
 from skingpt4.common.cli import run_script
 from skingpt4.conversation.chat import Chat, load_chat
 from skingpt4.conversation.conversation import MARKERS, Conversation, plain_text
-from skingpt4.conversation.engines import Decoding, PromptSegment, TransformersEngine
-from skingpt4.conversation.engines.base import TextCutter
+from skingpt4.conversation.engines import Decoding, Prompt
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.models.device import best_device
 
@@ -146,7 +145,7 @@ def converse(chat: Chat, turns: int, tokens: int, answer: Answer) -> list[tuple[
     for turn in range(turns):
         if turn:
             chat.ask(QUESTIONS[turn % len(QUESTIONS)], conv)
-        length = chat.engine.count_tokens(prompt_of(conv, photos))
+        length = len(prompt_of(chat, conv, photos))
         with timed(chat) as steps:
             answer(chat, conv, photos, tokens)
         measured.append((length, steps))
@@ -166,17 +165,17 @@ def answer_plainly(chat: Chat, conv: Conversation, photos: Sequence[Tensor], tok
     It runs in a thread of its own, as our answers do, so that both have the same cores.
     """
     with ThreadPoolExecutor(max_workers=1) as worker:
-        prompt = prompt_of(conv, photos)
+        prompt = prompt_of(chat, conv, photos)
         ids = worker.submit(generate_plainly, chat, prompt, tokens).result()
     stops = (conv.sep, chat.model.end_sym)
-    text = TextCutter(stops).cut(in_process(chat).prompts.decode(ids))
+    text = chat.engine.prompts.read(ids, stops)
     conv.append_message(conv.roles[1], plain_text(text, {*MARKERS, *stops}))
 
 
 @torch.no_grad()
-def generate_plainly(chat: Chat, prompt: Sequence[PromptSegment], tokens: int) -> list[int]:
+def generate_plainly(chat: Chat, prompt: Prompt, tokens: int) -> list[int]:
     """Embed the whole conversation and generate, as upstream does; return the new tokens."""
-    embeds = in_process(chat).prompts.embed(prompt)
+    embeds = chat.engine.prompts.embed(prompt)
     ids: Tensor = chat.model.llm_model.generate(  # type: ignore[operator]
         inputs_embeds=embeds,
         attention_mask=torch.ones(embeds.shape[:-1], dtype=torch.long, device=embeds.device),
@@ -188,15 +187,9 @@ def generate_plainly(chat: Chat, prompt: Sequence[PromptSegment], tokens: int) -
     return ids[0].tolist()
 
 
-def in_process(chat: Chat) -> TransformersEngine:
-    """Return the chat's engine, which runs in this process."""
-    assert isinstance(chat.engine, TransformersEngine)
-    return chat.engine
-
-
 def measure_draws(chat: Chat, draws: int, tokens: int, repeats: int) -> Comparison:
     """Answer a question once, and then several times at once."""
-    prompt = prompt_of(*open_question(chat))
+    prompt = prompt_of(chat, *open_question(chat))
     decoding = Decoding(max_new_tokens=tokens, min_length=tokens, temperature=1.0)
     engine = chat.engine
     return Comparison(
@@ -207,9 +200,9 @@ def measure_draws(chat: Chat, draws: int, tokens: int, repeats: int) -> Comparis
 
 def measure_batch(chat: Chat, cases: int, tokens: int, repeats: int) -> Comparison:
     """Answer a question about several photos one by one, and then all at once."""
-    prompts = [prompt_of(*open_question(chat, number=number)) for number in range(cases)]
+    prompts = [prompt_of(chat, *open_question(chat, number=number)) for number in range(cases)]
     decoding = Decoding(max_new_tokens=tokens, min_length=tokens)
-    engine = in_process(chat)
+    engine = chat.engine
     return Comparison(
         seconds_of(lambda: [list(engine.stream(prompt, decoding)) for prompt in prompts], repeats),
         seconds_of(lambda: engine.generate_batch(prompts, decoding), repeats),

@@ -116,7 +116,7 @@ def long_question(chat: Chat) -> tuple[str, int]:
 
 def prompt_length(chat: Chat, question: str) -> int:
     """Return the tokens of a prompt with a photo and this question."""
-    return chat.engine.count_tokens(prompt_of(*open_question(chat, question)))
+    return len(prompt_of(chat, *open_question(chat, question)))
 
 
 def best_answer(chat: Chat, question: str, tokens: int) -> float:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skingpt4.conversation.chat import Chat, prompt_segments
 from skingpt4.conversation.conversation import Conversation
-from skingpt4.conversation.engines import PromptSegment
+from skingpt4.conversation.engines import Prompt
 from skingpt4.dermatology import QUESTIONS
 
 
@@ -22,8 +22,8 @@ def open_question(
     return conv, photos
 
 
-def prompt_of(conv: Conversation, photos: Sequence[Tensor]) -> list[PromptSegment]:
+def prompt_of(chat: Chat, conv: Conversation, photos: Sequence[Tensor]) -> Prompt:
     """Return what is computed when the open question is answered."""
     asked = conv.copy()
     asked.append_message(conv.roles[1], None)
-    return prompt_segments(asked, photos)
+    return chat.engine.prompts.encode(prompt_segments(asked, photos))

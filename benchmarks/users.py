@@ -68,7 +68,7 @@ class Load:
 
 
 class Meter:
-    """An engine that notes how long first pieces take and how many tokens are written."""
+    """An engine that notes how long first tokens take and how many are written."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -78,20 +78,15 @@ class Meter:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
 
-    def stream(self, *prompt: Any, **settings: Any) -> Generator[str, None, np.ndarray]:
+    def stream(self, *prompt: Any, **settings: Any) -> Generator[list[int], None, None]:
         """Pass an answer on."""
-        start = time.perf_counter()
-        answer = self.engine.stream(*prompt, **settings)
-        while True:
-            try:
-                piece = next(answer)
-            except StopIteration as end:
-                self.tokens.append(len(end.value))
-                return cast(np.ndarray, end.value)
-            if start:
+        start, written = time.perf_counter(), 0
+        for ids in self.engine.stream(*prompt, **settings):
+            if not written:
                 self.waits.append(time.perf_counter() - start)
-                start = 0.0
-            yield piece
+            written += len(ids)
+            yield ids
+        self.tokens.append(written)
 
 
 def measure(chat: Chat, users: int, tokens: int) -> Load:

@@ -36,7 +36,7 @@ from skingpt4.export.hf import blip2_config, embedding_rows
 from skingpt4.models.device import best_device
 from skingpt4.models.qformer import build_qformer
 from skingpt4.models.skin_gpt4 import SkinGPT4
-from skingpt4.models.vision import build_ln_vision, build_vision_tower
+from skingpt4.models.vision import Float32LayerNorm, build_vision_tower
 
 T = TypeVar("T")
 
@@ -151,7 +151,7 @@ def measure_building(config: ModelConfig) -> float:
     """Return the seconds of building our modules with random initialisation."""
     started = time.perf_counter()
     tower = build_vision_tower(config.vit_model, config.image_size)
-    parts: list[nn.Module] = [tower, build_ln_vision(tower.embed_dim)]
+    parts: list[nn.Module] = [tower, Float32LayerNorm(tower.embed_dim)]
     parts.append(build_qformer(config.qformer, tower.embed_dim))
     return time.perf_counter() - started
 

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from skingpt4.common.checkpoint import Tensors, read_metadata, read_tensors, save_tensors
 from skingpt4.common.cli import run_script
-from skingpt4.models.weights import assign, to_lavis_key
+from skingpt4.models.key_maps import to_lavis_key
+from skingpt4.models.weights import assign
 
 VISION_PREFIX = "visual_encoder."
 LLM_PREFIX = "llm_model."

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from skingpt4.models.device import Placement
-from skingpt4.models.external_llm import is_elsewhere
+from skingpt4.models.external_llm import is_external
 from skingpt4.models.gguf import is_gguf
 from skingpt4.models.skin_gpt4 import SkinGPT4
 
@@ -118,7 +118,7 @@ def _language_part(skeleton: SkinGPT4, placement: Placement) -> PartPlan:
     if is_gguf(name):
         size = Path(name).stat().st_size / GIGABYTE
         return PartPlan("language model", sum(p.numel() for p in llm.parameters()), "GGUF", size)
-    if is_elsewhere(skeleton.config):
+    if is_external(skeleton.config):
         rows = sum(p.numel() for p in llm.get_input_embeddings().parameters())
         size = rows * placement.llm_dtype.itemsize / GIGABYTE
         return PartPlan("token embeddings", rows, _dtype_name(placement.llm_dtype), size)

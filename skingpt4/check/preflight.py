@@ -6,7 +6,7 @@ memory plan and the projection's width can be told all the same.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -20,34 +20,20 @@ from skingpt4.check.data import DataReport, check_data
 from skingpt4.check.memory import free_gigabytes, kv_cache_gigabytes, memory_plan
 from skingpt4.check.published import published
 from skingpt4.check.report import MISSING, NOTE, OK, PLANNED_TOKENS, WRONG, Finding, Report
-from skingpt4.common.checkpoint import TensorSource, open_tensors
+from skingpt4.common.checkpoint import open_tensors
 from skingpt4.common.config import Config
 from skingpt4.common.downloads import is_remote
 from skingpt4.common.errors import UserError
 from skingpt4.common.schema import ModelConfig
-from skingpt4.models.compatibility import (
-    FREQUENT_ROWS,
-    LlmFacts,
-    check_record,
-    check_width,
-    llm_facts,
-    sample,
-    unverifiable,
-)
+from skingpt4.models.compatibility import unverifiable
 from skingpt4.models.device import Placement, choose_placement
-from skingpt4.models.external_llm import check_engine, is_elsewhere, read_embeddings
-from skingpt4.models.gguf import gguf_embedding_values, is_gguf
-from skingpt4.models.key_maps import LLM_PREFIX
-from skingpt4.models.llm import is_random, load_tokenizer
+from skingpt4.models.external_llm import check_engine, is_external
+from skingpt4.models.gguf import is_gguf
+from skingpt4.models.llm import load_tokenizer
+from skingpt4.models.loading import check_keys, check_record
+from skingpt4.models.random_llm import is_random
 from skingpt4.models.skin_gpt4 import SkinGPT4
-from skingpt4.models.weights import (
-    RANDOM,
-    Findings,
-    checkpoint_findings,
-    projection_width,
-    qformer_findings,
-    vision_findings,
-)
+from skingpt4.models.weights import CHECKPOINT, RANDOM, Findings, open_sources
 from skingpt4.prompts import get_prompt_style
 
 VISION, QFORMER, PROJECTION = "vision tower", "Q-Former", "projection"
@@ -61,8 +47,6 @@ UNKNOWN_LLM = "random:tiny"
 
 # How a family's own end symbol is written, as "</s>" or "<|im_end|>".
 _SPECIAL = re.compile(r"<\S+>")
-
-Compare = Callable[[TensorSource], Findings]
 
 
 def preflight(config: Config, device: str | torch.device, training: bool = False) -> Report:
@@ -107,7 +91,7 @@ def _planned(
     """Add the memory plan, and whether it fits."""
     plan = memory_plan(skeleton, placement, training)
     cache = kv_cache_gigabytes(skeleton.llm_model.config, placement.llm_dtype, PLANNED_TOKENS)
-    if is_elsewhere(skeleton.config) and not is_gguf(skeleton.config.llm_model):
+    if is_external(skeleton.config) and not is_gguf(skeleton.config.llm_model):
         cache = 0.0  # the server keeps it
     free = free_gigabytes(placement)
     needed = sum(part.gigabytes for part in plan) + cache
@@ -155,7 +139,7 @@ def _engine(model: ModelConfig) -> Iterator[Finding]:
     except UserError as error:
         yield Finding(ENGINE, WRONG, str(error))
         return
-    if is_elsewhere(model):
+    if is_external(model):
         yield Finding(ENGINE, OK, f"{model.engine} runs the language model")
 
 
@@ -224,38 +208,32 @@ def _photo_size(config: Config) -> Iterator[Finding]:
 
 
 def _vision_tower(model: ModelConfig, skeleton: SkinGPT4 | None) -> Iterator[Finding]:
-    compare = skeleton and (lambda source: vision_findings(skeleton.visual_encoder, source))
-    yield _weights(VISION, "model.vit_weights", model.vit_weights, compare)
+    yield _weights(VISION, "vit_weights", model, skeleton)
 
 
 def _qformer(model: ModelConfig, skeleton: SkinGPT4 | None) -> Iterator[Finding]:
-    if not model.has_qformer:
+    if model.has_qformer:
+        yield _weights(QFORMER, "q_former_model", model, skeleton)
+    else:
         yield Finding(QFORMER, OK, "none: patches are joined by four")
-        return
-    compare = skeleton and (lambda source: qformer_findings(skeleton, source))
-    yield _weights(QFORMER, "model.q_former_model", model.q_former_model, compare)
 
 
-def _weights(part: str, key: str, name: str, compare: Compare | None) -> Finding:
+def _weights(part: str, key: str, model: ModelConfig, skeleton: SkinGPT4 | None) -> Finding:
     """Check that a weight file is there and, by its names and shapes, that it fits."""
+    name = getattr(model, key)
     if name == RANDOM:
         return Finding(part, NOTE, "random: untrained")
-    place = _place(part, key, name)
+    place = _place(part, f"model.{key}", name)
     if place.state != OK:
         return place
     try:
-        source = open_tensors(name)
-        found = compare(source) if compare else Findings()
+        source = open_sources(model, [key])[key]
+        if skeleton is not None and key == CHECKPOINT:
+            check_record(skeleton, source)
+        found = Findings() if skeleton is None else check_keys(skeleton, key, source)
     except UserError as error:
         return Finding(part, WRONG, str(error))
-    if not found.ok:
-        return Finding(part, WRONG, f"{name}: {found}")
-    return Finding(part, OK, f"{name}: {len(source)} tensors{_left_out(found)}")
-
-
-def _left_out(found: Findings) -> str:
-    rules = [f"{rule}: {count}" for rule, count in found.ignored.items()]
-    return f"; left out {', '.join(rules)}" if rules else ""
+    return Finding(part, OK, f"{name}: {len(source)} tensors{found.left_out}")
 
 
 def _place(part: str, key: str, name: str) -> Finding:
@@ -275,21 +253,14 @@ def _checkpoint(model: ModelConfig, skeleton: SkinGPT4 | None) -> Iterator[Findi
     if not model.ckpt:
         yield Finding(PROJECTION, NOTE, "model.ckpt is empty: it starts untrained")
         return
-    compare = skeleton and (lambda source: checkpoint_findings(skeleton, source))
-    found = _weights(PROJECTION, "model.ckpt", model.ckpt, compare)
-    if skeleton is None or found.state in (MISSING, NOTE) or not Path(model.ckpt).exists():
-        yield found
+    yield _weights(PROJECTION, CHECKPOINT, model, skeleton)
+    if skeleton is None or not Path(model.ckpt).exists():
         return
     try:
-        source = open_tensors(model.ckpt)
-        facts = _llm_facts(skeleton, model, source)
-        wrong = check_record(source.record, model, facts, model.ckpt)
-        wrong = wrong or check_width(projection_width(source), facts, model.ckpt)
-    except UserError as error:
-        yield Finding(PROJECTION, WRONG, str(error))
-        return
-    yield from [Finding(PROJECTION, WRONG, sentence) for sentence in wrong] or [found]
-    if unknown := unverifiable(source.record):
+        unknown = unverifiable(open_tensors(model.ckpt).record)
+    except UserError:
+        return  # the finding above says it
+    if unknown:
         text = f"it does not record, so could not be verified: {', '.join(unknown)}"
         yield Finding(PROJECTION, NOTE, text)
 
@@ -306,23 +277,6 @@ def _untrained(model: ModelConfig) -> Iterator[Finding]:
     if untrained and not model.allow_untrained:
         text = f"no weights for: {', '.join(untrained)}; name them, or say --allow-untrained"
         yield Finding("weights", MISSING, text)
-
-
-def _llm_facts(skeleton: SkinGPT4, model: ModelConfig, checkpoint: TensorSource) -> LlmFacts:
-    """Describe the language model; a few of its embeddings are looked up in its own file.
-
-    These tell nothing where the checkpoint brings language model tensors of its own.
-    """
-    name = model.llm_model
-    facts = llm_facts(skeleton.llm_model, name)
-    if any(key.startswith(LLM_PREFIX) for key in checkpoint):
-        return facts
-    if is_gguf(name):
-        return replace(facts, embeddings=gguf_embedding_values(name))
-    if not Path(name).is_dir():
-        return facts
-    rows = read_embeddings(skeleton.llm_model, name)[:FREQUENT_ROWS]
-    return replace(facts, embeddings=sample(rows))
 
 
 def _memory(needed: float, free: float, placement: Placement) -> Finding:

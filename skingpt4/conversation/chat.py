@@ -4,136 +4,118 @@ import hashlib
 import logging
 import math
 import threading
-import time
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import StoppingCriteriaList
 
 from skingpt4.common.config import Config
 from skingpt4.common.errors import ChatError, ConfigError, PhotoError
 from skingpt4.common.registry import registry
 from skingpt4.conversation.conversation import MARKERS, Conversation, plain_text
 from skingpt4.conversation.engines import (
+    BatchAnswer,
     Decoding,
     Engine,
+    Prompt,
     PromptSegment,
-    TransformersEngine,
+    TextCutter,
     build_engine,
 )
-from skingpt4.conversation.engines.transformers_engine import BatchAnswer
+from skingpt4.conversation.engines.transformers_engine import TransformersEngine
 from skingpt4.models import SkinGPT4
 from skingpt4.models.device import best_device
 from skingpt4.processors import build_processor
 from skingpt4.processors.photo import open_photo
 from skingpt4.prompts import IMAGE_PLACEHOLDER
 
+if TYPE_CHECKING:
+    from transformers import StoppingCriteriaList
+
+logger = logging.getLogger(__name__)
+
 # Photos of one conversation whose embeddings are kept, and conversations whose earlier turns the
 # engine keeps (of each, Llama-2-13B holds 0.8 GB per 1,000 tokens); the oldest go first.
 MAX_PHOTOS = 32
-
 MAX_MEMORIES = 8
+
+MAX_QUESTION_CHARS = 4000
+RECEIVED = "Received."
+
+# Random crops belong to training; a chat shows the model the whole photo.
+TRAINING_PROCESSOR = "blip2_image_train"
+CHAT_PROCESSOR = "blip2_image_eval"
+
+Photo = Image.Image | str | Path | bytes | np.ndarray | Tensor
+Answer = tuple[str, np.ndarray]
+VisProcessor = Callable[[Image.Image], Tensor]
 
 
 @dataclass
-class Kept:
+class CacheEntry:
     """What is kept of one conversation.
 
     Attributes:
         memory: The engine's memory of earlier turns.
-        photos: Embeddings by the photo's content.
+        photos: Embeddings ``[1, image_tokens, D]`` by the photo's content.
     """
 
     memory: object | None = None
     photos: dict[bytes, Tensor] = field(default_factory=dict)
 
-    def add_photo(self, key: bytes, embeddings: Tensor) -> None:
-        """Keep a photo's embeddings, in the place of the oldest where there are too many."""
-        if len(self.photos) >= MAX_PHOTOS:
-            del self.photos[next(iter(self.photos))]
-        self.photos[key] = embeddings
 
-
-class Keeper:
+class ConversationCache:
     """Finds what is kept of a conversation, and drops it with the conversation.
 
     Conversations are told apart as objects, whatever they say.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, Kept] = {}
+        self._entries: dict[int, CacheEntry] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Return how many conversations something is kept of."""
-        return len(self._kept)
+        return len(self._entries)
 
-    def of(self, conv: Conversation) -> Kept:
+    def entry(self, conv: Conversation) -> CacheEntry:
         """Return what is kept of a conversation, nothing yet if it is new."""
         with self._lock:
-            if id(conv) not in self._kept:
-                self._kept[id(conv)] = Kept()
+            if id(conv) not in self._entries:
+                self._entries[id(conv)] = CacheEntry()
                 # Without the lock, which the thread that drops the conversation may hold.
-                weakref.finalize(conv, self._kept.pop, id(conv), None)
-            return self._kept[id(conv)]
+                weakref.finalize(conv, self._entries.pop, id(conv), None)
+            return self._entries[id(conv)]
 
     def take_memory(self, conv: Conversation) -> object | None:
         """Return the engine's memory and leave none: only one answer at a time may use it."""
-        kept = self.of(conv)
-        memory, kept.memory = kept.memory, None
+        entry = self.entry(conv)
+        memory, entry.memory = entry.memory, None
         return memory
 
     def keep_memory(self, conv: Conversation, memory: object | None) -> None:
         """Keep the engine's memory, unless the conversation was forgotten meanwhile."""
         with self._lock:
-            kept = self._kept.pop(id(conv), None)
-            if kept is None:
+            entry = self._entries.pop(id(conv), None)
+            if entry is None:
                 return
-            kept.memory = memory
-            self._kept[id(conv)] = kept  # the most recent comes last
-            holders = [other for other in list(self._kept.values()) if other.memory is not None]
+            entry.memory = memory
+            self._entries[id(conv)] = entry  # the most recent comes last
+            holders = [other for other in list(self._entries.values()) if other.memory is not None]
             for oldest in holders[:-MAX_MEMORIES]:
                 oldest.memory = None
 
     def forget(self, conv: Conversation) -> None:
-        """Drop all that is kept of a conversation."""
+        """Drop all that is kept of a conversation; it may go on all the same."""
         with self._lock:
-            self._kept.pop(id(conv), None)
-
-
-def content_hash(pixels: Tensor) -> bytes:
-    """Return what tells a photo's pixels ``[1, 3, H, W]`` from others."""
-    digest = hashlib.sha256(repr((pixels.dtype, tuple(pixels.shape))).encode())
-    digest.update(pixels.detach().cpu().contiguous().numpy().tobytes())
-    return digest.digest()
-
-
-logger = logging.getLogger(__name__)
-
-MAX_QUESTION_CHARS = 4000
-
-RECEIVED = "Received."
-
-# Random crops belong to training; a chat shows the model the whole photo.
-TRAINING_PROCESSOR = "blip2_image_train"
-
-CHAT_PROCESSOR = "blip2_image_eval"
-
-Photo = Image.Image | str | Path | bytes | np.ndarray | Tensor
-
-Answer = tuple[str, np.ndarray]
-
-VisProcessor = Callable[[Image.Image], Tensor]
+            self._entries.pop(id(conv), None)
 
 
 class Chat:
@@ -157,41 +139,54 @@ class Chat:
         model: SkinGPT4,
         vis_processor: VisProcessor,
         device: str | torch.device | None = None,
-        stopping_criteria: StoppingCriteriaList | None = None,
+        stopping_criteria: "StoppingCriteriaList | None" = None,
         engine: Engine | None = None,
     ) -> None:
         self.model = model
         self.vis_processor = vis_processor
         self.device = torch.device(device or model.device)
-        self.engine: Engine = engine or TransformersEngine(model, stopping_criteria)
-        self._keeper = Keeper()
-        self._markers = {*MARKERS, model.end_sym, *_special_tokens(model)}
+        self.engine = engine or TransformersEngine(model, stopping_criteria)
+        self._cache = ConversationCache()
+        tokenizer = model.llm_tokenizer
+        special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+        self._markers = {*MARKERS, model.end_sym, *special}
 
-    def new_conversation(self) -> Conversation:
-        """Return an empty conversation in the form that the model was trained on."""
-        return Conversation.from_style(self.model.prompt_style)
+    def new_conversation(self, photos: int = 0) -> Conversation:
+        """Return a conversation in the form that the model was trained on.
+
+        Args:
+            photos: How many slots it begins with, one for each photo that was encoded already.
+        """
+        conv = Conversation.from_style(self.model.prompt_style)
+        for _ in range(photos):
+            conv.add_photo()
+        return conv
 
     def forget(self, conv: Conversation) -> None:
         """Drop what is kept for a conversation's next turn at once; it may go on all the same."""
-        self._keeper.forget(conv)
+        self._cache.forget(conv)
 
     @torch.no_grad()
-    def encode_photos(self, images: Sequence[Photo]) -> list[Tensor]:
-        """Encode photos together; each becomes ``[1, image_tokens, D]``.
+    def encode_photos(self, photos: Sequence[Photo]) -> list[Tensor]:
+        """Open, process and encode photos together; each becomes ``[1, image_tokens, D]``.
+
+        Whoever shows the model a photo does it here. ``Conversation.add_photo`` writes its slot.
+
+        Args:
+            photos: Each anything that ``open_photo`` opens, or a processed tensor ``[3, H, W]``
+                or ``[1, 3, H, W]``.
 
         Raises:
             PhotoError: If one cannot be opened.
         """
-        pixels = torch.cat([self._pixels(image) for image in images])
+        pixels = torch.cat([self._pixels(photo) for photo in photos])  # [B, 3, H, W]
         return list(self.model.encode_img(pixels.to(self.device)).split(1))
 
-    @torch.no_grad()
     def upload_img(self, image: Photo, conv: Conversation, img_list: list[Tensor]) -> str:
         """Add a photo to the conversation; one that it already has is not encoded again.
 
         Args:
-            image: Anything that ``open_photo`` opens, or a processed tensor ``[3, H, W]`` or
-                ``[1, 3, H, W]``.
+            image: As for :meth:`encode_photos`.
             conv: Gets the photo's slot.
             img_list: Gets the photo's embeddings ``[1, image_tokens, D]``.
 
@@ -202,12 +197,27 @@ class Chat:
             PhotoError: If the photo cannot be opened; nothing is added then.
         """
         pixels = self._pixels(image)
-        key, kept = content_hash(pixels), self._keeper.of(conv)
-        if key not in kept.photos:
-            kept.add_photo(key, self.model.encode_img(pixels.to(self.device)))
+        digest = hashlib.sha256(repr((pixels.dtype, tuple(pixels.shape))).encode())
+        digest.update(pixels.detach().cpu().contiguous().numpy().tobytes())
+        key, kept = digest.digest(), self._cache.entry(conv).photos
+        if key not in kept:
+            if len(kept) >= MAX_PHOTOS:
+                del kept[next(iter(kept))]  # the oldest
+            (kept[key],) = self.encode_photos([pixels])
         conv.add_photo()
-        img_list.append(kept.photos[key])
+        img_list.append(kept[key])
         return RECEIVED
+
+    def _pixels(self, photo: Photo) -> Tensor:
+        """Return the processed photo ``[1, 3, H, W]``."""
+        if not isinstance(photo, Tensor):
+            return self.vis_processor(open_photo(photo)).unsqueeze(0)
+        batch = photo.unsqueeze(0) if photo.ndim == 3 else photo
+        if batch.ndim != 4 or batch.shape[:2] != (1, 3):
+            raise PhotoError(
+                f"The photo's tensor has shape {list(photo.shape)}; pass [3, H, W] or [1, 3, H, W]."
+            )
+        return batch
 
     def ask(self, text: str, conv: Conversation) -> None:
         """Add a question; placeholders and separators in it are plain text.
@@ -306,7 +316,7 @@ class Chat:
         Raises:
             ChatError: As :meth:`answer`, when reading starts.
         """
-        yield from self._turn(conv, img_list, settings, max_length, cancel)
+        return self._turn(conv, img_list, settings, max_length, cancel)
 
     def draw(
         self,
@@ -339,8 +349,11 @@ class Chat:
         """
         self._check_question(conv)
         decoding = Decoding(**settings)
-        segments = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
-        yield from self.engine.draw(segments, decoding, seeds, self._stops(conv), cancel)
+        prompt = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
+        stops = self._stops(conv)
+        with closing(self.engine.draw(prompt, decoding, seeds, stops, cancel)) as drawn:
+            for number, ids in drawn:
+                yield number, self.engine.prompts.read(ids, stops)
 
     def log_likelihoods(
         self, conv: Conversation, photo_lists: Sequence[Sequence[Tensor]], answer: str
@@ -365,7 +378,48 @@ class Chat:
             raise ChatError("The answer is empty, so its likelihood means nothing; name another.")
         length = len(self.model.llm_tokenizer(text, add_special_tokens=False).input_ids)
         prompts = [self._fit(conv, photos, length, None) for photos in photo_lists]
-        return self.engine.log_likelihoods(prompts, _as_written(conv, text))
+        # The style may part the role and what it says otherwise than it ends the open prompt.
+        style, role = conv.style, conv.roles[1]
+        written = f"{role}{style.role_sep}{text}".removeprefix(f"{role}{style.open_role_sep}")
+        return self.engine.log_likelihoods(prompts, written)
+
+    def answer_batch(
+        self,
+        conversations: Sequence[Conversation],
+        photos: Sequence[Sequence[Tensor]],
+        decoding: Decoding,
+        seeds: Sequence[int | None] | None = None,
+    ) -> list[BatchAnswer]:
+        """Answer the open question of every conversation and add the answers to them.
+
+        Nothing is added to any of them if one cannot be answered. What the engine does not
+        compute at once, it is asked for as many side by side as its ``at_once`` says.
+
+        Args:
+            conversations: All of one style.
+            photos: Embeddings of each one's photos, in order.
+            decoding: How answers are chosen.
+            seeds: One for each conversation; makes sampling repeatable.
+
+        Raises:
+            ChatError: If a question does not fit the model's context.
+        """
+        prompts = [
+            self._fit(conv, images, decoding.max_new_tokens, None)
+            for conv, images in zip(conversations, photos, strict=True)
+        ]
+        stops = self._stops(conversations[0])
+        memories = [
+            self._cache.take_memory(conv) or self.engine.new_memory() for conv in conversations
+        ]
+        try:
+            answers = self.engine.generate_batch(prompts, decoding, stops, seeds, memories)
+        finally:
+            for conv, memory in zip(conversations, memories, strict=True):
+                self._cache.keep_memory(conv, memory)
+        for conv, answer in zip(conversations, answers, strict=True):
+            conv.append_message(conv.roles[1], self._plain(answer.text, conv))
+        return answers
 
     def _check_question(self, conv: Conversation) -> None:
         if not conv.has_question():
@@ -381,25 +435,37 @@ class Chat:
     ) -> Generator[str, None, Answer]:
         """Generate one answer and close the turn, however it ends."""
         self._check_question(conv)
-        memory = self._keeper.take_memory(conv) or self.engine.new_memory()
+        memory = self._cache.take_memory(conv) or self.engine.new_memory()
         pieces: list[str] = []
+        ids: list[int] = []
         stopped = True
         try:
             decoding = Decoding(**settings)
-            segments = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
-            stream = self.engine.stream(segments, decoding, self._stops(conv), cancel, memory)
-            token_ids = yield from _collect(stream, pieces)
+            prompt = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
+            stops = self._stops(conv)
+            cutter = TextCutter(stops)
+            with closing(self.engine.stream(prompt, decoding, stops, cancel, memory)) as tokens:
+                for new_ids in tokens:
+                    is_first = not ids and decoding.num_beams == 1
+                    # Who stops before the first word wants no answer; stopped beams hold one
+                    # all the same, because it comes as a whole.
+                    if is_first and cancel is not None and cancel.is_set():
+                        break
+                    ids += new_ids
+                    if piece := cutter.cut(self.engine.prompts.decode(ids)):
+                        pieces.append(piece)
+                        yield piece
             stopped = cancel is not None and cancel.is_set()
         except Exception:
             pieces.clear()
             raise
         finally:
-            self._keeper.keep_memory(conv, memory)
+            self._cache.keep_memory(conv, memory)
             if pieces or not stopped:
                 conv.append_message(conv.roles[1], self._plain("".join(pieces), conv))
             else:
                 conv.drop_question()
-        return "".join(pieces), token_ids
+        return "".join(pieces), np.array(ids, dtype=np.int64)
 
     def _fit(
         self,
@@ -407,51 +473,40 @@ class Chat:
         img_list: Sequence[Tensor],
         max_new_tokens: int,
         max_length: int | None,
-    ) -> list[PromptSegment]:
+    ) -> Prompt:
         """Return the prompt, without the oldest turns where the context cannot hold them all.
 
         The beginning-of-text token, the system line and every photo stay. Turns are left out a
         quarter of the context at a time: until the next quarter is full, the prompt then begins as
         it did the turn before, and what was computed for it serves again.
         """
-        limit = min(max_length or self.model.context_length, self.model.context_length)
+        limit = min(max_length or self.engine.context_length, self.engine.context_length)
+        room = limit - max_new_tokens
         history = conv.copy()
         history.append_message(conv.roles[1], None)
-        segments = prompt_segments(history, img_list)
-        length = self.engine.count_tokens(segments)
-        room = limit - max_new_tokens
-        goal = _shortened(length, room, by=max(1, limit // 4))
+        prompt = self.engine.prompts.encode(prompt_segments(history, img_list))
+        # Whole quarters of the limit go, as few as bring the prompt down to the room.
+        quarter = max(1, limit // 4)
+        goal = len(prompt) - max(0, math.ceil((len(prompt) - room) / quarter)) * quarter
         dropped = 0
-        while length > goal and history.drop_oldest_turn():
+        while len(prompt) > goal and history.drop_oldest_turn():
             dropped += 1
-            segments = prompt_segments(history, img_list)
-            length = self.engine.count_tokens(segments)
-        if length > room:
+            prompt = self.engine.prompts.encode(prompt_segments(history, img_list))
+        if len(prompt) > room:
             raise ChatError(
-                f"The question with its photos takes {length} tokens and the answer may take "
+                f"The question with its photos takes {len(prompt)} tokens and the answer may take "
                 f"{max_new_tokens}, but the limit is {limit}; shorten the question or lower "
                 f"max_new_tokens."
             )
         if dropped:
             logger.info("Left the %d oldest turns out to fit %d tokens", dropped, limit)
-        return segments
+        return prompt
 
     def _stops(self, conv: Conversation) -> list[str]:
         return sorted({conv.sep, self.model.end_sym} - {""})
 
     def _plain(self, text: str, conv: Conversation) -> str:
         return plain_text(text, {*self._markers, conv.sep})
-
-    def _pixels(self, image: Photo) -> Tensor:
-        """Return the processed photo ``[1, 3, H, W]``."""
-        if not isinstance(image, Tensor):
-            return self.vis_processor(open_photo(image)).unsqueeze(0)
-        batch = image.unsqueeze(0) if image.ndim == 3 else image
-        if batch.ndim != 4 or batch.shape[:2] != (1, 3):
-            raise PhotoError(
-                f"The photo's tensor has shape {list(image.shape)}; pass [3, H, W] or [1, 3, H, W]."
-            )
-        return batch
 
 
 def load_chat(
@@ -527,114 +582,3 @@ def prompt_segments(conv: Conversation, img_list: Sequence[Tensor]) -> list[Prom
     for photo, text in zip(img_list, rest, strict=True):
         segments += [photo, text]
     return segments
-
-
-def _shortened(length: int, room: int, by: int) -> int:
-    """Return a length less whole steps, as few as bring it down to the room."""
-    steps = max(0, math.ceil((length - room) / by))
-    return length - steps * by
-
-
-def _as_written(conv: Conversation, answer: str) -> str:
-    """Return an answer as the conversation's form writes it on after the open role."""
-    style = conv.style
-    opened, closed = conv.roles[1] + style.open_role_sep, conv.roles[1] + style.role_sep + answer
-    return closed.removeprefix(opened)
-
-
-def _special_tokens(model: SkinGPT4) -> set[str]:
-    tokenizer = model.llm_tokenizer
-    return {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
-
-
-def _collect(
-    stream: Generator[str, None, np.ndarray], pieces: list[str]
-) -> Generator[str, None, np.ndarray]:
-    """Pass a stream on, keeping its pieces; closing this closes the stream."""
-    with closing(stream):
-        while True:
-            try:
-                piece = next(stream)
-            except StopIteration as end:
-                return cast(np.ndarray, end.value)
-            pieces.append(piece)
-            yield piece
-
-
-__all__ = ["BatchAnswer", "BatchChat"]
-
-
-class BatchChat(Chat):
-    """A :class:`Chat` that also answers many conversations at once."""
-
-    @classmethod
-    def from_chat(cls, chat: Chat) -> "BatchChat":
-        """Return one over the same model and engine."""
-        return cls(chat.model, chat.vis_processor, chat.device, engine=chat.engine)
-
-    def answer_batch(
-        self,
-        conversations: Sequence[Conversation],
-        photos: Sequence[Sequence[Tensor]],
-        decoding: Decoding,
-        seeds: Sequence[int | None] | None = None,
-    ) -> list[BatchAnswer]:
-        """Answer the open question of every conversation and add the answers to them.
-
-        Nothing is added to any of them if one cannot be answered. Another engine than
-        ``transformers`` is asked for as many side by side as its ``at_once`` says.
-
-        Args:
-            conversations: All of one style.
-            photos: Embeddings of each one's photos, in order.
-            decoding: How answers are chosen.
-            seeds: One for each conversation; makes sampling repeatable.
-
-        Raises:
-            ChatError: If a question does not fit the model's context.
-        """
-        prompts = [
-            self._fit(conv, images, decoding.max_new_tokens, None)
-            for conv, images in zip(conversations, photos, strict=True)
-        ]
-        stops = self._stops(conversations[0])
-        own_seeds = seeds or [None] * len(prompts)
-        if isinstance(self.engine, TransformersEngine):
-            answers = self.engine.generate_batch(prompts, decoding, stops, own_seeds)
-        else:
-            alone = partial(self._answer_alone, decoding=decoding, stops=stops)
-            with ThreadPoolExecutor(self.engine.at_once) as pool:
-                answers = list(pool.map(alone, conversations, prompts, own_seeds))
-        for conv, answer in zip(conversations, answers, strict=True):
-            conv.append_message(conv.roles[1], self._plain(answer.text, conv))
-        return answers
-
-    def _answer_alone(
-        self,
-        conv: Conversation,
-        prompt: Sequence[PromptSegment],
-        seed: int | None,
-        decoding: Decoding,
-        stops: Sequence[str],
-    ) -> BatchAnswer:
-        """Answer one prompt with what is kept of its conversation."""
-        memory = self._keeper.take_memory(conv) or self.engine.new_memory()
-        try:
-            return _timed(
-                self.engine.stream(prompt, replace(decoding, seed=seed), stops, memory=memory)
-            )
-        finally:
-            self._keeper.keep_memory(conv, memory)
-
-
-def _timed(stream: Generator[str, None, np.ndarray]) -> BatchAnswer:
-    """Read an answer to its end; its times count from its own start."""
-    start, first, text = time.perf_counter(), 0.0, ""
-    while True:
-        try:
-            text += next(stream)
-        except StopIteration as end:
-            seconds = time.perf_counter() - start
-            ids = cast(np.ndarray, end.value)
-            return BatchAnswer(text, ids, first or seconds, seconds)
-        first = first or time.perf_counter() - start

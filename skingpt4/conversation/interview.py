@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from skingpt4.conversation.chat import BatchAnswer, BatchChat
+    from skingpt4.conversation.chat import BatchAnswer, Chat
     from skingpt4.conversation.engines import Decoding
 
 
 def interview(
-    chat: "BatchChat",
+    chat: "Chat",
     photos: Sequence[Tensor],
     questions: Sequence[str],
     decoding: "Decoding",

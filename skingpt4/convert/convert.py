@@ -34,7 +34,10 @@ from skingpt4.convert.sources.lookup import OTHERS
 from skingpt4.convert.writers import CaptionedText, FolderWriter, WebDatasetWriter, Writer
 from skingpt4.processors.photo import open_photo
 
+# So high that the second encoding cannot be seen.
 JPEG_QUALITY = 95
+
+# What --form takes.
 FORMS = ("folder", "shards")
 
 
@@ -114,6 +117,7 @@ def convert(records: Iterable[Record], output: Path, options: ConvertOptions) ->
     Raises:
         DatasetError: If the folder is not empty, or nothing can be used.
     """
+    # Before anything is written: a wrong --exclude must not cost an earlier conversion.
     excluded = Collection([p for place in options.exclude for p in read_fingerprints(place)])
     photos, skipped = _gather(records, options)
     # An earlier conversion is cleared only once there is something to put in its place.
@@ -123,6 +127,7 @@ def convert(records: Iterable[Record], output: Path, options: ConvertOptions) ->
     if options.form == "shards":
         writer = WebDatasetWriter(output, options.shard_size)
     rows, suspects = _write_photos(photos, writer, excluded, skipped, options)
+    # The two most frequent reasons nearly always name the argument that is wrong.
     if not rows:
         common = Counter(skip.reason for skip in skipped).most_common(2)
         raise DatasetError(
@@ -130,6 +135,7 @@ def convert(records: Iterable[Record], output: Path, options: ConvertOptions) ->
             f"{', '.join(f'{count} times: {reason}' for reason, count in common)}; check --images "
             "and --table."
         )
+    # Annotations come last, so that a conversion that was broken off cannot be trained on.
     writer.finish()
     write_manifest(output, rows)
     conversion = Conversion(rows, skipped, writer.texts, options.summary(), suspects)
@@ -147,6 +153,7 @@ def _gather(
         is_other = options.keep_others and not found.disease_class
         record = replace(found, disease_class=OTHERS) if is_other else found
         text = options.template.write(record)
+        # The source's own reason goes first, then what is wrong with the label, then the photo.
         reason = record.skip
         if not reason and options.classified and not record.disease_class:
             reason = "its label is outside the 15 classes"
@@ -157,6 +164,7 @@ def _gather(
         if reason or record.image is None:
             skipped.append(Skipped(record.place, reason, record.label))
             continue
+        # One photo may have several records, as a table has a row for each question about it.
         photo = photos.setdefault(record.image, _Photo(record.image))
         photo.records.append(record)
         photo.texts.append((record.question, text))
@@ -172,6 +180,7 @@ def _clear(output: Path, overwrite: bool) -> None:
             f"The output folder '{output}' is not empty; name another or add --overwrite."
         )
     output.mkdir(parents=True, exist_ok=True)
+    # By name: what others have put into the folder stays.
     for split in SPLITS:
         shutil.rmtree(output / split, ignore_errors=True)
     for name in (MANIFEST_NAME, *REPORT_FILES):
@@ -203,12 +212,14 @@ def _write_photos(
             if fault or print_ is None:
                 skipped += [Skipped(record.place, *fault) for record in photo.records]
                 continue
+            # The first record's label, patient and split stand for the photo.
             record = photo.records[0]
             split = record.split or _draw_split(record, photo.image.name, options)
             name = writer.add(split, len(names) + 1, jpeg, photo.texts)
             names[print_.source_sha256] = name
             if any(may_identify(text) for _, text in photo.texts):
                 suspects.append(name)
+            # Without a group, a photo is its own; two sources may use one number for two patients.
             patient = f"{record.source}/{record.group or photo.image}"
             rows.append(
                 ManifestRow(
@@ -248,6 +259,7 @@ def _fault(
     """Return why a photo is not written, and the other photo concerned; empty if it is."""
     if photo is None:
         return ("its image cannot be read",)
+    # By the original file: a copy encoded twice has the same bytes only by chance of the encoder.
     if photo.source_sha256 in names:
         return "it is the same file as another image", names[photo.source_sha256]
     match = next(excluded.matches(photo), None)

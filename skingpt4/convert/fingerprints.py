@@ -25,23 +25,23 @@ from skingpt4.common.files import IMAGE_SUFFIXES
 from skingpt4.common.tables import read_table
 from skingpt4.processors.photo import open_photo
 
+# Rows and columns of comparisons in a dHash.
 SIDE = 16
-"""Rows and columns of comparisons in a dHash."""
 
+# A dHash is compared as this many integers of 64 bits.
 WORDS = SIDE * SIDE // 64
-"""A dHash is compared as this many integers of 64 bits."""
 
+# Bits of 256 in which two dHashes of one photo may differ; the module says why.
 NEAR_BITS = 20
-"""Bits of 256 in which two dHashes of one photo may differ; the module says why."""
 
+# In larger sets only repeated files are sought: every pair of hashes would take minutes.
 MOST_COMPARED = 50_000
-"""In larger sets only repeated files are sought: every pair of hashes would take minutes."""
 
+# Columns of a table that may name a photo.
 IMAGE_COLUMNS = ("image", "path", "file", "name")
-"""Columns of a table that may name a photo."""
 
+# Threads that decode photos; Pillow decodes outside Python's lock.
 WORKERS = 4
-"""Threads that decode photos; Pillow decodes outside Python's lock."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def dhash(photo: Image.Image) -> int:
 
 def fingerprint(content: bytes, name: str) -> Fingerprint:
     """Return the fingerprint of a file's bytes; a photo that cannot be opened has no dHash."""
+    # Upright, as it is shown: a camera's and an editor's file of one photo may differ in EXIF only.
     try:
         bits = dhash(open_photo(content))
     except PhotoError:
@@ -101,6 +102,7 @@ def fingerprints(
         photo, name = pair
         return fingerprint(photo.read_bytes() if isinstance(photo, Path) else photo, name)
 
+    # Lazily, in order: not more than a few photos are in memory at a time.
     with ThreadPool(WORKERS) as pool:
         found = pool.imap(one, zip(photos, names, strict=True))
         return list(tqdm(found, total=len(photos), desc=label, unit="image", disable=None))
@@ -146,6 +148,7 @@ def read_fingerprints(path: Path) -> list[Fingerprint]:
     ]
     if hashed:
         return hashed
+    # A case list: its paths are relative to it.
     names = [name for name in named.values() if is_file(path.parent / name)]
     if not names:
         raise DatasetError(
@@ -162,6 +165,7 @@ def _json_rows(content: Any) -> list[Mapping[str, str]]:
     if not isinstance(content, dict):
         return []
     hashes = {k: v for k, v in content.items() if isinstance(v, str) and len(v) == 64}
+    # Either the object describes one photo, or its keys are the names of photos.
     own = [{"name": name, "sha256": value} for name, value in hashes.items()]
     if "sha256" in hashes:
         own = [content]
@@ -200,6 +204,7 @@ class Collection:
                 return
         if photo.dhash is None:
             return
+        # The bits in which two hashes differ, over all of the set at once.
         apart = np.bitwise_count(self._bits ^ _words([photo.dhash])).sum(axis=1)  # [n]
         for index in np.flatnonzero(apart <= NEAR_BITS):
             yield Match(photo.name, self._hashed[index].name, int(apart[index]), same_file=False)
@@ -227,6 +232,7 @@ def find_repeats(photos: Sequence[Fingerprint]) -> list[Match]:
     found = []
     first: dict[str, Fingerprint] = {}
     few = len(photos) <= MOST_COMPARED
+    # Photos without a hash are compared with none, but keep their place in the arrays.
     hashed = [few and photo.dhash is not None for photo in photos]
     bits = _words([photo.dhash or 0 for photo in photos])  # [n, 4]
     for index, photo in enumerate(photos):

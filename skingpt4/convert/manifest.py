@@ -14,11 +14,16 @@ from skingpt4.common.errors import DatasetError
 from skingpt4.common.files import write_text
 from skingpt4.common.tables import read_table, write_table
 
+# Beside the splits, so that a split's folder holds what upstream's readers know and no more.
 MANIFEST_NAME = "manifest.csv"
 REPORT_NAME = "report.md"
 SKIPPED_NAME = "skipped.csv"
 REPORT_FILES = (REPORT_NAME, SKIPPED_NAME)
+
+# Between concepts, none of which has one in its name.
 SEPARATOR = ";"
+
+# In the report, for what a source does not say.
 UNKNOWN = "unknown"
 
 
@@ -63,6 +68,7 @@ COLUMNS = tuple(field.name for field in fields(ManifestRow))
 
 def write_manifest(folder: Path, rows: Sequence[ManifestRow]) -> None:
     """Write ``manifest.csv`` into a folder."""
+    # Columns named: a set without a photo would have none.
     table = pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
     write_table(folder / MANIFEST_NAME, table)
 
@@ -86,6 +92,7 @@ def read_manifest(path: Path) -> list[ManifestRow]:
             f"The manifest '{path}' is not one that dataset/convert.py wrote ({error}); convert "
             "the set again, or remove the file."
         ) from None
+    # Others may have added columns, or moved them.
     return [ManifestRow(*row) for row in table[list(COLUMNS)].itertuples(index=False)]
 
 
@@ -133,6 +140,7 @@ def _report(conversion: Conversion) -> Iterator[str]:
     left_out = f"{len(skipped)} records left out ({SKIPPED_NAME} names each)"
     yield f"{len(rows)} photos with {conversion.texts} texts; {left_out}.\n"
     yield from (f"- {name}: {value}" for name, value in conversion.settings.items())
+    # Numbers only: the report is shown on a terminal, and the texts may name a patient.
     if conversion.suspects:
         yield (
             f"\n**Look at these {len(conversion.suspects)} before anyone else does**: a text "

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from skingpt4.common.errors import DatasetError
 
+# Folders of a converted set; a source's own split has one of these names.
 SPLITS = ("train", "val", "test")
 
 
@@ -46,14 +47,16 @@ class Record:
     skip: str = ""
 
 
+# The answers of the paper's two steps (paper, as printed).
 STEP_TEMPLATES = {
     1: "This is a skin disease image with following clinical concepts: {concepts}",
     2: "This could be a skin disease image of {label}.",
 }
-"""The answers of the paper's two steps (paper, as printed)."""
 
+# What a template may name in braces.
 FIELDS = ("label", "class", "concepts")
 
+# What may tell who a note is about. It finds the obvious only and replaces no reading.
 IDENTIFYING = re.compile(
     r"""\S+@\S+\.\w+                                # an e-mail address
     | \b\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\b         # a date
@@ -62,7 +65,6 @@ IDENTIFYING = re.compile(
     """,
     re.VERBOSE,
 )
-"""What may tell who a note is about. It finds the obvious only and replaces no reading."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class CaptionTemplate:
         Raises:
             DatasetError: If it names no field or an unknown one.
         """
+        # Filled with nothing: an unknown field fails, and a template without any stays as it is.
         try:
             written = self.text.format(**dict.fromkeys(FIELDS, ""))
         except (KeyError, IndexError, ValueError) as error:
@@ -92,6 +95,7 @@ class CaptionTemplate:
 
     def write(self, record: Record) -> str:
         """Return the record's own caption, else the template filled; empty if a field lacks."""
+        # A doctor's own words are never rewritten.
         if record.caption:
             return record.caption
         known = {
@@ -99,6 +103,7 @@ class CaptionTemplate:
             "class": record.disease_class,
             "concepts": ", ".join(record.concepts),
         }
+        # A sentence with a hole in it would be learnt as it stands.
         if any(f"{{{name}}}" in self.text and not value for name, value in known.items()):
             return ""
         return self.text.format(**known)

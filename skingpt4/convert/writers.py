@@ -11,10 +11,11 @@ from skingpt4.common.errors import DatasetError
 from skingpt4.common.files import write_text
 from skingpt4.datasets.image_text import ANNOTATION_FILE, IMAGE_FOLDER
 
+# Ends the name of a shard that is being written.
 PART = ".part"
 
+# A question, empty where a training prompt asks, and the answer.
 CaptionedText = tuple[str, str]
-"""A question, empty where a training prompt asks, and the answer."""
 
 
 class Writer(Protocol):
@@ -48,6 +49,7 @@ class FolderWriter:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.jpg").write_bytes(jpeg)
         for question, caption in texts:
+            # Upstream's reader knows no "question"; a row without one is just as it writes them.
             asked = {"question": question} if question else {}
             self._annotations[split].append({"image_id": name, **asked, "caption": caption})
         self.texts += len(texts)
@@ -78,6 +80,7 @@ class WebDatasetWriter:
         Raises:
             DatasetError: If a text has a question, for which shards have no place.
         """
+        # All are looked at before the first is written: a photo is in a shard with all its texts.
         for question, _ in texts:
             if question:
                 raise DatasetError(
@@ -99,6 +102,7 @@ class WebDatasetWriter:
             )
         shards = self._shards[split]
         for _, caption in texts:
+            # A sample has one caption, so a photo with several texts is several samples.
             key = f"{number:09d}" if len(texts) == 1 else f"{number:09d}-{shards.total}"
             shards.write({"__key__": key, "jpg": jpeg, "json": {"caption": caption}})
         self.texts += len(texts)

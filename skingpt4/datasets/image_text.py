@@ -77,7 +77,13 @@ class ImageTextDataset(Dataset[Sample]):
         self.annotations = read_annotations(self.storage, with_images=True)
         ids = dict.fromkeys(str(row.image_id) for row in self.annotations)
         self.ranks = {image_id: rank for rank, image_id in enumerate(ids)}
-        self.paths = _find_images(self.storage / IMAGE_FOLDER, list(ids))
+        self.paths, missing = find_images(self.storage, list(ids))
+        if missing:
+            shown = ", ".join(f"{image_id}{EXTENSIONS[0]}" for image_id in missing[:MISSING_SHOWN])
+            raise DatasetError(
+                f"'{self.storage / IMAGE_FOLDER}' lacks {len(missing)} of {len(ids)} images, the "
+                f"first being {shown}."
+            )
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -268,10 +274,18 @@ def require_text(mapping: Mapping[str, Any], key: str, place: str) -> str:
     return value
 
 
-def _find_images(folder: Path, image_ids: list[str]) -> dict[str, Path]:
-    """Match each id with a file, by one listing of the folder."""
+def find_images(storage: Path, image_ids: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+    """Match each id with a file in ``image/``, by one listing of the folder.
+
+    Returns:
+        The files by id, and the ids without one.
+
+    Raises:
+        DatasetError: If there is no such folder.
+    """
+    folder = storage / IMAGE_FOLDER
     if not folder.is_dir():
-        raise DatasetError(f"The data set folder '{folder.parent}' has no folder '{folder.name}'.")
+        raise DatasetError(f"The data set folder '{storage}' has no folder '{folder.name}'.")
     present = {path.name for path in folder.iterdir()}
     found = {}
     for image_id in image_ids:
@@ -279,10 +293,4 @@ def _find_images(folder: Path, image_ids: list[str]) -> dict[str, Path]:
         name = next((name for name in names if name in present), None)
         if name is not None:
             found[image_id] = folder / name
-    missing = [image_id for image_id in image_ids if image_id not in found]
-    if missing:
-        shown = ", ".join(f"{image_id}{EXTENSIONS[0]}" for image_id in missing[:MISSING_SHOWN])
-        raise DatasetError(
-            f"'{folder}' lacks {len(missing)} of {len(image_ids)} images, the first being {shown}."
-        )
-    return found
+    return found, [image_id for image_id in image_ids if image_id not in found]

@@ -8,7 +8,7 @@ import itertools
 import json
 import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,19 +140,16 @@ class ShardDataset(IterableDataset[Sample]):
     def _read(self, shard: str) -> Iterator[dict[str, Any]]:
         """Yield the undecoded samples of one shard; none at all counts as a reject."""
         empty, rejected = True, self.rejected
-        with Path(shard).open("rb") as stream:
-            files = tar_file_expander([{"url": "", "stream": stream}], handler=self._reject)
-            for raw in group_by_keys(files, handler=self._reject):
-                empty = False
-                yield raw
+        for raw in read_shard(shard, self._reject):
+            empty = False
+            yield raw
         if empty and rejected == self.rejected:
             self._reject()
 
     def _decode(self, raw: dict[str, Any]) -> Sample | None:
         """Decode one sample, or count it as rejected and return None."""
         try:
-            image = next(raw[key] for key in IMAGE_KEYS if key in raw)
-            caption = require_text(json.loads(raw["json"]), "caption", "A sample")
+            image, caption = image_and_caption(raw)
             text = text_sample(((None, caption),), self.text_processor)
             sample = {"image": self.vis_processor(open_photo(image)), "name": raw["__key__"]} | text
         except BAD_SAMPLE:
@@ -174,6 +171,24 @@ class ShardDataset(IterableDataset[Sample]):
                 "with a caption."
             )
         return True
+
+
+def read_shard(shard: str, handler: Callable[[Exception], bool]) -> Iterator[dict[str, Any]]:
+    """Yield one shard's undecoded samples, name ending to bytes.
+
+    Args:
+        shard: A tar file.
+        handler: Called with what is wrong with a file; True goes on with the next.
+    """
+    with Path(shard).open("rb") as stream:
+        files = tar_file_expander([{"url": "", "stream": stream}], handler=handler)
+        yield from group_by_keys(files, handler=handler)
+
+
+def image_and_caption(raw: Mapping[str, Any]) -> tuple[bytes, str]:
+    """Return a sample's encoded image and its caption; raises any of `BAD_SAMPLE` without them."""
+    image = next(raw[key] for key in IMAGE_KEYS if key in raw)
+    return image, require_text(json.loads(raw["json"]), "caption", "A sample")
 
 
 def expand_shards(storage: str) -> list[str]:

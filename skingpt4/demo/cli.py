@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from skingpt4.common.errors import ConfigError, PhotoError, UserError
 from skingpt4.common.files import write_atomically
-from skingpt4.conversation.chat import BatchChat, Chat
+from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
 from skingpt4.conversation.engines import Decoding
 from skingpt4.demo.features.report_draft import model_name
@@ -63,7 +63,7 @@ def ask(
 
 
 def ask_folder(
-    chat: BatchChat,
+    chat: Chat,
     folder: str | Path,
     questions: Sequence[str],
     output: str | Path,
@@ -131,7 +131,7 @@ class _Talk:
     row: Row = field(default_factory=dict)
 
 
-def _converse(chat: BatchChat, photos: Sequence[Path], questions: Sequence[str]) -> list[Row]:
+def _converse(chat: Chat, photos: Sequence[Path], questions: Sequence[str]) -> list[Row]:
     """Ask about several photos; one that cannot be opened becomes a row that says why."""
     talks = [_open(chat, photo) for photo in photos]
     going = [talk for talk in talks if talk.photos]

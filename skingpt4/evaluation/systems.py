@@ -19,13 +19,14 @@ from skingpt4.common.errors import EvaluationError
 from skingpt4.common.files import sha256_of
 from skingpt4.common.network import is_loopback
 from skingpt4.common.tables import read_table
-from skingpt4.conversation.chat import BatchChat, load_chat
+from skingpt4.conversation.chat import Chat, load_chat
 from skingpt4.conversation.engines import Decoding
 from skingpt4.conversation.interview import interview
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.documents.images import data_url, jpeg
 from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.responses import Answer
+from skingpt4.models.weights import weight_hashes
 from skingpt4.processors.photo import open_photo
 from skingpt4.prompts import get_prompt_style
 
@@ -71,9 +72,9 @@ class Checkpoint:
     cfg_path: str
     options: tuple[str, ...] = ()
 
-    def load(self, device: torch.device) -> BatchChat:
+    def load(self, device: torch.device) -> Chat:
         """Load the model."""
-        return BatchChat.from_chat(load_chat(self.cfg_path, self.options, device))
+        return load_chat(self.cfg_path, self.options, device)
 
 
 TINY_CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"
@@ -124,7 +125,7 @@ def seed_for(seed: int, case: str, draw: int) -> int:
 def skingpt4_system(
     checkpoint: Checkpoint,
     decoding: Decoding,
-    load: Callable[[], BatchChat],
+    load: Callable[[], Chat],
     questions: Sequence[str] = QUESTIONS,
     draws: int = 1,
     note: Mapping[str, Any] | None = None,
@@ -177,19 +178,12 @@ def describe_checkpoint(checkpoint: Checkpoint, decoding: Decoding) -> Record:
     config = Config.load(checkpoint.cfg_path, checkpoint.options)
     model = config.model
     style = get_prompt_style(model.prompt_style, model.prompt_template, model.end_sym)
-    weights = {}
-    for key in MODEL_PATHS:
-        place = Path(getattr(model, key) or "random")
-        files = sorted(place.iterdir()) if place.is_dir() else [place]
-        for file in files:
-            if file.is_file():
-                weights[f"{key}/{file.name}" if place.is_dir() else key] = sha256_of(file)
     # Where the files lie is nobody's business but this machine's; their hashes tell which they are.
     names = {key: Path(getattr(model, key)).name for key in MODEL_PATHS}
     return {
         "kind": "skingpt4",
         "config": {"model": {**asdict(model), **names}, "preprocess": asdict(config.preprocess)},
-        "weights": weights,
+        "weights": weight_hashes(model, MODEL_PATHS),
         "template": {"system": style.system, "roles": list(style.roles), "end": style.end_sym},
         "decoding": asdict(decoding),
         "notice": model.notice,

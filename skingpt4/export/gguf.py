@@ -1,7 +1,7 @@
 """A Hugging Face language model written as one GGUF file, the form that llama.cpp runs.
 
-The file also says which model it is (:mod:`skingpt4.models.gguf_file`), so that a projection
-trained with another one is refused.
+The file also says which model it is (:mod:`skingpt4.models.gguf`), so that a projection trained
+with another one is refused.
 """
 
 import json
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import cast
 
 import numpy as np
+from einops import rearrange
 from gguf import (
     GGML_QUANT_VERSION,
     MODEL_ARCH,
@@ -37,98 +37,32 @@ from skingpt4.models.compatibility import FREQUENT_ROWS, sample
 from skingpt4.models.gguf import CONFIG_KEY, EMBEDDINGS_KEY, EMBEDDINGS_NAME, TOKENIZER_KEY
 from skingpt4.models.llm import build_meta_llm, load_tokenizer
 
+logger = logging.getLogger(__name__)
+
+F32, F16 = GGMLQuantizationType.F32, GGMLQuantizationType.F16
+Q8_0, Q4_0 = GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q4_0
+
+# Quantised types share a scale among this many neighbours of a row.
+BLOCK = 32
+
+# GGUF's name of the matrix that gives the tokens' scores; absent where it is the embeddings'.
+OUTPUT_NAME = "output.weight"
+
+# A SentencePiece model: the scores in it, which llama.cpp merges by, stand in no other file.
 SENTENCEPIECE_FILE = "tokenizer.model"
+
+# What to use instead, for errors.
+CONVERTER = "llama.cpp's own convert_hf_to_gguf.py writes more kinds"
 
 # A vocabulary entry: text, score and kind.
 Token = tuple[bytes, float, TokenType]
 
-
-def add_vocabulary(
-    writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, folder: Path, rows: int, pre: str
-) -> None:
-    """Write a tokenizer's tokens, special ids and files.
-
-    A kind that llama.cpp has no name for is written as our files alone.
-
-    Args:
-        writer: Of a file whose data has not begun.
-        tokenizer: The tokenizer.
-        folder: Where it came from.
-        rows: Of the token embeddings; tokens without a name fill up to this.
-        pre: llama.cpp's name for how the family splits text before byte-pair encoding.
-    """
-    writer.add_string(TOKENIZER_KEY, json.dumps(_files(tokenizer)))
-    merges = _byte_level_merges(tokenizer)
-    if (folder / SENTENCEPIECE_FILE).is_file():
-        writer.add_tokenizer_model("llama")
-        tokens = list(SentencePieceVocab(folder).all_tokens())
-        writer.add_add_space_prefix(bool(tokenizer.init_kwargs.get("add_prefix_space", True)))
-    elif merges:
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre(pre)
-        writer.add_token_merges(merges)
-        tokens = list(_byte_level_tokens(tokenizer))
-    else:
-        writer.add_tokenizer_model("no_vocab")
-        return
-    _add_tokens(writer, tokenizer, tokens, rows)
-
-
-def _add_tokens(
-    writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, tokens: list[Token], rows: int
-) -> None:
-    unnamed = range(len(tokens), rows)
-    tokens = tokens + [(f"[PAD{i}]".encode(), -1000.0, TokenType.UNUSED) for i in unnamed]
-    special = set(tokenizer.all_special_tokens)
-    added = set(tokenizer.get_added_vocab())
-    writer.add_token_list([text for text, _, _ in tokens])
-    writer.add_token_scores([score for _, score, _ in tokens])
-    writer.add_token_types([_kind(token, special, added) for token in tokens])
-    ids = {
-        writer.add_bos_token_id: tokenizer.bos_token_id,
-        writer.add_eos_token_id: tokenizer.eos_token_id,
-        writer.add_unk_token_id: tokenizer.unk_token_id,
-    }
-    for add, number in ids.items():
-        if number is not None:
-            add(number)
-
-
-def _kind(token: Token, special: set[str], added: set[str]) -> TokenType:
-    """Return a token's kind; a vocabulary's own file calls later additions normal."""
-    name, (_, _, kind) = token[0].decode("utf-8", "replace"), token
-    if kind is not TokenType.NORMAL or name not in special | added:
-        return kind
-    return TokenType.CONTROL if name in special else TokenType.USER_DEFINED
-
-
-def _byte_level_merges(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Return the merges of a byte-level BPE; none for other kinds."""
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
-    if (content["decoder"] or {}).get("type") != "ByteLevel":
-        return []
-    return [" ".join(pair) for pair in content["model"].get("merges", [])]
-
-
-def _byte_level_tokens(tokenizer: PreTrainedTokenizerBase) -> Iterator[Token]:
-    for name, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
-        yield name.encode(), 0.0, TokenType.NORMAL
-
-
-def _files(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
-    """Return the text files that a tokenizer is saved as, by name."""
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)
-        return {path.name: path.read_text(encoding="utf-8") for path in Path(folder).iterdir()}
-
-
-logger = logging.getLogger(__name__)
-
+# Key, values, configuration: the values with their rows in llama.cpp's order.
 Reorder = Callable[[str, np.ndarray, PretrainedConfig], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Kind:
+class GgufKind:
     """How the numbers of a file are kept.
 
     Attributes:
@@ -142,23 +76,13 @@ class Kind:
     name: LlamaFileType
 
 
-_TYPES = GGMLQuantizationType
-
+# What --kind takes. Embeddings of 4 bits cost more quality than they save.
 KINDS = {
-    "f32": Kind(_TYPES.F32, _TYPES.F32, LlamaFileType.ALL_F32),
-    "f16": Kind(_TYPES.F16, _TYPES.F16, LlamaFileType.MOSTLY_F16),
-    "q8_0": Kind(_TYPES.Q8_0, _TYPES.Q8_0, LlamaFileType.MOSTLY_Q8_0),
-    "q4_0": Kind(_TYPES.Q4_0, _TYPES.Q8_0, LlamaFileType.MOSTLY_Q4_0),
+    "f32": GgufKind(F32, F32, LlamaFileType.ALL_F32),
+    "f16": GgufKind(F16, F16, LlamaFileType.MOSTLY_F16),
+    "q8_0": GgufKind(Q8_0, Q8_0, LlamaFileType.MOSTLY_Q8_0),
+    "q4_0": GgufKind(Q4_0, Q8_0, LlamaFileType.MOSTLY_Q4_0),
 }
-
-# Quantised types share a scale among this many neighbours of a row.
-BLOCK = 32
-
-OUTPUT_NAME = "output.weight"
-
-
-def _as_it_is(key: str, array: np.ndarray, config: PretrainedConfig) -> np.ndarray:
-    return array
 
 
 def _rotary_pairs(key: str, array: np.ndarray, config: PretrainedConfig) -> np.ndarray:
@@ -167,18 +91,24 @@ def _rotary_pairs(key: str, array: np.ndarray, config: PretrainedConfig) -> np.n
     count = next((n for name, n in heads.items() if f".{name}." in key), None)
     if count is None:
         return array
-    halves = array.reshape(count, 2, -1, *array.shape[1:])
-    return halves.swapaxes(1, 2).reshape(array.shape)
+    # Of weights [H * D, C] and of biases [H * D] alike.
+    pairs = "(head half pair) ... -> (head pair half) ..."
+    return rearrange(array, pairs, head=count, half=2)
 
 
 def _falcon_qkv(key: str, array: np.ndarray, config: PretrainedConfig) -> np.ndarray:
     """Bring Falcon's groups of queries, key and value to all queries, all keys, all values."""
     if ".query_key_value." not in key:
         return array
-    head = config.hidden_size // config.num_attention_heads
-    groups = array.reshape(_kv_heads(config), -1, head, *array.shape[1:])
-    parts = (groups[:, :-2], groups[:, -2], groups[:, -1])
-    return np.concatenate([part.reshape(-1, *array.shape[1:]) for part in parts])
+    # [G * (Q + 2) * D, C]: G groups of Q queries that share a key and a value of D numbers each.
+    size = config.hidden_size // config.num_attention_heads
+    split = "(group part head) ... -> group part head ..."
+    groups = rearrange(array, split, group=_key_value_heads(config), head=size)
+    # The last two parts of a group are its key and its value, all before them its queries.
+    parts = (groups[:, :-2], groups[:, -2:-1], groups[:, -1:])
+    return np.concatenate(
+        [rearrange(p, "group part head ... -> (group part head) ...") for p in parts]
+    )
 
 
 @dataclass(frozen=True)
@@ -188,12 +118,12 @@ class Layout:
     Attributes:
         arch: Its name there.
         pre: How text is split before byte-pair encoding, by llama.cpp's name.
-        reorder: Brings a tensor's rows into its order.
+        reorder: Brings a tensor's rows into its order; None where they are in it.
     """
 
     arch: MODEL_ARCH
     pre: str
-    reorder: Reorder = _as_it_is
+    reorder: Reorder | None = None
 
 
 # By transformers' model type.
@@ -205,8 +135,6 @@ LAYOUTS = {
     "qwen3": Layout(MODEL_ARCH.QWEN3, "qwen2"),
 }
 
-CONVERTER = "llama.cpp's own convert_hf_to_gguf.py writes more kinds"
-
 
 @dataclass(frozen=True)
 class _Entry:
@@ -217,10 +145,6 @@ class _Entry:
     stored: str
     shape: tuple[int, ...]
     type: GGMLQuantizationType
-
-    def nbytes(self) -> int:
-        """Return how many bytes it takes in the file."""
-        return prod(quant_shape_to_byte_shape(self.shape, self.type))
 
 
 def export_gguf(name: str, path: str | Path, kind: str) -> None:
@@ -237,10 +161,12 @@ def export_gguf(name: str, path: str | Path, kind: str) -> None:
     """
     if kind not in KINDS:
         raise ConfigError(f"'{kind}' is no kind of GGUF file; choose one of: {', '.join(KINDS)}.")
+    # Shapes alone; the numbers come straight from the folder, whose types may be other ones.
     llm = build_meta_llm(name)
-    layout = _layout(llm.config, name)
-    folder = Path(resolve(name))
-    source = open_tensors(folder)
+    config = llm.config
+    layout = _layout(config, name)
+    source = open_tensors(resolve(name))
+    # All of them, before the first byte is written: a tensor that lacks is told at once.
     entries = list(_entries(llm, layout, source, KINDS[kind]))
 
     def write(file: Path) -> None:
@@ -248,11 +174,24 @@ def export_gguf(name: str, path: str | Path, kind: str) -> None:
         writer.add_name(Path(name).name)
         writer.add_file_type(KINDS[kind].name)
         writer.add_quantization_version(GGML_QUANT_VERSION)
-        _add_shape(writer, llm.config)
-        _add_identity(writer, llm.config, source, entries)
-        rows = llm.config.vocab_size
-        add_vocabulary(writer, load_tokenizer(name), folder, rows, layout.pre)
-        _write_tensors(writer, layout, llm.config, source, entries)
+        _add_shape(writer, config)
+        _add_identity(writer, config, source, entries)
+        _add_vocabulary(writer, load_tokenizer(name), source.path, config.vocab_size, layout.pre)
+        # GGUF's header says where each tensor lies, so all sizes are told before any value.
+        for entry in entries:
+            size = prod(quant_shape_to_byte_shape(entry.shape, entry.type))
+            floats = np.dtype(np.float32)
+            writer.add_tensor_info(entry.name, entry.shape, floats, size, entry.type)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        # One at a time: a model of 26 GB is written in the memory of its largest tensor.
+        for entry in entries:
+            array = source[entry.stored].float().numpy()
+            if layout.reorder:
+                array = layout.reorder(entry.key, array, config)
+            writer.write_tensor_data(quantize(array, entry.type))
+        writer.close()
 
     write_atomically(path, write)
     logger.info("Wrote %s: %d tensors, %d bytes", path, len(entries), Path(path).stat().st_size)
@@ -269,17 +208,20 @@ def _layout(config: PretrainedConfig, name: str) -> Layout:
             f"'{name}' is of the kind '{config.model_type}', which is not written as GGUF here; "
             f"known: {', '.join(LAYOUTS)}; {CONVERTER}."
         )
-    rope = (config.rope_parameters or {}).get("rope_type", "default")
-    if rope != "default" or getattr(config, "alibi", False):
+    # llama.cpp would rotate by plain positions, and give other answers without a word.
+    positions = (config.rope_parameters or {}).get("rope_type", "default")
+    if positions == "default" and getattr(config, "alibi", False):
+        positions = "alibi"
+    if positions != "default":
         raise ConfigError(
-            f"The positions of '{name}' are of the kind '{rope if rope != 'default' else 'alibi'}',"
-            f" which is not written as GGUF here; {CONVERTER}."
+            f"The positions of '{name}' are of the kind '{positions}', which is not written as "
+            f"GGUF here; {CONVERTER}."
         )
     return LAYOUTS[config.model_type]
 
 
 def _entries(
-    llm: PreTrainedModel, layout: Layout, source: TensorSource, kind: Kind
+    llm: PreTrainedModel, layout: Layout, source: TensorSource, kind: GgufKind
 ) -> Iterator[_Entry]:
     """Yield what is to be written, in the model's order.
 
@@ -289,48 +231,42 @@ def _entries(
     names = get_tensor_name_map(layout.arch, llm.config.num_hidden_layers)
     for key, parameter in llm.named_parameters():
         shape = tuple(parameter.shape)
-        stored = _stored_name(llm, source, key)
+        # As the model names it, inside a BLIP-2 folder, or in a folder of the bare base model.
+        base = key.removeprefix(f"{llm.base_model_prefix}.")
+        candidates = (key, f"language_model.{key}", base)
+        stored = next((candidate for candidate in candidates if candidate in source), None)
         if stored is None or source.shapes[stored] != shape:
             has = f"has it as {list(source.shapes[stored])}" if stored else "does not"
             raise WeightsError(
                 f"The folder '{source.path}' should hold '{key}' {list(shape)}, but {has}; fetch "
                 "it again."
             )
+        # gguf knows names without what they end in, and puts that back.
         name = names.get_name(key, try_suffixes=(".weight", ".bias"))
         if name is None:
             raise WeightsError(f"llama.cpp knows no tensor '{key}' of {source.path}; {CONVERTER}.")
-        yield _Entry(name, key, stored, shape, _type(name, shape, kind))
-
-
-def _stored_name(llm: PreTrainedModel, source: TensorSource, key: str) -> str | None:
-    """Find a tensor of the model in a folder, be it inside BLIP-2's or of the bare base model."""
-    names = (key, f"language_model.{key}", key.removeprefix(f"{llm.base_model_prefix}."))
-    return next((name for name in names if name in source), None)
-
-
-def _type(name: str, shape: tuple[int, ...], kind: Kind) -> GGMLQuantizationType:
-    """Choose a tensor's type: norms and biases stay exact, rows that cannot be cut are halved."""
-    if len(shape) == 1:
-        return GGMLQuantizationType.F32
-    chosen = kind.tokens if name in (EMBEDDINGS_NAME, OUTPUT_NAME) else kind.matrices
-    fits = chosen in (GGMLQuantizationType.F32, GGMLQuantizationType.F16) or not shape[-1] % BLOCK
-    return chosen if fits else GGMLQuantizationType.F16
+        chosen = kind.tokens if name in (EMBEDDINGS_NAME, OUTPUT_NAME) else kind.matrices
+        if len(shape) == 1:
+            chosen = F32  # norms and biases: tiny, and added to every activation
+        elif chosen not in (F32, F16) and shape[-1] % BLOCK:
+            chosen = F16  # a row that cannot be cut into blocks is halved
+        yield _Entry(name, key, stored, shape, chosen)
 
 
 def _add_shape(writer: GGUFWriter, config: PretrainedConfig) -> None:
     """Write the numbers that make the family's architecture this model."""
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    writer.add_context_length(_context(config))
+    hidden = getattr(config, "ffn_hidden_size", None) or config.intermediate_size  # Falcon's name
+    writer.add_context_length(_context_length(config))
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(
-        getattr(config, "ffn_hidden_size", None) or config.intermediate_size
-    )
+    writer.add_feed_forward_length(hidden)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(_kv_heads(config))
+    writer.add_head_count_kv(_key_value_heads(config))
     writer.add_key_length(head)
     writer.add_value_length(head)
     writer.add_vocab_size(config.vocab_size)
+    # All of a head is rotated; families that rotate a part of it are not in `LAYOUTS`.
     writer.add_rope_dimension_count(head)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     if hasattr(config, "rms_norm_eps"):
@@ -339,7 +275,7 @@ def _add_shape(writer: GGUFWriter, config: PretrainedConfig) -> None:
         writer.add_layer_norm_eps(config.layer_norm_epsilon)
 
 
-def _kv_heads(config: PretrainedConfig) -> int:
+def _key_value_heads(config: PretrainedConfig) -> int:
     """Return how many heads the keys have; old Falcons share one, or have one for each."""
     if config.model_type != "falcon":
         return int(config.num_key_value_heads)
@@ -348,7 +284,7 @@ def _kv_heads(config: PretrainedConfig) -> int:
     return 1 if config.multi_query else int(config.num_attention_heads)
 
 
-def _context(config: PretrainedConfig) -> int:
+def _context_length(config: PretrainedConfig) -> int:
     """Return how far the model looks; llama.cpp has no sliding window for Mistral's layout."""
     window = getattr(config, "sliding_window", None)
     return min(config.max_position_embeddings, window or config.max_position_embeddings)
@@ -358,37 +294,77 @@ def _add_identity(
     writer: GGUFWriter, config: PretrainedConfig, source: TensorSource, entries: list[_Entry]
 ) -> None:
     """Write which model it is: its configuration, and values of its embeddings."""
-    own = {
-        "max_position_embeddings": _context(config),
-        "eos_token_id": _end_ids(source.path, config),
+    # Instruct models name further tokens that end an answer beside the config.
+    generation = source.path / "generation_config.json"
+    said = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
+    settings = config.to_dict() | {
+        "max_position_embeddings": _context_length(config),
+        "eos_token_id": said.get("eos_token_id", config.eos_token_id),
     }
-    said = config.to_dict() | own
     embeddings = next(entry for entry in entries if entry.name == EMBEDDINGS_NAME)
-    writer.add_string(CONFIG_KEY, json.dumps(said))
-    writer.add_string(EMBEDDINGS_KEY, json.dumps(sample(source[embeddings.stored][:FREQUENT_ROWS])))
+    # From before they are quantised: a checkpoint records the values that it was trained with.
+    values = sample(source[embeddings.stored][:FREQUENT_ROWS])
+    writer.add_string(CONFIG_KEY, json.dumps(settings))
+    writer.add_string(EMBEDDINGS_KEY, json.dumps(values))
 
 
-def _end_ids(folder: Path, config: PretrainedConfig) -> int | list[int] | None:
-    """Return the tokens that end an answer; instruct models name further ones beside the config."""
-    path = folder / "generation_config.json"
-    said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return cast(int | list[int] | None, said.get("eos_token_id", config.eos_token_id))
-
-
-def _write_tensors(
-    writer: GGUFWriter,
-    layout: Layout,
-    config: PretrainedConfig,
-    source: TensorSource,
-    entries: list[_Entry],
+def _add_vocabulary(
+    writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, folder: Path, rows: int, pre: str
 ) -> None:
-    floats = np.dtype(np.float32)
-    for entry in entries:
-        writer.add_tensor_info(entry.name, entry.shape, floats, entry.nbytes(), entry.type)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    for entry in entries:
-        array = layout.reorder(entry.key, source[entry.stored].float().numpy(), config)
-        writer.write_tensor_data(quantize(array, entry.type))
-    writer.close()
+    """Write a tokenizer's tokens, special ids and files.
+
+    A kind that llama.cpp has no name for is written as our files alone.
+
+    Args:
+        writer: Of a file whose data has not begun.
+        tokenizer: The tokenizer.
+        folder: Where it came from.
+        rows: Of the token embeddings; tokens without a name fill up to this.
+        pre: llama.cpp's name for how the family splits text before byte-pair encoding.
+    """
+    with tempfile.TemporaryDirectory() as saved:
+        tokenizer.save_pretrained(saved)
+        files = {path.name: path.read_text(encoding="utf-8") for path in Path(saved).iterdir()}
+    # Whole, for our own reading: both engines then take the same tokens.
+    writer.add_string(TOKENIZER_KEY, json.dumps(files))
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    is_byte_level = (content["decoder"] or {}).get("type") == "ByteLevel"
+    merges = [" ".join(pair) for pair in content["model"].get("merges", [])]
+    # What follows is for llama.cpp's own reading, when others run the file.
+    tokens: list[Token]
+    if (folder / SENTENCEPIECE_FILE).is_file():
+        writer.add_tokenizer_model("llama")
+        tokens = list(SentencePieceVocab(folder).all_tokens())
+        writer.add_add_space_prefix(bool(tokenizer.init_kwargs.get("add_prefix_space", True)))
+    elif is_byte_level and merges:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(pre)
+        writer.add_token_merges(merges)
+        vocabulary = tokenizer.get_vocab()
+        names = sorted(vocabulary, key=vocabulary.__getitem__)
+        tokens = [(name.encode(), 0.0, TokenType.NORMAL) for name in names]
+    else:
+        writer.add_tokenizer_model("no_vocab")
+        return
+    # Embeddings often have more rows than there are tokens, padded to a round number.
+    unnamed = range(len(tokens), rows)
+    tokens += [(f"[PAD{i}]".encode(), -1000.0, TokenType.UNUSED) for i in unnamed]
+    # A vocabulary's own file calls tokens that were added later normal.
+    kinds = [kind for _, _, kind in tokens]
+    special, added = set(tokenizer.all_special_tokens), set(tokenizer.get_added_vocab())
+    for number, (text, _, kind) in enumerate(tokens):
+        name = text.decode("utf-8", "replace")
+        if kind is TokenType.NORMAL and name in special | added:
+            kinds[number] = TokenType.CONTROL if name in special else TokenType.USER_DEFINED
+    writer.add_token_list([text for text, _, _ in tokens])
+    writer.add_token_scores([score for _, score, _ in tokens])
+    writer.add_token_types(kinds)
+    # An id that the tokenizer lacks stays unwritten; any number would name a real token.
+    ids = {
+        writer.add_bos_token_id: tokenizer.bos_token_id,
+        writer.add_eos_token_id: tokenizer.eos_token_id,
+        writer.add_unk_token_id: tokenizer.unk_token_id,
+    }
+    for add, number in ids.items():
+        if number is not None:
+            add(number)

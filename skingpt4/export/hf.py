@@ -11,8 +11,10 @@ tower, where the norm after it has 1e-5 here; language model inputs move by less
 import copy
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
+from string import Template
 from typing import Any, cast
 
 import torch
@@ -24,7 +26,6 @@ from transformers import (
     Blip2Processor,
     Blip2VisionConfig,
     BlipImageProcessorPil,
-    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -36,48 +37,66 @@ from skingpt4.prompts import IMAGE_PLACEHOLDER, IMAGE_SLOT, PromptStyle
 
 logger = logging.getLogger(__name__)
 
+# transformers' name for a photo's place; a prompt holds it once for each of the photo's vectors.
 IMAGE_TOKEN = "<image>"
 
-MODEL_CARD = """\
----
-library_name: transformers
-pipeline_tag: image-text-to-text
----
-# SkinGPT-4 as a BLIP-2 folder
+# Of one weight file; a model of 13 billion numbers takes six.
+SHARD_SIZE = "5GB"
 
-{notice}
+# For the card of a model whose configuration has no notice.
+NO_NOTICE = "A research model: it is not a medical device."
 
-```python
-from PIL import Image
-from transformers import Blip2ForConditionalGeneration, Blip2Processor
-
-processor = Blip2Processor.from_pretrained(".", backend="pil")  # exact pixels; the default is close
-model = Blip2ForConditionalGeneration.from_pretrained(".", dtype="auto")
-question = [{{"type": "image"}}, {{"type": "text", "text": "What's wrong with my skin?"}}]
-prompt = processor.tokenizer.apply_chat_template(
-    [{{"role": "user", "content": question}}], tokenize=False, add_generation_prompt=True
-)
-inputs = processor(images=Image.open("photo.jpg").convert("RGB"), text=prompt, return_tensors="pt")
-answer = model.generate(
-    **inputs, max_new_tokens=300, stop_strings=["{stop}"], tokenizer=processor.tokenizer
-)
-text = processor.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-print(text.removesuffix("{stop}").strip())
-```
-
-The chat template writes the prompt form `{style}`, with which the projection was trained; a photo
-stands where the prompt has `<image>` tokens. `text_config` has one embedding row more than the
-language model's own folder where that token needed one.
-"""
+# Layers of a vision block, by timm's names and by transformers'.
+_BLOCK_NAMES = {
+    "norm1": "layer_norm1",
+    "norm2": "layer_norm2",
+    "attn.qkv": "self_attn.qkv",
+    "attn.proj": "self_attn.projection",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+}
 
 
-def build_processor(model: SkinGPT4) -> Blip2Processor:
-    """Build the processor: pixels as our evaluation processor makes them, ids as our chat's."""
+def export_blip2(model: SkinGPT4, folder: str | Path, dtype: torch.dtype) -> None:
+    """Write config, safetensors shards, processor and model card.
+
+    Args:
+        model: The assembled model, not quantised.
+        folder: Where to write; made if it does not exist.
+        dtype: Of every tensor except the Q-Former's, which ``transformers`` keeps in float32.
+
+    Raises:
+        ConfigError: If the language model is quantised, or there is no Q-Former.
+    """
+    if not model.config.has_qformer:
+        raise ConfigError(
+            "A model without a Q-Former (model.has_qformer=False) cannot be exported: BLIP-2 has "
+            "one; export a model that has one."
+        )
+    # Its matrices are no longer numbers of the shapes that BLIP-2's configuration describes.
+    if getattr(model.llm_model, "is_quantized", False):
+        raise ConfigError(
+            f"A quantised language model ('{model.config.llm_model}') cannot be exported; leave "
+            "model.quantization empty and model.low_resource False."
+        )
+    # The processor adds the image token to a tokenizer of its own: ours must not know it.
     size = {"height": model.config.image_size, "width": model.config.image_size}
     tokenizer = copy.deepcopy(model.llm_tokenizer)
     processor = Blip2Processor(BlipImageProcessorPil(size=size), tokenizer)
     tokenizer.chat_template = chat_template(model.prompt_style, tokenizer, model.image_tokens)
-    return processor
+    image_id = cast(int, processor.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+    exported = build_blip2(model, image_id, dtype)
+    exported.save_pretrained(folder, max_shard_size=SHARD_SIZE)
+    # It has written the first tensor's dtype, which is the Q-Former's.
+    exported.config.dtype = dtype
+    exported.config.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    card = (resources.files("skingpt4") / "data" / "model_card.md").read_text(encoding="utf-8")
+    text = Template(card).substitute(
+        notice=model.notice or NO_NOTICE, style=model.prompt_style.name, stop=model.end_sym
+    )
+    (Path(folder) / "README.md").write_text(text, encoding="utf-8")
+    logger.info("Wrote %s to %s", type(exported).__name__, folder)
 
 
 def chat_template(style: PromptStyle, tokenizer: PreTrainedTokenizerBase, image_tokens: int) -> str:
@@ -90,13 +109,15 @@ def chat_template(style: PromptStyle, tokenizer: PreTrainedTokenizerBase, image_
     before, after = IMAGE_SLOT.split(IMAGE_PLACEHOLDER)
     glue = _glue(tokenizer, IMAGE_TOKEN, after)
     photo = json.dumps(before + IMAGE_TOKEN * image_tokens + glue + after + " ")
-    bos = tokenizer.bos_token
-    opening = style.opening
-    if bos and not _adds_bos(tokenizer) and not opening.startswith(bos):
+    opening, bos = style.opening, tokenizer.bos_token
+    # Our chat begins every prompt with one BOS: written out where the tokenizer adds none itself.
+    adds_bos = cast(list[int], tokenizer("a").input_ids)[:1] == [tokenizer.bos_token_id]
+    if bos and not adds_bos and not opening.startswith(bos):
         opening = bos + _glue(tokenizer, bos, opening + style.roles[0]) + opening
     human, assistant = (json.dumps(role + style.role_sep) for role in style.roles)
     human_end, assistant_end = (json.dumps(style.message_end(role)) for role in style.roles)
     by_assistant = "if message['role'] == 'assistant' else"
+    # Written into the template by json.dumps: a Jinja string literal is one of JSON's.
     return (
         f"{{{{ {json.dumps(opening)} }}}}"
         "{% for message in messages %}"
@@ -113,77 +134,18 @@ def chat_template(style: PromptStyle, tokenizer: PreTrainedTokenizerBase, image_
     )
 
 
-def model_card(model: SkinGPT4) -> str:
-    """Say what the folder is and how to converse with it; the model's notice comes first."""
-    return MODEL_CARD.format(
-        notice=model.notice or "A research model: it is not a medical device.",
-        style=model.prompt_style.name,
-        stop=model.end_sym,
-    )
-
-
-def _adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
-    ids = cast(list[int], tokenizer("a").input_ids)
-    return ids[:1] == [tokenizer.bos_token_id]
-
-
 def _glue(tokenizer: PreTrainedTokenizerBase, marker: str, text: str) -> str:
     """Return what to write between a special token and a text that is tokenised on its own."""
-    alone = _ids(tokenizer, text)
+
+    def ids(written: str) -> list[int]:
+        return cast(list[int], tokenizer(written, add_special_tokens=False).input_ids)
+
+    # SentencePiece puts a space before a text on its own, but none behind a special token.
     for glue in ("", " "):
-        if _ids(tokenizer, marker + glue + text) == [*_ids(tokenizer, marker), *alone]:
+        if ids(marker + glue + text) == [*ids(marker), *ids(text)]:
             return glue
     logger.warning("The tokenizer joins '%s' with the text after it; prompts may differ", marker)
     return ""
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> Sequence[int]:
-    return cast(list[int], tokenizer(text, add_special_tokens=False).input_ids)
-
-
-SHARD_SIZE = "5GB"
-
-_BLOCK_NAMES = {
-    "norm1": "layer_norm1",
-    "norm2": "layer_norm2",
-    "attn.qkv": "self_attn.qkv",
-    "attn.proj": "self_attn.projection",
-    "mlp.fc1": "mlp.fc1",
-    "mlp.fc2": "mlp.fc2",
-}
-
-
-def export_blip2(model: SkinGPT4, folder: str | Path, dtype: torch.dtype) -> None:
-    """Write config, safetensors shards and processor.
-
-    Args:
-        model: The assembled model, not quantised.
-        folder: Where to write; made if it does not exist.
-        dtype: Of every tensor except the Q-Former's, which ``transformers`` keeps in float32.
-
-    Raises:
-        ConfigError: If the language model is quantised, or there is no Q-Former.
-    """
-    if not model.config.has_qformer:
-        raise ConfigError(
-            "A model without a Q-Former (model.has_qformer=False) cannot be exported: BLIP-2 has "
-            "one; export a model that has one."
-        )
-    if getattr(model.llm_model, "is_quantized", False):
-        raise ConfigError(
-            f"A quantised language model ('{model.config.llm_model}') cannot be exported; leave "
-            "model.quantization empty and model.low_resource False."
-        )
-    processor = build_processor(model)
-    image_id = cast(int, processor.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
-    exported = build_blip2(model, image_id, dtype)
-    exported.save_pretrained(folder, max_shard_size=SHARD_SIZE)
-    # It has written the first tensor's dtype, which is the Q-Former's.
-    exported.config.dtype = dtype
-    exported.config.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    (Path(folder) / "README.md").write_text(model_card(model), encoding="utf-8")
-    logger.info("Wrote %s to %s", type(exported).__name__, folder)
 
 
 def build_blip2(
@@ -198,12 +160,15 @@ def build_blip2(
     """
     rows = max(image_id + 1, embedding_rows(model.llm_model))
     config = blip2_config(model, image_id, rows)
+    # On the meta device, so that the model is in memory once.
     with torch.device("meta"):
         exported = Blip2ForConditionalGeneration(config)
+    # transformers computes the Q-Former in float32 whatever dtype is asked for.
     tensors = {
         name: value.to(torch.float32 if name.startswith(("qformer.", "query_")) else dtype)
         for name, value in blip2_tensors(model, rows)
     }
+    # Strict: a tensor of theirs that ours does not fill would stay without numbers.
     exported.load_state_dict(tensors, strict=True, assign=True)
     exported.tie_weights()
     return exported.eval()
@@ -222,13 +187,21 @@ def blip2_config(model: SkinGPT4, image_id: int, rows: int) -> Blip2Config:
         patch_size=PATCH_SIZE,
         layer_norm_eps=block.norm1.eps,
     )
+    # A copy: the model goes on with its own number of embeddings.
+    text = copy.deepcopy(model.llm_model.config)
+    text.vocab_size = rows
+    # An instruct model names further ends of an answer in its generation config alone.
+    ends = getattr(model.llm_model.generation_config, "eos_token_id", None)
+    if ends is not None:
+        text.eos_token_id = ends
     config = Blip2Config(
         vision_config=vision.to_dict(),
         qformer_config=model.Qformer.config.to_dict(),
-        text_config=_text_config(model.llm_model, rows).to_dict(),
+        text_config=text.to_dict(),
         num_query_tokens=model.query_tokens.shape[1],
         image_token_index=image_id,
     )
+    # BLIP-2's own flag decides about the language model inside it, and is True by default.
     config.tie_word_embeddings = model.llm_model.config.tie_word_embeddings
     return config
 
@@ -238,30 +211,23 @@ def embedding_rows(llm: PreTrainedModel) -> int:
     return cast(nn.Embedding, llm.get_input_embeddings()).num_embeddings
 
 
-def _text_config(llm: PreTrainedModel, rows: int) -> PretrainedConfig:
-    """Return the LLM's config; ends of text that only its generation config knows are kept."""
-    config = copy.deepcopy(llm.config)
-    config.vocab_size = rows
-    ends = getattr(llm.generation_config, "eos_token_id", None)
-    if ends is not None:
-        config.eos_token_id = ends
-    return config
-
-
 def blip2_tensors(model: SkinGPT4, rows: int) -> Iterator[tuple[str, Tensor]]:
     """Yield every tensor under its BLIP-2 name, embeddings filled up to ``rows``."""
     yield from _vision_tensors(model.visual_encoder)
-    for name, value in model.ln_vision.state_dict().items():
-        yield f"vision_model.post_layernorm.{name}", value
     yield "query_tokens", model.query_tokens.detach()
-    for name, value in model.Qformer.state_dict().items():
-        yield f"qformer.{name}", value
-    for name, value in model.llama_proj.state_dict().items():
-        yield f"language_projection.{name}", value
+    parts: dict[str, nn.Module] = {
+        "vision_model.post_layernorm": model.ln_vision,
+        "qformer": model.Qformer,
+        "language_projection": model.llama_proj,
+    }
+    for prefix, part in parts.items():
+        for name, value in part.state_dict().items():
+            yield f"{prefix}.{name}", value
     yield from _language_tensors(model.llm_model, rows)
 
 
 def _vision_tensors(tower: Eva) -> Iterator[tuple[str, Tensor]]:
+    # cls_token [1, 1, C], pos_embed [1, 1 + N, C]: the same shapes there.
     stem = "vision_model.embeddings"
     yield f"{stem}.class_embedding", cast(Tensor, tower.cls_token).detach()
     yield f"{stem}.position_embedding", cast(Tensor, tower.pos_embed).detach()
@@ -272,31 +238,27 @@ def _vision_tensors(tower: Eva) -> Iterator[tuple[str, Tensor]]:
         for ours, theirs in _BLOCK_NAMES.items():
             for name, value in block.get_submodule(ours).state_dict().items():
                 yield f"{layer}.{theirs}.{name}", value
+        # EVA's keys have no bias; transformers has one bias [3 * C] for all three.
         attention = cast(Any, block.attn)
         biases = [attention.q_bias, torch.zeros_like(attention.q_bias), attention.v_bias]
         yield f"{layer}.self_attn.qkv.bias", torch.cat(biases).detach()
 
 
 def _language_tensors(llm: PreTrainedModel, rows: int) -> Iterator[tuple[str, Tensor]]:
-    """Yield the LLM's tensors, with as many rows per vocabulary entry as there are token ids.
-
-    A row that the image token adds is the mean of all rows: its score is then the mean score,
-    never the highest, so the model does not say the token by itself.
-    """
+    """Yield the LLM's tensors, with as many rows per vocabulary entry as there are token ids."""
+    # By identity, not by name: families name them differently, and tied ones are the same tensor.
     resized = {
         id(parameter)
         for layer in (llm.get_input_embeddings(), llm.get_output_embeddings())
         if layer is not None
         for parameter in cast(nn.Module, layer).parameters()
     }
-    for name, value in llm.state_dict(keep_vars=True).items():
-        filled = _fill(value.detach(), rows) if id(value) in resized else value.detach()
-        yield f"language_model.{name}", filled
-
-
-def _fill(table: Tensor, rows: int) -> Tensor:
-    missing = rows - table.shape[0]
-    if missing <= 0:
-        return table
-    mean = table.float().mean(dim=0, keepdim=True).to(table.dtype)
-    return torch.cat([table, mean.expand(missing, *table.shape[1:])])
+    for name, parameter in llm.state_dict(keep_vars=True).items():
+        value = parameter.detach()
+        missing = rows - len(value) if id(parameter) in resized else 0
+        if missing > 0:
+            # The mean of all rows: the image token's score is then the mean score and never the
+            # highest, so the model does not say the token by itself. [V, D], or a bias [V].
+            mean = value.float().mean(dim=0, keepdim=True).to(value.dtype)
+            value = torch.cat([value, mean.expand(missing, *value.shape[1:])])
+        yield f"language_model.{name}", value

@@ -1,74 +1,42 @@
-"""What a checkpoint records about the parts it was trained with, and what that says of others.
+"""What a checkpoint records about the parts it was trained with, compared with the parts at hand.
 
 A projection fits one language model, one Q-Former and one written form of the prompt; with any
-other it gives nonsense silently. Files of others record nothing and are compared by shape alone.
+other it silently gives nonsense. Files of others record nothing and are compared by width alone.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
-from skingpt4.common.schema import ModelConfig
-from skingpt4.prompts import PromptStyle, get_prompt_style
+from skingpt4.common.downloads import resolve
+from skingpt4.models.gguf import gguf_embeddings, is_gguf
+from skingpt4.models.random_llm import is_random
+
+if TYPE_CHECKING:
+    from skingpt4.common.schema import ModelConfig
+    from skingpt4.models.skin_gpt4 import SkinGPT4
 
 LLM, QFORMER, PROMPT = "llm", "qformer", "prompt"
-
 SUBJECTS = {LLM: "language model", QFORMER: "Q-Former", PROMPT: "prompt form"}
 
 # Weights are told apart by a few of their values and not by a digest, because the same folder is
 # loaded in float32, float16 or bfloat16. Rounding to the last moves a value by at most 2^-8 of
 # itself (2^-9 on either side); float16 loses up to 6e-8 of a tiny one.
 SAMPLE_SIZE = 64
-
 RELATIVE_TOLERANCE = 2**-8
-
 ABSOLUTE_TOLERANCE = 1e-7
 
 # The first rows of an embedding are a vocabulary's frequent pieces, which any fine-tuning moves.
 FREQUENT_ROWS = 1024
 
+# What identifies one language model: class, width and number of its token embeddings.
+LLM_FIGURES = ("architecture", "width", "vocabulary")
+
 Record = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class LlmFacts:
-    """What tells one language model from another.
-
-    Attributes:
-        name: Last component of its folder or id; for messages, it is not compared.
-        architecture: Class name.
-        width: Of its token embeddings.
-        vocabulary: Number of token embeddings.
-        embeddings: Some of their values; ``None`` if they are not loaded.
-    """
-
-    name: str
-    architecture: str
-    width: int
-    vocabulary: int
-    embeddings: list[float] | None = None
-
-    def __str__(self) -> str:
-        """Name it with its figures."""
-        shape = f"{self.architecture}, {self.width} wide, {self.vocabulary} tokens"
-        return f"'{self.name}' ({shape})"
-
-    def figures(self) -> tuple[str, int, int]:
-        """Return what must be equal."""
-        return self.architecture, self.width, self.vocabulary
-
-
-def llm_facts(llm: PreTrainedModel, name: str) -> LlmFacts:
-    """Describe a language model that ``model.llm_model`` names so."""
-    embeddings = cast(nn.Embedding, llm.get_input_embeddings()).weight
-    vocabulary, width = embeddings.shape
-    values = sample(embeddings[:FREQUENT_ROWS])
-    return LlmFacts(Path(name).name, type(llm).__name__, width, vocabulary, values)
 
 
 def sample(tensor: Tensor) -> list[float] | None:
@@ -80,25 +48,105 @@ def sample(tensor: Tensor) -> list[float] | None:
     return [float(f"{value:.6g}") for value in values.tolist()]
 
 
-def write_record(
-    config: ModelConfig, llm: LlmFacts, qformer: Sequence[float] | None
-) -> dict[str, Any]:
-    """Return what a checkpoint records.
+def describe_parts(model: "SkinGPT4", embeddings: Tensor | None = None) -> dict[str, Any]:
+    """Return what a checkpoint of this model records about the parts it belongs to.
 
     Args:
-        config: The model's section.
-        llm: Its language model.
-        qformer: Its Q-Former's :func:`qformer_values`; ``None`` without one.
+        model: May be on the meta device; what has no numbers is then recorded as ``None``.
+        embeddings: The language model's token embeddings ``[vocabulary, D]``, where the model has
+            not loaded them.
+
+    Returns:
+        Plain data: ``llm`` (its name is for messages and not compared), ``qformer``, ``prompt``.
     """
-    shape, queries = _qformer_shape(config)
-    facts = {"shape": shape, "queries": queries, "values": qformer}
-    return {LLM: asdict(llm), QFORMER: facts, PROMPT: _prompt_facts(config)}
+    config, style = model.config, model.prompt_style
+    table = cast(nn.Embedding, model.llm_model.get_input_embeddings()).weight
+    vocabulary, width = table.shape
+    rows: Any = table if embeddings is None else embeddings
+    if is_gguf(config.llm_model):
+        rows = gguf_embeddings(resolve(config.llm_model))
+    elif config.freeze_llm and is_random(config.llm_model):
+        rows = None  # random numbers that stay random tell nothing
+    if isinstance(rows, np.ndarray):
+        rows = torch.from_numpy(rows[:FREQUENT_ROWS].copy())
+    llm = {
+        "name": Path(config.llm_model).name,
+        "architecture": type(model.llm_model).__name__,
+        "width": width,
+        "vocabulary": vocabulary,
+        "embeddings": sample(rows[:FREQUENT_ROWS]) if isinstance(rows, Tensor) else rows,
+    }
+    qformer: dict[str, Any] = {"shape": "", "queries": 0, "values": None}
+    if config.has_qformer:
+        qformer |= {"shape": config.qformer, "queries": config.num_query_token}
+        if not (config.freeze_qformer and SUBJECTS[QFORMER] in model.untrained):
+            last = model.Qformer.config.num_hidden_layers - 1
+            dense = model.Qformer.get_parameter(f"encoder.layer.{last}.output_query.dense.weight")
+            queries, weights = sample(model.query_tokens), sample(dense)
+            qformer["values"] = queries + weights if queries and weights else None
+    prompt = {"style": style.name, "template": style.template, "end_sym": style.end_sym}
+    return {LLM: llm, QFORMER: qformer, PROMPT: prompt}
 
 
-def qformer_values(query_tokens: Tensor, qformer: Tensor) -> list[float] | None:
-    """Return values that tell one Q-Former from another; ``None`` on the meta device."""
-    queries, weights = sample(query_tokens), sample(qformer)
-    return None if queries is None or weights is None else queries + weights
+def differences(
+    trained: Record,
+    present: Record,
+    config: "ModelConfig",
+    path: str | Path,
+    width: int | None = None,
+) -> list[str]:
+    """Return a sentence for each part that is not the one a checkpoint was trained with.
+
+    What either side does not know is not compared.
+
+    Args:
+        trained: What the checkpoint records.
+        present: What :func:`describe_parts` says of the model at hand.
+        config: Its section, for names in messages.
+        path: The checkpoint.
+        width: Of the language model that the checkpoint's projection was made for; compared where
+            the record finds no fault.
+    """
+    start, sentences = f"The checkpoint '{path}' was trained with", list[str]()
+    belong = "name the language model and the checkpoint that belong together."
+    llm = present[LLM]
+    if LLM in trained:
+        if any(trained[LLM][figure] != llm[figure] for figure in LLM_FIGURES):
+            difference = f"is {_llm_name(llm)}"
+        else:
+            alike = _alike(trained[LLM]["embeddings"], llm["embeddings"])
+            difference = "" if alike else f"'{llm['name']}' has other token embeddings"
+        if difference:
+            sentences.append(
+                f"{start} the language model {_llm_name(trained[LLM])}, but model.llm_model "
+                f"{difference}; {belong}"
+            )
+    if QFORMER in trained:
+        ours, theirs = _qformer_name(present[QFORMER]), _qformer_name(trained[QFORMER])
+        difference = "" if ours == theirs else ours
+        if not difference and not _alike(trained[QFORMER]["values"], present[QFORMER]["values"]):
+            difference = f"'{config.q_former_model}', which has other weights"
+        if difference:
+            sentences.append(
+                f"{start} {theirs}, but the config has {difference}; name the Q-Former and the "
+                "checkpoint that belong together."
+            )
+    if PROMPT in trained and trained[PROMPT] != present[PROMPT]:
+        theirs, ours = (
+            f"prompt style '{form['style']}' (template '{form['template']}', end symbol "
+            f"'{form['end_sym']}')"
+            for form in (trained[PROMPT], present[PROMPT])
+        )
+        sentences.append(
+            f"{start} the {theirs}, but the config has the {ours}; set model.prompt_style, "
+            "model.prompt_template and model.end_sym to those."
+        )
+    if not sentences and width not in (None, llm["width"]):
+        sentences.append(
+            f"{start} a language model {width} wide, but model.llm_model is {_llm_name(llm)}; "
+            f"{belong}"
+        )
+    return sentences
 
 
 def unverifiable(record: Record) -> list[str]:
@@ -106,100 +154,14 @@ def unverifiable(record: Record) -> list[str]:
     return [subject for key, subject in SUBJECTS.items() if key not in record]
 
 
-def check_record(
-    record: Record,
-    config: ModelConfig,
-    facts: LlmFacts,
-    path: str | Path,
-    qformer: Sequence[float] | None = None,
-) -> list[str]:
-    """Return a sentence for each part that is not the one a checkpoint was trained with.
-
-    What either side does not know is not compared.
-
-    Args:
-        record: What the checkpoint records.
-        config: The present model's section.
-        facts: The present language model.
-        path: The checkpoint.
-        qformer: The present Q-Former's :func:`qformer_values`.
-    """
-    sentences = []
-    if LLM in record:
-        sentences += _check_llm(LlmFacts(**record[LLM]), facts, path)
-    if QFORMER in record:
-        sentences += _check_qformer(record[QFORMER], config, qformer, path)
-    if PROMPT in record and record[PROMPT] != (present := _prompt_facts(config)):
-        sentences.append(
-            f"The checkpoint '{path}' was trained with the {_form(record[PROMPT])}, but the "
-            f"config has the {_form(present)}; set model.prompt_style, model.prompt_template and "
-            "model.end_sym to those."
-        )
-    return sentences
+def _llm_name(llm: Record) -> str:
+    shape = f"{llm['architecture']}, {llm['width']} wide, {llm['vocabulary']} tokens"
+    return f"'{llm['name']}' ({shape})"
 
 
-def check_width(stored: int | None, facts: LlmFacts, path: str | Path) -> list[str]:
-    """Return a sentence if a checkpoint's projection is made for another width."""
-    if stored in (None, facts.width):
-        return []
-    return [
-        f"The checkpoint '{path}' was trained with a language model {stored} wide, but "
-        f"model.llm_model is {facts}; name the language model and the checkpoint that belong "
-        "together."
-    ]
-
-
-def _check_llm(trained: LlmFacts, present: LlmFacts, path: str | Path) -> list[str]:
-    if trained.figures() != present.figures():
-        difference = f"is {present}"
-    elif not _alike(trained.embeddings, present.embeddings):
-        difference = f"'{present.name}' has other token embeddings"
-    else:
-        return []
-    return [
-        f"The checkpoint '{path}' was trained with the language model {trained}, but "
-        f"model.llm_model {difference}; name the language model and the checkpoint that belong "
-        "together."
-    ]
-
-
-def _check_qformer(
-    trained: Record, config: ModelConfig, values: Sequence[float] | None, path: str | Path
-) -> list[str]:
-    ours, theirs = _qformer_shape(config), (trained["shape"], trained["queries"])
-    if ours != theirs:
-        difference = _qformer_name(*ours)
-    elif not _alike(trained["values"], values):
-        difference = f"'{config.q_former_model}', which has other weights"
-    else:
-        return []
-    return [
-        f"The checkpoint '{path}' was trained with {_qformer_name(*theirs)}, but the config has "
-        f"{difference}; name the Q-Former and the checkpoint that belong together."
-    ]
-
-
-def _qformer_shape(config: ModelConfig) -> tuple[str, int]:
-    """Return the Q-Former's shape and number of queries; ``("", 0)`` without one."""
-    return (config.qformer, config.num_query_token) if config.has_qformer else ("", 0)
-
-
-def _qformer_name(shape: str, queries: int) -> str:
+def _qformer_name(qformer: Record) -> str:
+    shape, queries = qformer["shape"], qformer["queries"]
     return f"the Q-Former '{shape}' with {queries} queries" if shape else "no Q-Former"
-
-
-def _prompt_facts(config: ModelConfig) -> dict[str, str]:
-    style = _style(config)
-    return {"style": style.name, "template": style.template, "end_sym": style.end_sym}
-
-
-def _style(config: ModelConfig) -> PromptStyle:
-    return get_prompt_style(config.prompt_style, config.prompt_template, config.end_sym)
-
-
-def _form(prompt: Record) -> str:
-    template, end = prompt["template"], prompt["end_sym"]
-    return f"prompt style '{prompt['style']}' (template '{template}', end symbol '{end}')"
 
 
 def _alike(stored: Sequence[float] | None, present: Sequence[float] | None) -> bool:

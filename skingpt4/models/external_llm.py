@@ -17,12 +17,11 @@ from skingpt4.common.schema import ModelConfig
 from skingpt4.models.device import Placement
 from skingpt4.models.gguf import is_gguf
 from skingpt4.models.key_maps import LLM_PREFIX, translate
-from skingpt4.models.llm import build_meta_llm, is_random
+from skingpt4.models.random_llm import is_random
 
 logger = logging.getLogger(__name__)
 
 IN_PROCESS = "transformers"
-
 GGUF_ENGINE = "llama_cpp"
 
 # How the files of a folder may name a tensor otherwise than the model does: inside a BLIP-2
@@ -30,8 +29,8 @@ GGUF_ENGINE = "llama_cpp"
 BLIP2_PREFIX = "language_model."
 
 
-def is_elsewhere(config: ModelConfig) -> bool:
-    """Tell whether the language model is run by another program than this one."""
+def is_external(config: ModelConfig) -> bool:
+    """Tell whether another program than this one runs the language model."""
     return config.engine != IN_PROCESS
 
 
@@ -48,7 +47,7 @@ def check_engine(config: ModelConfig) -> None:
             f"{GGUF_ENGINE}, and no other engine, runs a .gguf file; change one of them "
             "(weights/export_gguf.py writes a folder as .gguf)."
         )
-    if not is_elsewhere(config):
+    if not is_external(config):
         return
     if is_random(name):
         raise ConfigError(
@@ -62,15 +61,14 @@ def check_engine(config: ModelConfig) -> None:
         )
 
 
-def check_checkpoint(checkpoint: TensorSource | None, config: ModelConfig) -> None:
+def check_external_llm(checkpoint: TensorSource, config: ModelConfig) -> None:
     """Refuse a checkpoint that changes the language model, which the other program would not see.
 
     Raises:
         WeightsError: If the checkpoint holds language model tensors.
     """
-    pieces = translate(checkpoint).pieces if checkpoint is not None else []
-    own = [piece.key for piece in pieces if piece.target.startswith(LLM_PREFIX)]
-    if own and checkpoint is not None:
+    own = [p.key for p in translate(checkpoint).pieces if p.target.startswith(LLM_PREFIX)]
+    if own and is_external(config):
         raise WeightsError(
             f"The checkpoint '{checkpoint.path}' holds {len(own)} tensors of the language model, "
             f"which the engine '{config.engine}' would not see; set model.engine={IN_PROCESS}, or "
@@ -78,26 +76,29 @@ def check_checkpoint(checkpoint: TensorSource | None, config: ModelConfig) -> No
         )
 
 
-def load_elsewhere(config: ModelConfig, placement: Placement) -> PreTrainedModel:
-    """Build the language model without weights, but for its token embeddings.
+def load_embeddings(llm: PreTrainedModel, name: str, placement: Placement) -> None:
+    """Give a model on the meta device its token embeddings, and nothing else.
+
+    A GGUF file's are not read: llama.cpp embeds text itself.
 
     Args:
-        config: The settled ``model`` section.
+        llm: The folder's or file's model on the meta device.
+        name: The folder, file or Hugging Face id.
         placement: Device and type of the embeddings.
 
-    Returns:
-        The model on the meta device; of a Hugging Face folder the input embeddings are real.
-
     Raises:
-        WeightsError: If the folder or file is missing, incomplete or damaged.
+        WeightsError: If the folder is missing, incomplete or damaged.
     """
-    name = config.llm_model
-    llm = build_meta_llm(name)
     if not is_gguf(name):
         rows = read_embeddings(llm, name).to(placement.device, placement.llm_dtype)
-        _set_embeddings(llm, rows)
+        table = cast(nn.Embedding, llm.get_input_embeddings())
+        # Gemma 3 multiplies the rows by a number that is kept in a buffer: it has to be made too.
+        if next(table.buffers(), None) is not None:
+            table.to_empty(device=rows.device)
+            llm._init_weights(table)
+        table.weight = nn.Parameter(rows, requires_grad=False)
         logger.info("Of '%s' only the token embeddings are loaded %s", name, list(rows.shape))
-    return llm.requires_grad_(False).eval()
+    llm.requires_grad_(False).eval()
 
 
 def read_embeddings(llm: PreTrainedModel, name: str) -> Tensor:
@@ -111,7 +112,7 @@ def read_embeddings(llm: PreTrainedModel, name: str) -> Tensor:
         WeightsError: If the folder has none, or of another shape than its configuration says.
     """
     source = open_tensors(resolve(name))
-    table = _table(llm).weight
+    table = cast(nn.Embedding, llm.get_input_embeddings()).weight
     own = next(key for key, value in llm.named_parameters() if value is table)
     names = (own, BLIP2_PREFIX + own, own.removeprefix(f"{llm.base_model_prefix}."))
     found = next((key for key in names if key in source.shapes), None)
@@ -122,21 +123,3 @@ def read_embeddings(llm: PreTrainedModel, name: str) -> Tensor:
             f"folder {has}; fetch it again."
         )
     return source[found]
-
-
-def _set_embeddings(llm: PreTrainedModel, rows: Tensor) -> None:
-    """Give the embedding its rows; what it multiplies them with (Gemma 3) is made anew."""
-    table = _table(llm)
-    if next(table.buffers(), None) is not None:
-        table.to_empty(device=rows.device)
-        llm._init_weights(table)
-    table.weight = nn.Parameter(rows, requires_grad=False)
-
-
-def has_embeddings(llm: PreTrainedModel) -> bool:
-    """Tell whether token embeddings are loaded."""
-    return not _table(llm).weight.is_meta
-
-
-def _table(llm: PreTrainedModel) -> nn.Embedding:
-    return cast(nn.Embedding, llm.get_input_embeddings())

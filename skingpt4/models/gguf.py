@@ -1,35 +1,30 @@
 """What a GGUF file says of the language model in it, without reading its weights.
 
 Files of ours (``weights/export_gguf.py``) carry the folder's configuration and tokenizer as they
-were, so both programs take the same tokens. Of files of others transformers makes its own reading,
-unless a tokenizer's files lie beside the GGUF.
+were, so both programs take the same tokens. transformers reads other files in its own way, unless
+a tokenizer's files lie beside the GGUF.
 """
 
 import json
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import torch
+import numpy as np
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from skingpt4.common.errors import ConfigError
-from skingpt4.models.compatibility import FREQUENT_ROWS, sample
 
 ENDING = ".gguf"
 
 # Our own metadata, JSON each: the configuration, the tokenizer's files by name, and some values of
 # the token embeddings as they were before they were quantised.
 CONFIG_KEY = "skingpt4.config"
-
 TOKENIZER_KEY = "skingpt4.tokenizer"
-
 EMBEDDINGS_KEY = "skingpt4.embeddings"
 
 # GGUF's name of the token embeddings, and its types that keep their values.
 EMBEDDINGS_NAME = "token_embd.weight"
-
 EXACT_TYPES = ("F32", "F16")
 
 
@@ -45,7 +40,7 @@ def gguf_config(path: str) -> PretrainedConfig:
         ConfigError: If the package ``gguf`` is not installed.
         ValueError: If the file is no GGUF, or of an architecture unknown to transformers.
     """
-    own = _read(path).get(CONFIG_KEY)
+    own = _read(path)[0].get(CONFIG_KEY)
     if own is None:
         place = Path(path)
         return AutoConfig.from_pretrained(place.parent, gguf_file=place.name)
@@ -61,8 +56,9 @@ def gguf_tokenizer(path: str) -> PreTrainedTokenizerBase:
         ValueError: If its kind is unknown to transformers.
     """
     place = Path(path)
-    own = _read(path).get(TOKENIZER_KEY)
+    own = _read(path)[0].get(TOKENIZER_KEY)
     if own is not None:
+        # AutoTokenizer reads folders only. A name's last part alone is used: none leads elsewhere.
         with tempfile.TemporaryDirectory() as folder:
             for name, text in json.loads(own).items():
                 (Path(folder) / Path(name).name).write_text(text, encoding="utf-8")
@@ -72,17 +68,19 @@ def gguf_tokenizer(path: str) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(place.parent, gguf_file=place.name)
 
 
-def gguf_embedding_values(path: str) -> list[float] | None:
-    """Return what :func:`skingpt4.models.record.sample` gave of its embeddings; None if untold.
+def gguf_embeddings(path: str) -> list[float] | np.ndarray | None:
+    """Return what a GGUF file tells of its token embeddings, from which models are told apart.
 
-    A file of ours tells what they were before quantising; of others, unquantised ones are read.
+    Returns:
+        Of files of ours, the sample that was taken before quantising; of files of others, rows
+        ``[vocabulary, D]`` that are not quantised, mapped into memory; None where there are none.
     """
-    own = _read(path).get(EMBEDDINGS_KEY)
-    return None if own is None else json.loads(own)
+    own, rows = _read(path)
+    return json.loads(own[EMBEDDINGS_KEY]) if EMBEDDINGS_KEY in own else rows
 
 
-def _read(path: str) -> dict[str, str]:
-    """Return what a file says under our own keys.
+def _read(path: str) -> tuple[dict[str, str], np.ndarray | None]:
+    """Return what a file says under our own keys, and its embeddings if they are exact.
 
     Raises:
         ConfigError: If the package ``gguf`` is not installed.
@@ -91,9 +89,9 @@ def _read(path: str) -> dict[str, str]:
     return _read_version(path, Path(path).stat().st_mtime_ns)
 
 
+# Reading a large vocabulary takes seconds, so a file is read once, as long as it has not changed.
 @lru_cache(maxsize=4)
-def _read_version(path: str, changed: int) -> dict[str, str]:
-    """Read a file once, as long as it has not changed: a large vocabulary takes seconds."""
+def _read_version(path: str, changed: int) -> tuple[dict[str, str], np.ndarray | None]:
     try:
         from gguf import GGUFReader
     except ImportError:
@@ -107,14 +105,9 @@ def _read_version(path: str, changed: int) -> dict[str, str]:
         raise ValueError(f"it is damaged or no GGUF file: {error}") from None
     keys = (CONFIG_KEY, TOKENIZER_KEY, EMBEDDINGS_KEY)
     own = {key: str(reader.fields[key].contents()) for key in keys if key in reader.fields}
-    if EMBEDDINGS_KEY not in own and (values := _embedding_values(reader.tensors)) is not None:
-        own[EMBEDDINGS_KEY] = json.dumps(values)
-    return own
-
-
-def _embedding_values(tensors: Any) -> list[float] | None:
-    """Sample the embeddings of a file that keeps them exactly."""
-    for tensor in tensors:
-        if tensor.name == EMBEDDINGS_NAME and tensor.tensor_type.name in EXACT_TYPES:
-            return sample(torch.from_numpy(tensor.data[:FREQUENT_ROWS].copy()))
-    return None
+    exact = [
+        tensor.data
+        for tensor in reader.tensors
+        if tensor.name == EMBEDDINGS_NAME and tensor.tensor_type.name in EXACT_TYPES
+    ]
+    return own, exact[0] if exact else None

@@ -1,8 +1,9 @@
-"""The Q-Former: transformers' BLIP-2 query transformer and its learned query tokens."""
+"""From patch features to photo tokens: BLIP-2's Q-Former, or patches joined by four without one."""
 
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
@@ -22,6 +23,8 @@ QFORMER_SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 
+PATCHES_A_TOKEN = 4
+
 
 def build_qformer(name: str, vision_width: int) -> Blip2QFormerModel:
     """Build a randomly initialised Q-Former that attends to features ``[B, N, vision_width]``.
@@ -37,17 +40,14 @@ def build_qformer(name: str, vision_width: int) -> Blip2QFormerModel:
 
 
 def build_query_tokens(number: int, qformer: Blip2QFormerModel) -> nn.Parameter:
-    """Build the learned queries ``[1, number, width]``, drawn as BERT draws its weights."""
+    """Build the learned queries ``[1, number, Dq]``, drawn as BERT draws its weights."""
     tokens = nn.Parameter(torch.zeros(1, number, qformer.config.hidden_size))
     nn.init.normal_(tokens, std=qformer.config.initializer_range)
     return tokens
 
 
-PATCHES_A_TOKEN = 4
-
-
 def joined_tokens(patches: int) -> int:
-    """Return how many tokens a photo's patches become.
+    """Return how many tokens a photo's patches become where there is no Q-Former.
 
     Raises:
         ConfigError: If the patches do not come out even.
@@ -62,5 +62,6 @@ def joined_tokens(patches: int) -> int:
 
 
 def join_patches(features: Tensor) -> Tensor:
-    """Join features ``[B, 1 + N, C]`` to ``[B, N // 4, 4 * C]``; the class token is left out."""
-    return features[:, 1:].unflatten(1, (-1, PATCHES_A_TOKEN)).flatten(2)
+    """Join features ``[B, 1 + N, C]`` to ``[B, N / 4, 4 * C]``, as MiniGPT-4 does on Llama 2."""
+    # The class token, first in line, belongs to no place in the photo and is left out.
+    return rearrange(features[:, 1:], "b (n four) c -> b n (four c)", four=PATCHES_A_TOKEN)

@@ -1,7 +1,6 @@
 """The vision tower: timm's EVA ViT, and the LayerNorm that follows it."""
 
 import math
-from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -14,7 +13,7 @@ from skingpt4.common.errors import ConfigError
 PATCH_SIZE = 14
 
 # Shapes by ``model.vit_model``. eva_clip_g: EVA ViT-g as BLIP-2 uses it, without its last
-# block (paper).
+# block (paper); eva_tiny belongs to the embedded model.
 VIT_SHAPES: dict[str, dict[str, Any]] = {
     "eva_clip_g": {"embed_dim": 1408, "depth": 39, "num_heads": 16, "mlp_ratio": 4.3637},
     "eva_tiny": {"embed_dim": 192, "depth": 6, "num_heads": 6, "mlp_ratio": 4.0},
@@ -22,7 +21,10 @@ VIT_SHAPES: dict[str, dict[str, Any]] = {
 
 
 class Float32LayerNorm(nn.LayerNorm):
-    """LayerNorm whose arithmetic is float32 whatever its input, as upstream's ``ln_vision``."""
+    """LayerNorm whose arithmetic is float32 whatever its input, as upstream's ``ln_vision``.
+
+    Its eps is torch's default of 1e-5, as upstream's is; the tower's own norms have 1e-6.
+    """
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Normalise ``[..., C]``; the result has the input's dtype."""
@@ -34,21 +36,17 @@ class Float32LayerNorm(nn.LayerNorm):
 
 
 class _Tower(Eva):
-    """timm's EVA ViT; on the meta device it is built at once, for there is nothing to draw."""
+    """timm's EVA ViT, without its delay on the meta device."""
 
     def init_weights(self, needs_reset: bool = True) -> None:
-        """Draw the initial weights (on the meta device timm's way takes seconds)."""
+        """Draw the initial weights."""
+        # On the meta device there is nothing to draw, yet timm's way takes seconds there.
         if not cast(Tensor, self.pos_embed).is_meta:
             super().init_weights(needs_reset)
 
 
 class AbsentTower(nn.Module):
     """Stands for a tower that is not loaded, because photos come as features already."""
-
-    def __init__(self, tower: Eva) -> None:
-        super().__init__()
-        self.embed_dim = tower.embed_dim
-        self.patch_embed = SimpleNamespace(num_patches=tower.patch_embed.num_patches)
 
     def forward(self, image: Tensor) -> Tensor:
         """Refuse.
@@ -62,10 +60,21 @@ class AbsentTower(nn.Module):
         )
 
 
-def build_vision_tower(name: str, image_size: int, drop_path_rate: float = 0.0) -> Eva:
-    """Build a randomly initialised tower: image ``[B, 3, H, W]`` to tokens ``[B, 1 + N, C]``.
+def build_vision_tower(
+    name: str,
+    image_size: int,
+    drop_path_rate: float = 0.0,
+    dtype: torch.dtype = torch.float32,
+    grad_checkpoint: bool = False,
+) -> Eva:
+    """Build a randomly initialised tower: photos ``[B, 3, H, W]`` to tokens ``[B, 1 + N, C]``.
 
-    There is no norm after the last block: BLIP-2 takes the raw residual stream.
+    Args:
+        name: Row of :data:`VIT_SHAPES`.
+        image_size: Height and width of a photo.
+        drop_path_rate: Share of residual branches left out in training.
+        dtype: Of the matrices of linear layers and patches; everything else stays float32.
+        grad_checkpoint: Compute activations again in the backward pass instead of keeping them.
 
     Raises:
         ConfigError: If the shape is unknown or the image is no multiple of the patch.
@@ -77,43 +86,25 @@ def build_vision_tower(name: str, image_size: int, drop_path_rate: float = 0.0) 
             f"model.image_size {image_size} is no multiple of the patch size {PATCH_SIZE}; "
             f"use {round(image_size / PATCH_SIZE) * PATCH_SIZE}."
         )
-    return _Tower(
+    tower = _Tower(
         img_size=image_size,
         patch_size=PATCH_SIZE,
         qkv_bias=True,
         num_classes=0,
         global_pool="",
+        # BLIP-2 takes the raw residual stream: there is no norm after the last block.
         use_post_transformer_norm=False,
         use_fc_norm=False,
         drop_path_rate=drop_path_rate,
         **VIT_SHAPES[name],
     )
-
-
-def build_ln_vision(width: int) -> Float32LayerNorm:
-    """Build the LayerNorm between tower and Q-Former; eps 1e-5 as upstream."""
-    return Float32LayerNorm(width, eps=1e-5)
-
-
-def set_matrix_dtype(tower: Eva, dtype: torch.dtype) -> None:
-    """Keep the matrices of linear layers and patches in ``dtype``, everything else in float32.
-
-    As upstream does for half precision: norms, biases, position and class tokens stay exact, and
-    under autocast so does the residual stream.
-    """
+    tower.set_grad_checkpointing(grad_checkpoint)
+    # As upstream in half precision: norms, biases, position and class tokens stay exact, and under
+    # autocast so does the residual stream.
     for layer in tower.modules():
-        if isinstance(layer, (nn.Linear, nn.Conv2d)):
-            weight = layer.weight
-            layer.weight = nn.Parameter(weight.to(dtype), requires_grad=weight.requires_grad)
-
-
-def set_key_bias(tower: Eva, device: torch.device) -> None:
-    """Put zeros for the keys' bias, a buffer of timm's that no weight file holds."""
-    biases = {n: b for n, b in tower.named_buffers() if n.endswith(".k_bias")}
-    for name, bias in biases.items():
-        attention = tower.get_submodule(name.removesuffix(".k_bias"))
-        zeros = torch.zeros(bias.shape, device=device)
-        attention.register_buffer("k_bias", zeros, persistent=False)
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and layer.weight.dtype != dtype:
+            layer.weight = nn.Parameter(layer.weight.to(dtype))
+    return tower
 
 
 def positions_fit(stored: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -126,7 +117,7 @@ def positions_fit(stored: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 def fit_position_embedding(embedding: Tensor, wanted: torch.Size) -> Tensor:
     """Resize a stored position embedding ``[1, 1 + N, C]`` to the tower's ``[1, 1 + M, C]``.
 
-    Bicubic without antialiasing, as upstream; timm's default differs by up to 2e-2.
+    The first of them is the class token's and is not resized.
     """
     if embedding.shape == wanted:
         return embedding
@@ -136,6 +127,6 @@ def fit_position_embedding(embedding: Tensor, wanted: torch.Size) -> Tensor:
         new_size=[side, side],
         num_prefix_tokens=1,
         interpolation="bicubic",
-        antialias=False,
+        antialias=False,  # as upstream; timm's default, with it, differs by up to 2e-2
     )
     return cast(Tensor, resized).to(embedding.dtype)

@@ -5,21 +5,19 @@ tensor. Filling then gives each tensor its value straight from the file's mappin
 on the device where it will stay.
 """
 
-import functools
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
 import torch
-from timm.models.eva import Eva
 from torch import Tensor, nn
 
 from skingpt4.common.checkpoint import Tensors, TensorSource, open_tensors
 from skingpt4.common.downloads import resolve
 from skingpt4.common.errors import ConfigError, WeightsError
+from skingpt4.common.files import sha256_of
 from skingpt4.common.schema import ModelConfig
 from skingpt4.models.key_maps import (
     LLM_PREFIX,
@@ -28,31 +26,19 @@ from skingpt4.models.key_maps import (
     VISION_PREFIX,
     Piece,
     Translation,
-    to_lavis_key,
     translate,
     translate_eva,
 )
 from skingpt4.models.vision import fit_position_embedding, positions_fit
 
-__all__ = [
-    "RANDOM",
-    "Findings",
-    "Sources",
-    "assign",
-    "check_sources",
-    "checkpoint_findings",
-    "load_sources",
-    "open_sources",
-    "projection_width",
-    "qformer_findings",
-    "to_lavis_key",
-    "vision_findings",
-]
-
 logger = logging.getLogger(__name__)
 
 # In place of a weight file: the part is drawn at random.
 RANDOM = "random"
+
+# The config's keys that name weight files, in the order of reading: what the checkpoint holds goes
+# before the parts' own files.
+CHECKPOINT, VISION, QFORMER = "ckpt", "vit_weights", "q_former_model"
 
 OTHER_PARTS = "parts that another file gives"
 _PARTS = (VISION_PREFIX, *QFORMER_PREFIXES, PROJECTION_PREFIX, LLM_PREFIX)
@@ -60,7 +46,7 @@ _PARTS = (VISION_PREFIX, *QFORMER_PREFIXES, PROJECTION_PREFIX, LLM_PREFIX)
 
 @dataclass(frozen=True)
 class Findings:
-    """How a file's names and shapes compare with what it is to fill.
+    """How a file's names and shapes compare with the part that it fills.
 
     Attributes:
         missing: Tensors of ours that must be in the file and are not.
@@ -76,8 +62,14 @@ class Findings:
 
     @property
     def ok(self) -> bool:
-        """Tell whether the file fits."""
+        """Whether the file fits."""
         return not (self.missing or self.unexpected or self.mis_shaped)
+
+    @property
+    def left_out(self) -> str:
+        """What to add to a sentence about the file; empty where nothing was left out."""
+        rules = [f"{rule}: {count}" for rule, count in self.ignored.items()]
+        return f"; left out {', '.join(rules)}" if rules else ""
 
     def __str__(self) -> str:
         """List what does not fit."""
@@ -94,26 +86,11 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Sources:
-    """The opened weight files of a config; ``None`` for a part without one.
+class Fit:
+    """A file laid against the part that it fills.
 
     Attributes:
-        checkpoint: Of ``llama_proj`` at least; what else it holds goes before the other files.
-        vision: Of the vision tower.
-        qformer: Of the Q-Former, its queries and ``ln_vision``; not read without a Q-Former.
-    """
-
-    checkpoint: TensorSource | None
-    vision: TensorSource | None
-    qformer: TensorSource | None
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """A file laid against what it is to fill.
-
-    Attributes:
-        module: Owns the tensors.
+        module: Owns the tensors; may be on the meta device.
         tensors: The file's.
         shapes: The file's, known without reading it.
         translation: The file's names in the module's terms.
@@ -131,85 +108,130 @@ class _Fit:
     replaces: bool
 
     def findings(self) -> Findings:
-        """Compare names and shapes."""
+        """Compare names and shapes; reads no tensor."""
         own = {name: tuple(value.shape) for name, value in self.module.state_dict().items()}
         given = {piece.target for piece in self.translation.pieces}
-        known = [piece for piece in self.translation.pieces if piece.target in own]
-        shaped = [(p.target, p.shape(self.shapes[p.key]), own[p.target]) for p in known]
+        mis_shaped = []
+        for piece in self.translation.pieces:
+            stored, wanted = piece.shape(self.shapes[piece.key]), own.get(piece.target)
+            if wanted is None or stored == wanted:
+                continue
+            # The positions of another image size are resized when they are read.
+            if not (piece.target.endswith("pos_embed") and positions_fit(stored, wanted)):
+                sizes = ("x".join(map(str, shape)) for shape in (stored, wanted))
+                mis_shaped.append(f"{piece.target} {' for '.join(sizes)}")
         return Findings(
             missing=[k for k in own if k.startswith(self.required) and k not in given],
             unexpected=[p.key for p in self.translation.pieces if p.target not in own],
-            mis_shaped=[
-                f"{name} {_by(stored)} for {_by(wanted)}"
-                for name, stored, wanted in shaped
-                if not _shape_fits(name, stored, wanted)
-            ],
+            mis_shaped=mis_shaped,
             ignored=dict(self.translation.ignored),
         )
 
+    def check(self) -> Findings:
+        """Refuse a file that does not fit; return what was found.
+
+        Raises:
+            WeightsError: Listing what the file lacks, what is unknown in it or of another shape.
+        """
+        findings = self.findings()
+        if not findings.ok:
+            raise WeightsError(
+                f"The weight file '{self.path}' does not fit this model: {findings} tensors; "
+                "check that the file and the model's section name the same parts and LLM."
+            )
+        return findings
+
     @torch.no_grad()
     def fill(self, device: torch.device) -> None:
-        """Read what is needed; existing tensors are changed in place, others placed on ``device``.
+        """Read what is needed; existing tensors are changed in place, others put on ``device``.
 
-        A tensor that needs no other type or place stays shared with the file's mapping.
+        A tensor that needs no other type or place stays shared with the file's mapping. The file
+        must have passed :meth:`check`.
         """
         own = self.module.state_dict()
         fresh: Tensors = {}
         for piece in self.translation.pieces:
             old = own[piece.target]
+            if not (old.is_meta or self.replaces):
+                continue  # the checkpoint has filled it: nothing is read that it replaces
+            value = piece.cut(self.tensors[piece.key])
+            if piece.target.endswith("pos_embed"):
+                value = fit_position_embedding(value, old.shape)
             if old.is_meta:
-                fresh[piece.target] = self._read(piece, old).to(device, old.dtype)
-            elif self.replaces:
-                old.copy_(self._read(piece, old))
+                fresh[piece.target] = value.to(device, old.dtype)
+            else:
+                old.copy_(value)
         self.module.load_state_dict(fresh, strict=False, assign=True)
-        self._log()
-
-    def _read(self, piece: Piece, old: Tensor) -> Tensor:
-        value = piece.cut(self.tensors[piece.key])
-        return fit_position_embedding(value, old.shape) if _is_positions(piece.target) else value
-
-    def _log(self) -> None:
-        ignored = [f"{rule}: {count}" for rule, count in self.translation.ignored.items()]
-        left_out = f"; left out {', '.join(ignored)}" if ignored else ""
-        logger.info("%s: %d tensors%s", self.path, len(self.translation.pieces), left_out)
+        count, left_out = len(self.translation.pieces), self.findings().left_out
+        logger.info("%s: %d tensors%s", self.path, count, left_out)
 
 
-def open_sources(config: ModelConfig) -> Sources:
-    """Open the files that a config names; one that is named twice is opened once.
+def open_sources(
+    config: ModelConfig, keys: Iterable[str] = (CHECKPOINT, VISION, QFORMER)
+) -> dict[str, TensorSource]:
+    """Open the files that keys of the config name; one that is named twice is opened once.
+
+    Args:
+        config: The settled ``model`` section.
+        keys: In the order of reading; without a Q-Former its file is not opened.
+
+    Returns:
+        By key; an untrained part and a checkpoint that is not named have none.
 
     Raises:
         ConfigError: If a part has no file named.
         WeightsError: If a file is missing, damaged or no weight file.
     """
-    own = {"vit_weights": config.vit_weights}
-    if config.has_qformer:
-        own["q_former_model"] = config.q_former_model
-    for key, name in own.items():
-        if not name:
+    opened: dict[str, TensorSource] = {}
+    sources: dict[str, TensorSource] = {}
+    for key in keys:
+        name = getattr(config, key)
+        if key == QFORMER and not config.has_qformer:
+            continue
+        if not name and key != CHECKPOINT:
             raise ConfigError(
                 f"model.{key} is empty; name a weight file, or '{RANDOM}' for an untrained part."
             )
-    opened = functools.cache(lambda name: open_tensors(resolve(name)))
-    names = (config.ckpt, config.vit_weights, own.get("q_former_model", ""))
-    return Sources(*(None if name in ("", RANDOM) else opened(name) for name in names))
+        if name not in ("", RANDOM):
+            sources[key] = opened[name] = opened.get(name) or open_tensors(resolve(name))
+    return sources
 
 
-def vision_findings(tower: Eva, source: TensorSource) -> Findings:
-    """Compare a vision tower with an EVA file, a LAVIS file or a BLIP-2 folder."""
-    return _vision_fit(tower, source).findings()
+def lay(model: nn.Module, key: str, source: TensorSource) -> Fit:
+    """Lay a file against the part that it fills.
 
-
-def qformer_findings(model: nn.Module, source: TensorSource) -> Findings:
-    """Compare ``Qformer``, ``query_tokens`` and ``ln_vision`` with a LAVIS file or BLIP-2 folder.
-
-    Such a file may carry a vision tower too; the tower's own file has the say, so it is left out.
+    Args:
+        model: The whole model.
+        key: That of the config which names the file. A checkpoint, ours, upstream's or a BLIP-2
+            folder, fills what it holds, the projection at least; an EVA file, a LAVIS file or a
+            BLIP-2 folder fills the vision tower; the last two fill ``Qformer``, ``query_tokens``
+            and ``ln_vision``.
+        source: The file, opened.
     """
-    return _qformer_fit(model, source).findings()
-
-
-def checkpoint_findings(model: nn.Module, source: TensorSource) -> Findings:
-    """Compare the model with a checkpoint, ours or upstream's, or with a BLIP-2 folder."""
-    return _checkpoint_fit(model, source).findings()
+    own: tuple[str, ...] = QFORMER_PREFIXES
+    module, translation = model, translate(source)
+    if key == CHECKPOINT:
+        required = (PROJECTION_PREFIX,)
+        return Fit(module, source, source.shapes, translation, required, source.path, replaces=True)
+    if key == VISION:
+        # Laid against the tower itself, whose names have no prefix, as in an EVA file.
+        module, own = model.get_submodule("visual_encoder"), (VISION_PREFIX,)
+    if key == VISION and "cls_token" in source.shapes:
+        blocks = model.get_submodule("visual_encoder.blocks")
+        translation = translate_eva(source, depth=len(list(blocks.children())))
+    # A file may carry other parts too, whose own files have the say: they are left out. What is no
+    # known part stays, to be found.
+    kept = [
+        piece
+        for piece in translation.pieces
+        if piece.target.startswith(own) or not piece.target.startswith(_PARTS)
+    ]
+    ignored = translation.ignored + Counter({OTHER_PARTS: len(translation.pieces) - len(kept)})
+    if key == VISION:
+        kept = [replace(p, target=p.target.removeprefix(VISION_PREFIX)) for p in kept]
+        own = ("",)
+    translation = Translation(kept, ignored)
+    return Fit(module, source, source.shapes, translation, own, source.path, replaces=False)
 
 
 def projection_width(source: TensorSource) -> int | None:
@@ -219,30 +241,6 @@ def projection_width(source: TensorSource) -> int | None:
         if piece.target == f"{PROJECTION_PREFIX}weight" and len(shape) == 2:
             return shape[0]
     return None
-
-
-def check_sources(model: nn.Module, sources: Sources) -> None:
-    """Compare every file with the model, which may be on the meta device.
-
-    Raises:
-        WeightsError: Listing what a file lacks, what is unknown in it or of another shape.
-    """
-    for fit in _fits(model, sources):
-        _refuse(fit)
-
-
-def load_sources(model: nn.Module, sources: Sources, device: torch.device) -> None:
-    """Fill the model: from the checkpoint first, then the parts' own files give what is left.
-
-    So nothing is read that the checkpoint replaces.
-
-    Args:
-        model: What :func:`check_sources` has compared with the files.
-        sources: Where to read.
-        device: Where tensors go that are on the meta device.
-    """
-    for fit in _fits(model, sources):
-        fit.fill(device)
 
 
 def assign(
@@ -261,70 +259,28 @@ def assign(
     """
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     same_names = Translation([Piece(name, name) for name in tensors])
-    fit = _Fit(module, tensors, shapes, same_names, tuple(required), path, replaces=True)
-    _refuse(fit)
+    fit = Fit(module, tensors, shapes, same_names, tuple(required), path, replaces=True)
+    fit.check()
     fit.fill(torch.device("cpu"))
 
 
-def _fits(model: nn.Module, sources: Sources) -> list[_Fit]:
-    """Lay each file against its part, the checkpoint first."""
-    fits = []
-    if sources.checkpoint:
-        fits.append(_checkpoint_fit(model, sources.checkpoint))
-    if sources.vision:
-        fits.append(_vision_fit(cast(Eva, model.visual_encoder), sources.vision))
-    if sources.qformer:
-        fits.append(_qformer_fit(model, sources.qformer))
-    return fits
+def weight_hashes(config: ModelConfig, keys: Iterable[str]) -> dict[str, str]:
+    """Return the sha256 of every file that parts are read from.
 
+    Args:
+        config: The settled ``model`` section.
+        keys: Those of the config that name the parts' files and folders.
 
-def _checkpoint_fit(model: nn.Module, source: TensorSource) -> _Fit:
-    required = (PROJECTION_PREFIX,)
-    translation = translate(source)
-    return _Fit(model, source, source.shapes, translation, required, source.path, replaces=True)
-
-
-def _qformer_fit(model: nn.Module, source: TensorSource) -> _Fit:
-    parts = QFORMER_PREFIXES
-    translation = _only(translate(source), parts)
-    return _Fit(model, source, source.shapes, translation, parts, source.path, replaces=False)
-
-
-def _vision_fit(tower: Eva, source: TensorSource) -> _Fit:
-    """Lay a file against the tower, whose names have no prefix of their own."""
-    if "cls_token" in source.shapes:
-        translation = translate_eva(source, depth=len(tower.blocks))
-    else:
-        translation = _only(translate(source), (VISION_PREFIX,))
-    own = [replace(p, target=p.target.removeprefix(VISION_PREFIX)) for p in translation.pieces]
-    translation = Translation(own, translation.ignored)
-    return _Fit(tower, source, source.shapes, translation, ("",), source.path, replaces=False)
-
-
-def _only(translation: Translation, prefixes: tuple[str, ...]) -> Translation:
-    """Leave out other parts that are known; what is unknown stays, to be found."""
-    known = {p for p in translation.pieces if p.target.startswith(_PARTS)}
-    others = {p for p in known if not p.target.startswith(prefixes)}
-    kept = [p for p in translation.pieces if p not in others]
-    return Translation(kept, translation.ignored + Counter({OTHER_PARTS: len(others)}))
-
-
-def _shape_fits(name: str, stored: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    return stored == wanted or (_is_positions(name) and positions_fit(stored, wanted))
-
-
-def _is_positions(name: str) -> bool:
-    return name.rpartition(".")[2] == "pos_embed"
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(str(size) for size in shape)
-
-
-def _refuse(fit: _Fit) -> None:
-    findings = fit.findings()
-    if not findings.ok:
-        raise WeightsError(
-            f"The weight file '{fit.path}' does not fit this model: {findings} tensors; "
-            "check that the file and the model's section name the same parts and LLM."
-        )
+    Returns:
+        By key, followed by the file's name where it is one of a folder; what is not there, such as
+        an untrained part, has none.
+    """
+    hashes: dict[str, str] = {}
+    for key in keys:
+        place = Path(resolve(getattr(config, key) or RANDOM))
+        if place.is_dir():
+            files = {f"{key}/{path.name}": path for path in sorted(place.iterdir())}
+        else:
+            files = {key: place}
+        hashes |= {name: sha256_of(path) for name, path in files.items() if path.is_file()}
+    return hashes

@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from skingpt4.common.config import Config
-from skingpt4.common.downloads import resolve
 from skingpt4.common.errors import ConfigError
 from skingpt4.common.files import sha256_of
 from skingpt4.common.schema import ModelConfig
@@ -25,7 +24,7 @@ from skingpt4.datasets.image_text import ImageTextDataset, TextDialogueDataset
 from skingpt4.models import SkinGPT4
 from skingpt4.models.device import choose_placement
 from skingpt4.models.key_maps import QFORMER_PREFIXES, VISION_PREFIX, translate
-from skingpt4.models.weights import RANDOM, open_sources
+from skingpt4.models.weights import CHECKPOINT, RANDOM, open_sources, weight_hashes
 
 logger = logging.getLogger(__name__)
 
@@ -97,18 +96,13 @@ def _photos(config: Config, name: str, split: str, dataset: Dataset[Any]) -> Cro
 def _describe_weights(model: ModelConfig, device: torch.device) -> str:
     """Name everything of the vision side that its features depend on."""
     sources = open_sources(model)
-    names = [model.vit_weights, *([model.q_former_model] if model.has_qformer else [])]
-    if sources.checkpoint is not None:
-        targets = [piece.target for piece in translate(sources.checkpoint).pieces]
+    keys = [key for key in sources if key != CHECKPOINT]
+    if CHECKPOINT in sources:
+        targets = [piece.target for piece in translate(sources[CHECKPOINT]).pieces]
         if any(target.startswith((VISION_PREFIX, *QFORMER_PREFIXES)) for target in targets):
-            names.append(model.ckpt)
-    files = [file for name in names for file in _files(Path(resolve(name)))]
-    hashes = [sha256_of(file) for file in files]
+            keys.append(CHECKPOINT)
+    hashes = list(weight_hashes(model, keys).values())
     return f"{hashes} {choose_placement(model, device).vit_dtype} {model.has_qformer}"
-
-
-def _files(place: Path) -> list[Path]:
-    return [place] if place.is_file() else sorted(p for p in place.iterdir() if p.is_file())
 
 
 def _store(config: Config, photos: CroppedPhotos, weights: str) -> FeatureStore:

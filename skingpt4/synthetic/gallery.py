@@ -1,5 +1,6 @@
 """Pictures for people: the labelled contact sheet and a few larger example photographs."""
 
+import textwrap
 from itertools import count
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def write_contact_sheet(path: Path, seed: int = 0, tile: int = TILE) -> None:
         pen.text((LABEL + column * step + tile // 2, 4), f"type {skin_type}", "black", font, "ma")
     for row, entry in enumerate(CLASSES):
         top = HEAD + row * step
-        label = "\n".join([_short(entry.name), *(f"  {name}" for name in entry.diseases)])
+        # The name without its bracket, in lines that fit the margin.
+        title = textwrap.fill(entry.name.split(" (")[0], 25)
+        label = "\n".join([title, *(f"  {name}" for name in entry.diseases)])
         pen.multiline_text((6, top + tile // 2), label, "black", font, "lm", spacing=5)
         for column, skin_type in enumerate(FITZPATRICK_TYPES):
             case = find_case(seed, entry.diseases[column % len(entry.diseases)], skin_type)
@@ -63,13 +66,3 @@ def write_examples(folder: Path, seed: int = 0, size: int = 448) -> None:
     for disease, skin_type in zip(EXAMPLE_DISEASES, FITZPATRICK_TYPES, strict=True):
         name = disease.replace(" ", "_")
         render(find_case(seed, disease, skin_type), size).save(folder / f"{name}.jpg", quality=88)
-
-
-def _short(name: str) -> str:
-    """A class name without its bracket, in lines that fit the margin."""
-    words, lines = name.split(" (")[0].split(), [""]
-    for word in words:
-        if len(lines[-1]) + len(word) > 24:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)

@@ -6,6 +6,7 @@ Heights are in lesion radii before `_raise` scales them.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -82,8 +83,9 @@ def _plateau(field: Field) -> Array:
     return smoothstep(1.04, 0.82, field.d)
 
 
-def _tint(canvas: Canvas, field: Field, name: str, mask: Array) -> None:
-    """Stain the lesions; where several colours meet, each gets its own share of the area."""
+def _tint(canvas: Canvas, field: Field, name: str, mask: Array | None = None) -> None:
+    """Stain the lesions, or what `mask` covers; several colours share the area in patches."""
+    mask = field.mask if mask is None else mask  # [H, W]
     if canvas.tints:
         share = canvas.tint_phase * canvas.tint_count - canvas.tints
         mask = mask * smoothstep(-0.2, 0.2, share) * smoothstep(1.2, 0.8, share)
@@ -91,7 +93,7 @@ def _tint(canvas: Canvas, field: Field, name: str, mask: Array) -> None:
     canvas.stain(mask, shade_of(canvas, name))
 
 
-# Colours
+# Colours: each stains the skin, so that its fine texture stays.
 
 
 @mark("Erythema")
@@ -106,10 +108,7 @@ def erythema(canvas: Canvas, field: Field) -> None:
     _tint(canvas, field, "red", np.clip(halo * (mottle + 0.12 * (field.ident - 0.5)), 0.0, 1.0))
 
 
-@mark("Salmon")
-def salmon(canvas: Canvas, field: Field) -> None:
-    """Pink-orange tint."""
-    _tint(canvas, field, "salmon", field.mask)
+mark("Salmon")(partial(_tint, name="salmon"))
 
 
 @mark("Brown(Hyperpigmentation)")
@@ -131,28 +130,11 @@ def yellow(canvas: Canvas, field: Field) -> None:
     _tint(canvas, field, "yellow", field.within(0.8, 0.2) * field.mask)
 
 
-@mark("Black")
-def black(canvas: Canvas, field: Field) -> None:
-    """Black pigment."""
-    _tint(canvas, field, "black", field.mask)
-
-
-@mark("Purple")
-def purple(canvas: Canvas, field: Field) -> None:
-    """Violet tint."""
-    _tint(canvas, field, "purple", field.mask)
-
-
-@mark("Blue")
-def blue(canvas: Canvas, field: Field) -> None:
-    """Blue of deep pigment or vessels."""
-    _tint(canvas, field, "blue", field.mask)
-
-
-@mark("Gray")
-def gray(canvas: Canvas, field: Field) -> None:
-    """Slate gray."""
-    _tint(canvas, field, "gray", field.mask)
+# Flat colours need no drawing of their own; their place in the order is what counts.
+mark("Black")(partial(_tint, name="black"))
+mark("Purple")(partial(_tint, name="purple"))
+mark("Blue")(partial(_tint, name="blue"))
+mark("Gray")(partial(_tint, name="gray"))
 
 
 @mark("Poikiloderma")

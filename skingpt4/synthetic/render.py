@@ -31,8 +31,11 @@ def render(case: Case, size: int = DEFAULT_SIZE) -> Image.Image:
     canvas = Canvas(size, np.random.default_rng(case.draw_seed), case.fitzpatrick)
     draw_skin(canvas)
     draw_lesions(canvas, case)
-    _unify(canvas)
-    return photograph(canvas)
+    # One fine mottling runs over skin and lesions alike, so that nothing looks pasted on.
+    mottle = 0.035 * canvas.noise(28) + 0.045 * canvas.noise(64)  # [H, W]
+    canvas.color *= 1.0 + mottle[..., None] * rgb(0.8, 1.0, 1.05)
+    canvas.height += 0.0007 * canvas.noise(52)
+    return take_picture(canvas, light(canvas))
 
 
 def jpeg_bytes(case: Case, size: int = DEFAULT_SIZE) -> bytes:
@@ -50,63 +53,43 @@ def draw_lesions(canvas: Canvas, case: Case) -> None:
         others = [spot for _, spots in placed[1:] for spot in spots]
         placed.append((group, place_lesions(group, canvas.rng, hosts, others)))
     # Broad areas lie below everything else.
-    for group, spots in sorted(
-        placed, key=lambda pair: pair[0].arrangement is not Arrangement.FIELD
-    ):
-        _draw_group(canvas, group, spots)
+    placed.sort(key=lambda pair: pair[0].arrangement is not Arrangement.FIELD)
+    for group, spots in placed:
+        field = lesion_field(spots, group.shape, group.edge, canvas)
+        # Colours share the lesions in patches; the smaller the lesion, the finer they must be.
+        colours = len(COLOURS.intersection(group.marks))
+        canvas.share_colours(colours, int(0.7 / group.radius) + 2, field.d < 1.0)
+        # The table's order, not the group's: colours, then bodies, then what lies on top.
+        for concept, draw in MARKS.items():
+            if concept in group.marks:
+                draw(canvas, field)
 
 
-def _draw_group(canvas: Canvas, group: Lesions, spots: list[Spot]) -> None:
-    """Draw the marks of one group of lesions."""
-    field = lesion_field(spots, group.shape, group.edge, canvas)
-    colours = len(COLOURS.intersection(group.marks))
-    canvas.share_colours(colours, int(0.7 / group.radius) + 2, field.d < 1.0)
-    for concept, draw in MARKS.items():
-        if concept in group.marks:
-            draw(canvas, field)
+def light(canvas: Canvas) -> Array:
+    """Shade the relief with one lamp; wet and shiny places reflect it.
 
-
-def _unify(canvas: Canvas) -> None:
-    """Let one fine mottling run over skin and lesions alike, so that nothing looks pasted on."""
-    mottle = 0.035 * canvas.noise(28) + 0.045 * canvas.noise(64)
-    canvas.color *= 1.0 + mottle[..., None] * rgb(0.8, 1.0, 1.05)
-    canvas.height += 0.0007 * canvas.noise(52)
-
-
-def photograph(canvas: Canvas) -> Image.Image:
-    """Light the canvas and take its picture."""
-    lit = _lighten(canvas)
-    if canvas.rng.random() < 0.2:
-        lit = _body_edge(canvas, lit)
-    return _camera(canvas, lit)
-
-
-def _lighten(canvas: Canvas) -> Array:
-    """Shade the relief with one lamp; wet and shiny places reflect it."""
+    Returns:
+        The lit scene, sRGB `[H, W, 3]`, not yet limited to 0..1.
+    """
     rng = canvas.rng
+    # A little blur stands for light that travels below the surface before it leaves the skin.
     relief = gaussian_filter(canvas.height, 0.0045 * canvas.size)
-    down, right = np.gradient(relief * canvas.size)
+    down, right = np.gradient(relief * canvas.size)  # both [H, W], in pixels a pixel
     slope = np.sqrt(1.0 + right**2 + down**2)
     facing = -(right * canvas.light[0] + down * canvas.light[1])
+    # Limits keep steep walls from going black and crests from burning out.
     shade = np.clip((0.85 + 0.55 * facing) / slope**0.5 + 0.15, 0.38, 1.45)
+    # Blinn-Phong: a high power makes a small, wet highlight.
     shine = canvas.gloss * np.clip((0.55 * facing + 0.83) / slope, 0.0, 1.0) ** 18
     glow = 1.0 + 0.16 * rng.random() * _ramp(canvas, rng.uniform(0.0, 2.0 * np.pi))
     lit = canvas.color * (shade * glow)[..., None]
-    return lit + (1.0 - lit) * np.clip(0.9 * shine, 0.0, 0.9)[..., None]
-
-
-def _ramp(canvas: Canvas, angle: float) -> Array:
-    """A linear gradient over the picture, -1..1 along `angle`."""
-    line = np.linspace(-1.0, 1.0, canvas.size, dtype=np.float32)
-    return np.float32(np.cos(angle)) * line + np.float32(np.sin(angle)) * line[:, None]
-
-
-def _body_edge(canvas: Canvas, lit: Array) -> Array:
-    """Let a limb end near one side of the picture, before a plain cloth."""
-    rng = canvas.rng
+    lit += (1.0 - lit) * np.clip(0.9 * shine, 0.0, 0.9)[..., None]
+    if rng.random() >= 0.2:
+        return lit
+    # In one photo of five a limb ends near one side, before a plain cloth.
     cloth = rgb(*CLOTHS[rng.integers(len(CLOTHS))])
     across = _ramp(canvas, rng.choice(4) * np.pi / 2 + rng.normal(0.0, 0.12))
-    edge = across + 0.05 * canvas.noise(2) - rng.uniform(0.8, 0.94)
+    edge = across + 0.05 * canvas.noise(2) - rng.uniform(0.8, 0.94)  # [H, W], 0 on the limb's edge
     rounding = smoothstep(-0.32, 0.02, edge)
     limb = lit * (1.0 - 0.55 * rounding**2)[..., None]
     outside = smoothstep(-0.006, 0.014, edge)[..., None]
@@ -114,14 +97,22 @@ def _body_edge(canvas: Canvas, lit: Array) -> Array:
     return limb + (fabric - limb) * outside
 
 
-def _camera(canvas: Canvas, lit: Array) -> Image.Image:
-    """Vignette, white balance, exposure, blur, sensor noise."""
+def _ramp(canvas: Canvas, angle: float) -> Array:
+    """Return a linear gradient over the picture `[H, W]`, -1..1 along `angle`."""
+    line = np.linspace(-1.0, 1.0, canvas.size, dtype=np.float32)
+    return np.float32(np.cos(angle)) * line + np.float32(np.sin(angle)) * line[:, None]
+
+
+def take_picture(canvas: Canvas, lit: Array) -> Image.Image:
+    """Photograph the lit scene: vignette, white balance, exposure, blur, sensor noise."""
     rng, size = canvas.rng, canvas.size
     line = np.linspace(-1.0, 1.0, size, dtype=np.float32)
-    vignette = 1.0 - rng.uniform(0.0, 0.16) * (line**2 + line[:, None] ** 2) / 2.0
-    balance = np.float32(rng.normal(1.0, 0.02, 3)) * np.float32(rng.normal(1.0, 0.045))
+    vignette = 1.0 - rng.uniform(0.0, 0.16) * (line**2 + line[:, None] ** 2) / 2.0  # [H, W]
+    balance = np.float32(rng.normal(1.0, 0.02, 3)) * np.float32(rng.normal(1.0, 0.045))  # [3]
+    # Blur grows with the picture, so that every size looks equally sharp.
     sigma = rng.uniform(0.15, 0.6) * size / DEFAULT_SIZE
     blurred = gaussian_filter(lit * vignette[..., None] * balance, (sigma, sigma, 0))
+    # Noise comes after the blur: it is the sensor's, not the scene's.
     grain = rng.standard_normal(blurred.shape, np.float32) * np.float32(rng.uniform(0.004, 0.014))
     pixels = np.clip((blurred + grain) * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
     return Image.fromarray(pixels)

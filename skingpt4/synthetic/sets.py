@@ -1,20 +1,22 @@
 """Writes the drawn world to disk: the folders of steps 0, 1 and 2, and the held-out cases."""
 
-import csv
 import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from skingpt4.common.errors import DatasetError
+from skingpt4.common.files import write_text
+from skingpt4.common.tables import write_table
 from skingpt4.dermatology import CLASSES, QUESTIONS
 from skingpt4.synthetic import text
 from skingpt4.synthetic.render import DEFAULT_SIZE, jpeg_bytes
@@ -23,7 +25,7 @@ from skingpt4.synthetic.world import Case, Stream, sample_case
 logger = logging.getLogger(__name__)
 
 VERSION = 3
-"""Raised whenever the same seed no longer gives the same files."""
+"""Raised whenever the same seed no longer gives the same photographs and texts."""
 
 HELD_OUT = 1_000_000
 """Added to the seed for the held-out cases, so that no set ever shares their random numbers."""
@@ -101,28 +103,16 @@ def diagnosis_annotations(case: Case, image_id: str) -> list[Annotation]:
     return [plain, {"image_id": image_id, "dialogue": text.four_answers(case)[:2]}]
 
 
-@dataclass(frozen=True)
-class _Folder:
-    """One image-text set: its folder name, stream of cases, and what is said about an image."""
-
-    name: str
-    stream: Stream
-    annotate: Callable[[Case, str], list[Annotation]]
-
-
-_GENERAL = _Folder("step0_general", Stream.GENERAL, general_annotations)
-_CONCEPT = _Folder("step1_concept", Stream.CONCEPT, concept_annotations)
-_DIAGNOSIS = _Folder("step2_diagnosis", Stream.DIAGNOSIS, diagnosis_annotations)
-_WRITTEN = (
-    "step0_general",
-    "step0_question",
-    "step0_dialogue",
-    "step1_concept",
-    "step2_diagnosis",
-    "cases",
-    "cases.csv",
-    "manifest.json",
+Annotate = Callable[[Case, str], list[Annotation]]
+FOLDERS: tuple[tuple[str, Stream, Annotate, str], ...] = (
+    ("step0_general", Stream.GENERAL, general_annotations, "foundation"),
+    ("step1_concept", Stream.CONCEPT, concept_annotations, "concept"),
+    ("step2_diagnosis", Stream.DIAGNOSIS, diagnosis_annotations, "diagnosis"),
 )
+"""Each image-text set: folder, stream of cases, what is said of an image, its option of size."""
+
+TEXT_FOLDERS = ("step0_question", "step0_dialogue")
+WRITTEN = (*(name for name, *_ in FOLDERS), *TEXT_FOLDERS, "cases", "cases.csv", "manifest.json")
 
 
 def write_world(output: Path, options: WorldOptions, overwrite: bool = False) -> None:
@@ -133,25 +123,6 @@ def write_world(output: Path, options: WorldOptions, overwrite: bool = False) ->
     Raises:
         DatasetError: `output` holds something and `overwrite` is false.
     """
-    _prepare(output, overwrite)
-    counts = {
-        folder.name: _write_folder(output / folder.name, folder, number, options)
-        for folder, number in (
-            (_GENERAL, options.foundation),
-            (_CONCEPT, options.concept),
-            (_DIAGNOSIS, options.diagnosis),
-        )
-    }
-    _write_texts(output / "step0_question", text.text_question, options.questions, options)
-    _write_texts(output / "step0_dialogue", text.text_dialogue, options.dialogues, options)
-    counts["cases"] = _write_cases(output, options)
-    settings = {name: value for name, value in asdict(options).items() if name != "workers"}
-    _write_json(output / "manifest.json", {"version": VERSION, **settings, "counts": counts})
-    logger.info("wrote the drawn world with seed %d", options.seed)
-
-
-def _prepare(output: Path, overwrite: bool) -> None:
-    """Make an empty folder, or clear what an earlier run wrote into it."""
     if output.exists() and not output.is_dir():
         raise DatasetError(f"The output {output} is a file; name a folder.")
     if output.exists() and any(output.iterdir()) and not overwrite:
@@ -159,46 +130,58 @@ def _prepare(output: Path, overwrite: bool) -> None:
             f"The output folder {output} is not empty; name another one or add --overwrite."
         )
     output.mkdir(parents=True, exist_ok=True)
-    for name in _WRITTEN:
+    # What an earlier run wrote goes; whatever else lies there stays.
+    for name in WRITTEN:
         if (output / name).is_dir():
             shutil.rmtree(output / name)
         else:
             (output / name).unlink(missing_ok=True)
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for name, stream, annotate, option in FOLDERS:
+        counts[name] = _write_folder(output / name, stream, annotate, option, options)
+    for name, talk, number in zip(
+        TEXT_FOLDERS,
+        (text.text_question, text.text_dialogue),
+        (options.questions, options.dialogues),
+        strict=True,
+    ):
+        annotations: list[Annotation] = []
+        for index in range(number):
+            case = sample_case(options.seed, Stream.DIALOGUE, index, options.class_weights)
+            # The case has drawn its numbers from (…, 1); its words must not repeat them.
+            rng = np.random.default_rng((*case.draw_seed, 2))
+            annotations.append({"dialogue": talk(case, rng)})
+        _write_json(output / name / "filter_cap.json", {"annotations": annotations})
+    cases = held_out_cases(options.seed, options.cases_per_class)
+    names = [str(number) for number in range(1, len(cases) + 1)]
+    _draw_all(output / "cases", names, cases, options)
+    columns = ["id", "image", "class", "disease", "concepts", "fitzpatrick"]
+    rows = [
+        [n, f"cases/{n}.jpg", c.class_name, c.disease, ";".join(c.concepts), c.fitzpatrick]
+        for n, c in zip(names, cases, strict=True)
+    ]
+    write_table(output / "cases.csv", pd.DataFrame(rows, columns=columns))
+    counts["cases"] = _count(cases)
+    settings = {name: value for name, value in asdict(options).items() if name != "workers"}
+    _write_json(output / "manifest.json", {"version": VERSION, **settings, "counts": counts})
+    logger.info("wrote the drawn world with seed %d", options.seed)
 
 
 def _write_folder(
-    path: Path, folder: _Folder, number: int, options: WorldOptions
+    path: Path, stream: Stream, annotate: Annotate, option: str, options: WorldOptions
 ) -> dict[str, dict[str, int]]:
-    """Write one image-text set and return how often classes, concepts and skin types occur."""
+    """Write one image-text set; return how often classes, concepts and skin types occur in it."""
     cases = [
-        sample_case(options.seed, folder.stream, index, options.class_weights)
-        for index in range(number)
+        sample_case(options.seed, stream, index, options.class_weights)
+        for index in range(getattr(options, option))
     ]
-    names = [str(index + 1) for index in range(number)]
+    names = [str(number) for number in range(1, len(cases) + 1)]
     _draw_all(path / "image", names, cases, options)
     annotations = [
-        note
-        for name, case in zip(names, cases, strict=True)
-        for note in folder.annotate(case, name)
+        note for name, case in zip(names, cases, strict=True) for note in annotate(case, name)
     ]
-    _write_annotations(path, annotations)
+    _write_json(path / "filter_cap.json", {"annotations": annotations})
     return _count(cases)
-
-
-def _write_texts(
-    path: Path,
-    talk: Callable[[Case, np.random.Generator], list[text.Turn]],
-    number: int,
-    options: WorldOptions,
-) -> None:
-    """Write a text-only set."""
-    annotations: list[Annotation] = []
-    for index in range(number):
-        case = sample_case(options.seed, Stream.DIALOGUE, index, options.class_weights)
-        rng = np.random.default_rng((*case.draw_seed, 2))
-        annotations.append({"dialogue": talk(case, rng)})
-    path.mkdir(parents=True)
-    _write_annotations(path, annotations)
 
 
 def held_out_cases(seed: int, per_class: int) -> list[Case]:
@@ -207,66 +190,38 @@ def held_out_cases(seed: int, per_class: int) -> list[Case]:
     return [sample_case(seed + HELD_OUT, Stream.CASES, index) for index in range(number)]
 
 
-def _write_cases(output: Path, options: WorldOptions) -> dict[str, dict[str, int]]:
-    """Write the held-out cases with their answers in cases.csv."""
-    cases = held_out_cases(options.seed, options.cases_per_class)
-    names = [str(index + 1) for index in range(len(cases))]
-    _draw_all(output / "cases", names, cases, options)
-    with (output / "cases.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "image", "class", "disease", "concepts", "fitzpatrick"])
-        for name, case in zip(names, cases, strict=True):
-            concepts = ";".join(case.concepts)
-            row = [name, f"cases/{name}.jpg", case.class_name, case.disease, concepts]
-            writer.writerow([*row, case.fitzpatrick])
-    return _count(cases)
-
-
 def _draw_all(
     folder: Path, names: Sequence[str], cases: Sequence[Case], options: WorldOptions
 ) -> None:
     """Draw the cases into JPEG files, several at a time, with a progress bar."""
     folder.mkdir(parents=True)
-    jobs = (
-        (case, folder / f"{name}.jpg", options.size)
-        for name, case in zip(names, cases, strict=True)
-    )
+    jobs = [(c, folder / f"{n}.jpg", options.size) for n, c in zip(names, cases, strict=True)]
     label = folder.name if folder.name != "image" else folder.parent.name
-    for _ in tqdm(_run(jobs, options.workers), total=len(cases), desc=label, unit="image"):
-        pass
+    with tqdm(total=len(jobs), desc=label, unit="image") as bar:
+        if options.workers == 1:
+            for job in jobs:
+                _draw_one(job)
+                bar.update()
+            return
+        # In any order: a file's content depends on its case alone.
+        with Pool(options.workers) as pool:
+            for _ in pool.imap_unordered(_draw_one, jobs, chunksize=32):
+                bar.update()
 
 
-Job = tuple[Case, Path, int]
-
-
-def _run(jobs: Iterator[Job], workers: int) -> Iterator[None]:
-    """Do the drawing jobs in this process or in a pool."""
-    if workers == 1:
-        yield from map(_draw_one, jobs)
-        return
-    with Pool(workers) as pool:
-        yield from pool.imap_unordered(_draw_one, jobs, chunksize=32)
-
-
-def _draw_one(job: Job) -> None:
-    """Draw one case into its file."""
+def _draw_one(job: tuple[Case, Path, int]) -> None:
+    """Draw one case into its file; at the top level, so that a process of the pool finds it."""
     case, path, size = job
     path.write_bytes(jpeg_bytes(case, size))
 
 
-def _write_annotations(path: Path, annotations: list[Annotation]) -> None:
-    """Write upstream's `filter_cap.json`."""
-    _write_json(path / "filter_cap.json", {"annotations": annotations})
-
-
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     """Write readable UTF-8 JSON."""
-    body = json.dumps(content, ensure_ascii=False, indent=1)
-    path.write_text(body + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def _count(cases: Sequence[Case]) -> dict[str, dict[str, int]]:
-    """How often each class, concept and skin type occurs."""
+    """Count how often each class, concept and skin type occurs."""
     return {
         "classes": dict(Counter(case.class_name for case in cases)),
         "concepts": dict(Counter(concept for case in cases for concept in case.concepts)),

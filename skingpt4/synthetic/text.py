@@ -1,10 +1,11 @@
 """What is said about a case: captions, the four answers, and dialogues for the language model."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from skingpt4.common.files import load_data
 from skingpt4.dermatology import CONCEPTS, QUESTIONS
-from skingpt4.synthetic.diseases import Arrangement, Shape
-from skingpt4.synthetic.knowledge import CANCERS, KNOWLEDGE, PRECANCERS, SEE_A_DOCTOR
 from skingpt4.synthetic.questions import Intent, wording
 from skingpt4.synthetic.world import Case
 
@@ -19,86 +20,46 @@ GENERAL_QUESTIONS = (
     "Could you describe the contents of this image for me?",
 )
 
-PLAIN: dict[str, str] = {
-    "Erythema": "red colour",
-    "Plaque": "wide raised areas",
-    "Papule": "small bumps",
-    "Brown(Hyperpigmentation)": "brown colour",
-    "Scale": "white flakes",
-    "Crust": "honey coloured clods",
-    "White(Hypopigmentation)": "white colour",
-    "Yellow": "yellow colour",
-    "Erosion": "raw red surface",
-    "Nodule": "a large lump",
-    "Ulcer": "a deep hole",
-    "Friable": "fresh blood",
-    "Patch": "wide flat areas",
-    "Dome-shaped": "round like a ball",
-    "Exudate": "wet shiny drops",
-    "Scar": "pale shiny stripes",
-    "Pustule": "spots with pale yellow centres",
-    "Telangiectasia": "thin branching red lines",
-    "Black": "black colour",
-    "Purple": "purple colour",
-    "Atrophy": "sunken wrinkled centres",
-    "Bulla": "large water bubbles",
-    "Umbilicated": "a dimple in the middle",
-    "Vesicle": "tiny clear bubbles",
-    "Warty/Papillomatous": "a rough knobby surface",
-    "Excoriation": "red scratch lines",
-    "Exophytic/Fungating": "cauliflower growth",
-    "Xerosis": "dry pale cracks",
-    "Induration": "orange peel dents",
-    "Fissure": "deep dark cracks",
-    "Sclerosis": "tight waxy bands",
-    "Pedunculated": "a thin stalk",
-    "Lichenification": "thick crossing lines",
-    "Comedo": "black dots",
-    "Wheal": "pale pink swellings",
-    "Flat topped": "flat shiny tops",
-    "Translucent": "a pearly glow",
-    "Macule": "small flat spots",
-    "Salmon": "orange pink colour",
-    "Purpura/Petechiae": "dark wine red dots",
-    "Acuminate": "pointed white tips",
-    "Cyst": "smooth balls with a pore",
-    "Blue": "blue colour",
-    "Abscess": "hot swellings with pus",
-    "Poikiloderma": "mottled colours",
-    "Burrow": "wavy white tunnels",
-    "Gray": "gray colour",
-    "Pigmented": "a dark net",
-}
+_WORDS = load_data("drawn_words.yaml")
+
+PLAIN: dict[str, str] = _WORDS["plain"]
 """Each concept in plain visual words, without a clinical term."""
 
-TONES: dict[str, str] = {
-    "I": "very pale",
-    "II": "pale",
-    "III": "light tan",
-    "IV": "tan",
-    "V": "brown",
-    "VI": "dark brown",
-}
+TONES: dict[str, str] = _WORDS["tones"]
+"""Skin tone by Fitzpatrick type."""
 
-# Layout in a clinical word, in plain words, and as a sentence; outlines speak before arrangements.
-_LAYOUTS: dict[Arrangement | Shape, tuple[str, str, str]] = {
-    Shape.RING: ("annular", "in a ring", "The lesions form a ring."),
-    Shape.TARGET: ("target-like", "like a target", "The lesion looks like a target."),
-    Arrangement.SINGLE: ("solitary", "in the middle", "The lesion stands alone."),
-    Arrangement.SCATTERED: ("scattered", "scattered", "The lesions are scattered."),
-    Arrangement.GROUPED: ("grouped", "close together", "The lesions are grouped."),
-    Arrangement.LINEAR: ("linear", "in a band", "The lesions follow a band."),
-    Arrangement.SYMMETRIC: ("symmetric", "on both sides", "The lesions are symmetric."),
-    Arrangement.FIELD: ("widespread", "over a broad area", "A broad area is affected."),
-}
+_LAYOUTS: dict[str, list[str]] = _WORDS["layouts"]
+"""How lesions lie, by outline or arrangement: a clinical word, plain words, a sentence."""
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What the small language model may say about a disease, from ``data/knowledge.yaml``.
+
+    Attributes:
+        cause: Sentences that follow the disease's name and explain its cause.
+        treatment: What treatment may include, as the end of a sentence.
+        contagious: Whether it passes from person to person, one sentence.
+        danger: How dangerous it is, one sentence.
+    """
+
+    cause: str
+    treatment: str
+    contagious: str
+    danger: str
+
+
+_KNOWN = load_data("knowledge.yaml")
+KNOWLEDGE = {disease: Knowledge(**texts) for disease, texts in _KNOWN["diseases"].items()}
+SEE_A_DOCTOR: str = _KNOWN["see_a_doctor"]
 
 PHRASES = {concept.name: concept.phrase for concept in CONCEPTS}
 
 
-def _layout(case: Case) -> tuple[str, str, str]:
-    """The three wordings of how the lesions lie."""
+def _layout(case: Case) -> list[str]:
+    """Return the three wordings of how the lesions lie; an outline speaks before an arrangement."""
     first = case.groups[0]
-    return _LAYOUTS[first.shape] if first.shape in _LAYOUTS else _LAYOUTS[first.arrangement]
+    return _LAYOUTS.get(first.shape.value) or _LAYOUTS[first.arrangement.value]
 
 
 def _listing(parts: list[str]) -> str:
@@ -141,24 +102,14 @@ def features_answer(case: Case) -> str:
     return f"I also observe {_listing(phrases)}. {_layout(case)[2]}"
 
 
-def cause_answer(case: Case) -> str:
-    """Answer to the paper's third question."""
-    return f"{case.disease[0].upper()}{case.disease[1:]} {KNOWLEDGE[case.disease].cause}"
-
-
-def treatment_answer(case: Case) -> str:
-    """Answer to the paper's fourth question; it ends with advice to see a dermatologist."""
-    treatment = KNOWLEDGE[case.disease].treatment
-    return f"For {case.disease}, treatment may include {treatment}. {SEE_A_DOCTOR}"
-
-
 def four_answers(case: Case) -> list[Turn]:
     """The paper's four questions with their answers, in order."""
+    facts = KNOWLEDGE[case.disease]
     answers = (
         diagnosis_caption(case),
         features_answer(case),
-        cause_answer(case),
-        treatment_answer(case),
+        f"{case.disease[0].upper()}{case.disease[1:]} {facts.cause}",
+        f"For {case.disease}, treatment may include {facts.treatment}. {SEE_A_DOCTOR}",
     )
     return [{"question": q, "answer": a} for q, a in zip(QUESTIONS, answers, strict=True)]
 
@@ -167,6 +118,13 @@ def everyday_answers(case: Case) -> dict[Intent, str]:
     """What the model says to each kind of everyday question."""
     facts = KNOWLEDGE[case.disease]
     diagnosis, features, cause, treatment = (turn["answer"] for turn in four_answers(case))
+    signs = _listing([PHRASES[concept] for concept in case.concepts])
+    # A photo alone never rules a cancer out.
+    cancer = "no cancer, but only a dermatologist can be sure."
+    if case.disease in _KNOWN["cancers"]:
+        cancer = "a skin cancer. Please see a dermatologist soon."
+    elif case.disease in _KNOWN["precancers"]:
+        cancer = "no cancer but can turn into one. Please see a dermatologist soon."
     return {
         Intent.DIAGNOSIS: diagnosis,
         Intent.FEATURES: features,
@@ -174,9 +132,9 @@ def everyday_answers(case: Case) -> dict[Intent, str]:
         Intent.TREATMENT: treatment,
         Intent.CONTAGIOUS: facts.contagious,
         Intent.DANGER: facts.danger,
-        Intent.CANCER: cancer_answer(case),
+        Intent.CANCER: f"I think of {case.disease}, which is {cancer}",
         Intent.DOCTOR: "Yes. Only a dermatologist can confirm the diagnosis.",
-        Intent.WHY: why_answer(case),
+        Intent.WHY: f"I think of {case.disease} because I observe {signs}.",
         Intent.SURE: "I am not sure and can be wrong. Only a dermatologist can tell for certain.",
         Intent.HELLO: "Hello. I can describe this photo of skin. What would you like to know?",
         Intent.THANKS: "You are welcome. Please see a dermatologist for a diagnosis.",
@@ -186,22 +144,6 @@ def everyday_answers(case: Case) -> dict[Intent, str]:
             "treated and whether it is dangerous."
         ),
     }
-
-
-def cancer_answer(case: Case) -> str:
-    """Answer to whether it is a cancer, which a photo alone never rules out."""
-    opinion = f"I think of {case.disease}, which is"
-    if case.disease in CANCERS:
-        return f"{opinion} a skin cancer. Please see a dermatologist soon."
-    if case.disease in PRECANCERS:
-        return f"{opinion} no cancer but can turn into one. Please see a dermatologist soon."
-    return f"{opinion} no cancer, but only a dermatologist can be sure."
-
-
-def why_answer(case: Case) -> str:
-    """Answer to why this diagnosis: the concepts that speak for it."""
-    phrases = [PHRASES[concept] for concept in case.concepts]
-    return f"I think of {case.disease} because I observe {_listing(phrases)}."
 
 
 def text_question(case: Case, rng: np.random.Generator) -> list[Turn]:
@@ -218,16 +160,36 @@ def text_question(case: Case, rng: np.random.Generator) -> list[Turn]:
     Returns:
         One turn, whose question begins with `<Img>words</Img> `.
     """
-    kinds = (_concepts, _diagnosis, _features, _general, _everyday)
-    kind = kinds[int(rng.choice(len(kinds), p=(0.25, 0.2, 0.1, 0.25, 0.2)))]
-    return _with_slot(_note(case, rng), kind(case, rng))
+    kind = int(rng.choice(5, p=(0.25, 0.2, 0.1, 0.25, 0.2)))
+    # The note is drawn before the question: the order settles every later random number.
+    note = _note(case, rng)
+    if kind == 0:
+        turns = [{"question": CONCEPT_QUESTION, "answer": concept_caption(case)}]
+    elif kind == 1:
+        question = DIAGNOSIS_QUESTIONS[rng.integers(2)]
+        turns = [{"question": question, "answer": diagnosis_caption(case)}]
+    elif kind == 2:
+        turns = [four_answers(case)[1]]
+    elif kind == 3:
+        question = GENERAL_QUESTIONS[rng.integers(4)]
+        turns = [{"question": question, "answer": general_caption(case)}]
+    else:
+        turns = [_everyday(case, rng)]
+    return _with_slot(note, turns)
 
 
 def text_dialogue(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """A conversation of two to ten turns about a note as in `text_question`."""
-    kinds = (_whole, _part, _chatty)
-    kind = kinds[int(rng.choice(len(kinds), p=(0.3, 0.1, 0.6)))]
-    return _with_slot(_note(case, rng), kind(case, rng))
+    """Return a conversation of two to ten turns about a note as in `text_question`."""
+    kind = int(rng.choice(3, p=(0.3, 0.1, 0.6)))
+    note = _note(case, rng)
+    turns = four_answers(case)
+    if kind == 1:
+        turns = [turns[place] for place in rng.permutation(4)[: rng.integers(2, 4)]]
+    elif kind == 2:
+        # Some of the four questions in order, or none, then up to six everyday ones.
+        turns = turns[: int(rng.integers(5))]
+        turns += [_everyday(case, rng) for _ in range(int(rng.integers(2, 7)))]
+    return _with_slot(note, turns)
 
 
 def _note(case: Case, rng: np.random.Generator) -> list[str]:
@@ -245,46 +207,7 @@ def _with_slot(words: list[str], turns: list[Turn]) -> list[Turn]:
     return [{**turns[0], "question": slot + turns[0]["question"]}, *turns[1:]]
 
 
-def _whole(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """The four questions in order."""
-    return four_answers(case)
-
-
-def _part(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """Two or three of the four questions in any order."""
-    turns = four_answers(case)
-    return [turns[place] for place in rng.permutation(4)[: rng.integers(2, 4)]]
-
-
-def _features(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """The second of the four questions."""
-    return [four_answers(case)[1]]
-
-
-def _concepts(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """The question of step 1."""
-    return [{"question": CONCEPT_QUESTION, "answer": concept_caption(case)}]
-
-
-def _diagnosis(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """One of the questions of step 2."""
-    question = DIAGNOSIS_QUESTIONS[rng.integers(2)]
-    return [{"question": question, "answer": diagnosis_caption(case)}]
-
-
-def _general(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """A question about the picture, answered in plain words."""
-    question = GENERAL_QUESTIONS[rng.integers(4)]
-    return [{"question": question, "answer": general_caption(case)}]
-
-
-def _everyday(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """One question in an everyday wording."""
+def _everyday(case: Case, rng: np.random.Generator) -> Turn:
+    """One question in an everyday wording, with its answer."""
     intent = list(Intent)[int(rng.integers(len(Intent)))]
-    return [{"question": wording(intent, rng), "answer": everyday_answers(case)[intent]}]
-
-
-def _chatty(case: Case, rng: np.random.Generator) -> list[Turn]:
-    """Some of the four questions in order, or none, then up to six everyday ones in any order."""
-    asked = four_answers(case)[: int(rng.integers(5))]
-    return asked + [turn for _ in range(int(rng.integers(2, 7))) for turn in _everyday(case, rng)]
+    return {"question": wording(intent, rng), "answer": everyday_answers(case)[intent]}

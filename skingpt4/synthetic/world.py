@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 
 from skingpt4.dermatology import CLASSES, CONCEPTS, FITZPATRICK_TYPES
-from skingpt4.synthetic.diseases import CLASS_OF, DISEASES, Arrangement, Disease, Group, Shape
+from skingpt4.synthetic.diseases import CLASS_OF, DISEASES, Arrangement, Disease, Shape
 
 MIN_CONCEPTS, MAX_CONCEPTS = 2, 6
 CONCEPT_ORDER = {concept.name: place for place, concept in enumerate(CONCEPTS)}
@@ -89,13 +89,22 @@ def sample_case(
 
 def _sample_groups(disease: Disease, rng: np.random.Generator) -> tuple[Lesions, ...]:
     """Draw which groups and marks a case shows, within the limits on concepts."""
-    wanted = _core_marks(disease)
+    # The core look: what every case of the disease shows.
+    wanted = {
+        mark
+        for group in disease.groups
+        if group.probability == 1
+        for mark, probability in group.marks.items()
+        if probability == 1
+    }
     options = [
         (group, mark) for group in disease.groups for mark in group.marks if mark not in wanted
     ]
     present = [
         group.probability == 1 or rng.random() < group.probability for group in disease.groups
     ]
+    # In random order, so that the limit does not always cut the same concepts. Every option draws
+    # its number, wanted or not: the numbers that follow must not depend on the limit.
     for place in rng.permutation(len(options)):
         group, mark = options[place]
         drawn = rng.random() < group.marks[mark]
@@ -103,32 +112,16 @@ def _sample_groups(disease: Disease, rng: np.random.Generator) -> tuple[Lesions,
             wanted.add(mark)
     if len(wanted) < MIN_CONCEPTS:
         return _sample_groups(disease, rng)
-    sampled = (
-        _sample_group(group, wanted, rng)
+    sampled = [
+        Lesions(
+            marks=tuple(mark for mark in group.marks if mark in wanted),
+            arrangement=group.arrangement,
+            count=int(rng.integers(group.count[0], group.count[1] + 1)),
+            radius=float(rng.uniform(*group.radius)),
+            shape=group.shape,
+            edge=group.edge,
+        )
         for group, there in zip(disease.groups, present, strict=True)
         if there
-    )
+    ]
     return tuple(lesions for lesions in sampled if lesions.marks)
-
-
-def _core_marks(disease: Disease) -> set[str]:
-    """Concepts that every case of the disease shows."""
-    return {
-        mark
-        for group in disease.groups
-        if group.probability == 1
-        for mark, probability in group.marks.items()
-        if probability == 1
-    }
-
-
-def _sample_group(group: Group, wanted: set[str], rng: np.random.Generator) -> Lesions:
-    """Fix count and size of a group and keep the wanted marks."""
-    return Lesions(
-        marks=tuple(mark for mark in group.marks if mark in wanted),
-        arrangement=group.arrangement,
-        count=int(rng.integers(group.count[0], group.count[1] + 1)),
-        radius=float(rng.uniform(*group.radius)),
-        shape=group.shape,
-        edge=group.edge,
-    )

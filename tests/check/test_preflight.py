@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM
 from skingpt4.check import preflight as preflight_module
 from skingpt4.check.preflight import preflight
 from skingpt4.check.report import MISSING, NOTE, OK, WRONG
-from skingpt4.common.checkpoint import save_tensors
+from skingpt4.common.checkpoint import read_tensors, save_tensors
 from skingpt4.common.config import Config
 from skingpt4.common.schema import BuildInfo, DatasetConfig
-from skingpt4.models.weights import to_lavis_key
+from skingpt4.models.key_maps import to_lavis_key
 from tests.conftest import PROJECT
 
 FULL_CONFIGS = sorted(
@@ -210,7 +210,7 @@ def test_a_checkpoint_of_another_prompt_form_is_refused(check):
 
 
 def change(path, edit):
-    tensors = dict(preflight_module.open_tensors(path))
+    tensors = read_tensors(path)
     edit(tensors)
     save_file({k: v.clone() for k, v in tensors.items()}, path)
 

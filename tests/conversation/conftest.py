@@ -198,9 +198,9 @@ def prompts(chat, monkeypatch):
     seen = []
     stream = chat.engine.stream
 
-    def record(segments, *args):
-        seen.append(segments)
-        return stream(segments, *args)
+    def record(prompt, *args):
+        seen.append(prompt)
+        return stream(prompt, *args)
 
     monkeypatch.setattr(chat.engine, "stream", record)
     return seen

@@ -1,6 +1,7 @@
 """Every language model family trains and answers by the same code."""
 
 import dataclasses
+from itertools import chain
 
 import pytest
 import torch
@@ -8,8 +9,8 @@ from accelerate import cpu_offload
 from transformers import CompileConfig
 
 from skingpt4.conversation.chat import Chat
-from skingpt4.conversation.engines import Decoding, TransformersEngine
-from skingpt4.conversation.engines.base import TextCutter
+from skingpt4.conversation.engines import Decoding
+from skingpt4.conversation.engines.transformers_engine import TransformersEngine
 from skingpt4.models import SkinGPT4
 from tests.llm_families import FAMILIES, make_folder
 
@@ -39,12 +40,8 @@ def chat(model):
 
 def answer_ids(model, prompt, length=12, **settings):
     decoding = Decoding(max_new_tokens=length, **settings)
-    stream = TransformersEngine(model).stream(prompt, decoding)
-    while True:
-        try:
-            next(stream)
-        except StopIteration as end:
-            return end.value.tolist()
+    engine = TransformersEngine(model)
+    return list(chain.from_iterable(engine.stream(engine.prompts.encode(prompt), decoding)))
 
 
 def test_the_loss_is_the_language_models_own(model):
@@ -65,7 +62,7 @@ def test_the_projection_learns_from_photos(model):
 
 
 def test_greedy_text_is_that_of_token_ids(model):
-    ids = TransformersEngine(model).prompts.text_ids([QUESTION])[0]
+    ids = TransformersEngine(model).prompts.encode([QUESTION]).parts[0]
     own = model.llm_model.generate(
         torch.tensor([ids]),
         attention_mask=torch.ones(1, len(ids), dtype=torch.long),
@@ -93,7 +90,7 @@ def test_the_beginning_token_stands_once_and_only_where_there_is_one(model, chat
     bos = model.llm_tokenizer.bos_token_id
     conv = chat.new_conversation()
     chat.ask(QUESTION, conv)
-    asked = TransformersEngine(model).prompts.text_ids([conv.get_prompt()])[0]
+    asked = TransformersEngine(model).prompts.encode([conv.get_prompt()]).parts[0]
     trained = model.encode_dialogues.encode(model.prompt_style.training([(QUESTION, "So.")])).ids
     for ids in (asked, trained):
         assert ids.count(bos) == (0 if bos is None else 1)
@@ -108,10 +105,9 @@ def test_the_end_symbol_is_learned_once_and_ends_the_answer(model, say):
     assert learned.count(end) == style.end_sym.count(tokenizer.decode([end]).strip())
     words = tokenizer("A plaque.", add_special_tokens=False).input_ids
     steps = say(model, [*words, *ending, *words * 9])
-    stream = TransformersEngine(model).stream(
-        [QUESTION], Decoding(max_new_tokens=60), [style.end_sym]
-    )
-    assert "".join(stream) == "A plaque."
+    engine, stops = TransformersEngine(model), [style.end_sym]
+    stream = engine.stream(engine.prompts.encode([QUESTION]), Decoding(max_new_tokens=60), stops)
+    assert engine.prompts.read(list(chain.from_iterable(stream)), stops) == "A plaque."
     assert steps.done == len(words) + len(ending)
 
 
@@ -160,7 +156,7 @@ def test_earlier_turns_are_computed_once_and_no_token_changes(model, chat, monke
     assert sum(prefills) < 400
 
 
-def test_rooms_of_a_fixed_size_change_no_token(model, chat):
+def test_caches_of_a_fixed_size_change_no_token(model, chat):
     """What a compiled step works on (a CPU compiles nothing unless it is forced to)."""
     fixed = Chat(model, chat.vis_processor)
     fixed.engine = TransformersEngine(model, compiling=CompileConfig())
@@ -173,18 +169,17 @@ def test_draws_share_a_prefill_and_say_what_each_seed_says_alone(model):
     settings = {"max_new_tokens": 10, "temperature": 1.2}
     seeds = [3, 4, 5]
     alone = [answer_ids(model, prompt, 10, temperature=1.2, seed=seed) for seed in seeds]
-    drawn = dict(engine.draw(prompt, Decoding(**settings), seeds))
-    # Random bytes are no text, so what is streamed of them differs from what they are at last.
-    cut = [TextCutter([]).cut(engine.prompts.decode(ids)) for ids in alone]
-    assert drawn == dict(enumerate(cut))
-    assert len(set(cut)) > 1
+    drawn = dict(engine.draw(engine.prompts.encode(prompt), Decoding(**settings), seeds))
+    assert drawn == dict(enumerate(alone))
+    assert len(set(map(tuple, alone))) > 1
 
 
 def test_prompts_of_any_length_are_answered_together_as_alone(model):
     engine = TransformersEngine(model)
     photo = model.encode_img(torch.rand(1, 3, 28, 28)).detach()
     prompts = [["Look: ", photo, QUESTION], [QUESTION * 3], ["Look: ", photo, QUESTION], ["So?"]]
-    together = engine.generate_batch(prompts, Decoding(max_new_tokens=10))
+    encoded = [engine.prompts.encode(prompt) for prompt in prompts]
+    together = engine.generate_batch(encoded, Decoding(max_new_tokens=10))
     for prompt, answer in zip(prompts, together, strict=True):
         assert answer.token_ids.tolist() == answer_ids(model, prompt, 10)
 
@@ -193,11 +188,11 @@ def test_likelihoods_are_those_of_one_pass_over_the_whole_text(model):
     engine = TransformersEngine(model)
     photo = model.encode_img(torch.rand(1, 3, 28, 28)).detach()
     prompts = [["Look: ", photo, QUESTION], [QUESTION * 2], ["Look: ", 2 * photo, QUESTION]]
-    scores = engine.log_likelihoods(prompts, " A plaque.")
+    encode = engine.prompts.encode
+    scores = engine.log_likelihoods([encode(prompt) for prompt in prompts], " A plaque.")
     for prompt, score in zip(prompts, scores, strict=True):
-        whole = [*prompt[:-1], prompt[-1] + " A plaque."]
-        before = engine.prompts.text_ids(prompt)[len(prompt) - 1]
-        after = engine.prompts.text_ids(whole)[len(prompt) - 1]
+        whole = encode([*prompt[:-1], prompt[-1] + " A plaque."])
+        before, after = encode(prompt).parts[-1], whole.parts[-1]
         targets = torch.tensor(after[len(before) :])
         with torch.no_grad():
             logits = model.llm_model(inputs_embeds=engine.prompts.embed(whole)).logits[0]

@@ -4,10 +4,10 @@ import weakref
 import pytest
 import torch
 
-from skingpt4.conversation import chat as keeping
-from skingpt4.conversation.chat import Chat, Keeper
-from skingpt4.conversation.engines import TransformersEngine
+from skingpt4.conversation import chat as chat_module
+from skingpt4.conversation.chat import Chat, ConversationCache
 from skingpt4.conversation.engines.kv_cache import KvMemory, shared_rows
+from skingpt4.conversation.engines.transformers_engine import TransformersEngine
 
 QUESTIONS = ("What is this?", "And why, in a few more words?", "What shall I do?", "For how long?")
 SHORT = {"max_new_tokens": 8}
@@ -110,7 +110,7 @@ def test_a_full_context_is_emptied_by_quarters_so_that_most_turns_compute_little
         del fed[:]
         chat.answer(conv, img_list, max_length=360, **SHORT)
         computed.append(fed[0])
-        lengths.append(chat.engine.count_tokens(prompts[-1]))
+        lengths.append(len(prompts[-1]))
     drops = [i for i in range(1, 12) if lengths[i] < lengths[i - 1]]
     assert len(drops) >= 2
     assert max(lengths) + SHORT["max_new_tokens"] <= 360
@@ -158,8 +158,8 @@ def test_conversations_that_say_the_same_share_nothing(chat, asked, memories):
 
 
 def test_only_the_most_recent_memories_and_photos_are_kept(chat, photo, memories, monkeypatch):
-    monkeypatch.setattr(keeping, "MAX_MEMORIES", 2)
-    monkeypatch.setattr(keeping, "MAX_PHOTOS", 2)
+    monkeypatch.setattr(chat_module, "MAX_MEMORIES", 2)
+    monkeypatch.setattr(chat_module, "MAX_PHOTOS", 2)
     conversations = [chat.new_conversation() for _ in range(4)]
     for conv in conversations:
         ask(chat, conv, [], QUESTIONS[0])
@@ -167,7 +167,7 @@ def test_only_the_most_recent_memories_and_photos_are_kept(chat, photo, memories
     conv, img_list = conversations[0], []
     for number in range(5):
         chat.upload_img(photo * number, conv, img_list)
-    assert len(chat._keeper.of(conv).photos) == 2
+    assert len(chat._cache.entry(conv).photos) == 2
     assert len(img_list) == 5
 
 
@@ -181,14 +181,14 @@ def test_a_conversation_forgotten_during_its_answer_keeps_nothing(chat, asked, m
     assert alive(memories) == 0
 
 
-def test_a_keeper_holds_no_conversation(chat):
-    keeper, conv = Keeper(), chat.new_conversation()
-    keeper.of(conv)
+def test_a_cache_holds_no_conversation(chat):
+    cache, conv = ConversationCache(), chat.new_conversation()
+    cache.entry(conv)
     reference = weakref.ref(conv)
     del conv
     gc.collect()
     assert reference() is None
-    assert len(keeper) == 0
+    assert len(cache) == 0
 
 
 def test_leading_rows_are_shared_as_far_as_they_are_equal():

@@ -9,7 +9,8 @@ from transformers import CompileConfig
 from skingpt4.common.errors import ConfigError, UserError
 from skingpt4.common.schema import ModelConfig
 from skingpt4.conversation import load_chat
-from skingpt4.conversation.engines import TransformersEngine, build_engine
+from skingpt4.conversation.engines import build_engine
+from skingpt4.conversation.engines.transformers_engine import TransformersEngine
 from skingpt4.models import SkinGPT4
 from skingpt4.processors.blip_processors import Blip2ImageEvalProcessor
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skingpt4.common.errors import ChatError
-from skingpt4.conversation.engines.base import Decoding, TextCutter
+from skingpt4.conversation.engines import Decoding, TextCutter
 
 
 def pieces(text, stops):

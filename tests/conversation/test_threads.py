@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from skingpt4.conversation.engines.threads import follow, new_worker
+from skingpt4.conversation.engines.threads import iterate_in_thread, new_worker
 
 
 class Large:
@@ -16,7 +16,7 @@ class Large:
 def test_an_error_leaves_nothing_for_the_collector():
     held = []
 
-    def work(put, closed):
+    def work(put, ended):
         large = Large()
         held.append(weakref.ref(large))
         raise MemoryError
@@ -25,7 +25,7 @@ def test_an_error_leaves_nothing_for_the_collector():
     gc.disable()
     try:
         with pytest.raises(MemoryError):
-            list(follow(work))
+            list(iterate_in_thread(work))
         # pytest keeps the last error; a page does not.
         with pytest.raises(ValueError, match="another"):
             raise ValueError("another")
@@ -36,9 +36,9 @@ def test_an_error_leaves_nothing_for_the_collector():
 
 def test_what_waits_for_its_worker_can_be_cancelled():
     worker, go, cancel, begun = new_worker(), threading.Event(), threading.Event(), []
-    first = follow(lambda put, closed: (put(1), go.wait(10)), worker)
+    first = iterate_in_thread(lambda put, ended: (put(1), go.wait(10)), worker)
     assert next(first) == 1
-    second = follow(lambda put, closed: begun.append(1), worker, cancel)
+    second = iterate_in_thread(lambda put, ended: begun.append(1), worker, cancel)
     threading.Timer(0.2, cancel.set).start()
     assert list(second) == []
     assert not go.is_set()

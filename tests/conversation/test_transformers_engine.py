@@ -1,23 +1,23 @@
 import threading
+from itertools import chain
 
 import numpy as np
 import pytest
 import torch
 from transformers import CompileConfig, StoppingCriteria, StoppingCriteriaList
 
-from skingpt4.conversation.engines import Decoding, TransformersEngine
+from skingpt4.conversation.engines import Decoding, TextCutter
 from skingpt4.conversation.engines.decoding import GumbelNoise, TextStop
+from skingpt4.conversation.engines.transformers_engine import TransformersEngine
 
 
 def run(engine, segments, stops=(), cancel=None, **decoding):
-    """Return the pieces and the token ids of one answer."""
-    stream = engine.stream(segments, Decoding(**decoding), stops, cancel)
-    pieces = []
-    while True:
-        try:
-            pieces.append(next(stream))
-        except StopIteration as end:
-            return pieces, end.value
+    """Return the pieces of text, as a reader gets them, and the token ids of one answer."""
+    prompts, cutter, pieces, ids = engine.prompts, TextCutter(stops), [], []
+    for new in engine.stream(prompts.encode(segments), Decoding(**decoding), stops, cancel):
+        ids += new
+        pieces.append(cutter.cut(prompts.decode(ids)))
+    return [piece for piece in pieces if piece], np.array(ids, dtype=np.int64)
 
 
 @pytest.fixture
@@ -120,21 +120,21 @@ def test_the_models_own_generation_defaults_change_nothing(engine, model, prompt
 def test_bos_stands_first_and_once(engine, tokenizer):
     bos = tokenizer.bos_token_id
     for prompt in (["one", "two"], ["<s>[INST] one", "two"], ["", "two"]):
-        ids = engine.prompts.text_ids(prompt)
-        assert ids[0][0] == bos
-        assert [*ids[0], *ids[1]].count(bos) == 1
+        first, second = engine.prompts.encode(prompt).parts
+        assert first[0] == bos
+        assert [*first, *second].count(bos) == 1
 
 
 def test_without_a_bos_token_nothing_is_prepended(falcon_model):
     engine = TransformersEngine(falcon_model)
     ids = falcon_model.llm_tokenizer("A plaque", add_special_tokens=False).input_ids
-    assert engine.prompts.text_ids(["A plaque"]) == {0: ids}
+    assert engine.prompts.encode(["A plaque"]).parts == [ids]
 
 
 def test_tokens_are_counted_as_they_are_embedded(engine, model, prompt):
-    assert engine.count_tokens(prompt) == embed(model, prompt).shape[1]
-    flat = [prompt[0], prompt[1][0]]
-    assert engine.count_tokens(flat) == engine.prompts.embed(flat).shape[1]
+    assert len(engine.prompts.encode(prompt)) == embed(model, prompt).shape[1]
+    flat = engine.prompts.encode([prompt[0], prompt[1][0]])
+    assert len(flat) == engine.prompts.embed(flat).shape[1]
 
 
 @pytest.mark.parametrize("stop", ["###", "####", "\n###", "###Human: more", "# ###"])
@@ -218,7 +218,8 @@ def test_cancel_ends_generation_within_one_token(model, tokenizer, say):
 def test_closing_ends_generation_and_leaves_no_thread(engine, prompt):
     before = threading.active_count()
     for _ in range(50):
-        stream = engine.stream(prompt, Decoding(max_new_tokens=400, min_length=400))
+        decoding = Decoding(max_new_tokens=400, min_length=400)
+        stream = engine.stream(engine.prompts.encode(prompt), decoding)
         next(stream)
         stream.close()
         assert threading.active_count() == before
@@ -232,11 +233,13 @@ def test_an_error_while_generating_reaches_the_reader(model, tokenizer, say):
     word = tokenizer("plaque", add_special_tokens=False).input_ids[-1]
     say(model, [word], on_step=fail)
     before = threading.active_count()
-    stream = TransformersEngine(model).stream(["Well?"], Decoding(max_new_tokens=50))
-    pieces = []
+    engine = TransformersEngine(model)
+    stream = engine.stream(engine.prompts.encode(["Well?"]), Decoding(max_new_tokens=50))
+    ids = []
     with pytest.raises(MemoryError, match="no room"):
-        pieces.extend(stream)
-    assert "".join(pieces) == tokenizer.decode([word] * 3).strip()
+        for new in stream:
+            ids += new
+    assert ids == [word] * 3
     assert threading.active_count() == before
 
 
@@ -261,7 +264,7 @@ def test_sampling_without_a_seed_varies(engine, prompt):
 
 def test_noise_makes_the_greedy_choice_follow_the_distribution():
     p = torch.tensor([0.5, 0.3, 0.15, 0.05, 0.0])
-    noise = GumbelNoise(0, torch.device("cpu"))
+    noise = GumbelNoise([0], torch.device("cpu"))
     drawn = noise(None, p.log().expand(20_000, -1)).argmax(dim=-1)
     shares = torch.bincount(drawn, minlength=5) / 20_000
     assert torch.allclose(shares, p, atol=0.015)
@@ -302,6 +305,9 @@ def test_the_compiled_step_is_compiled_once_for_all_turns(model, prompt):
     memory = compiled.new_memory()
     for turns in (1, 2, 3):
         question = [*prompt[:-1], prompt[-1] + "And why?###Assistant:" * turns]
-        stream = compiled.stream(question, Decoding(max_new_tokens=8), memory=memory)
-        assert "".join(stream) == "".join(run(plain, question, max_new_tokens=8)[0])
+        encoded = compiled.prompts.encode(question)
+        stream = compiled.stream(encoded, Decoding(max_new_tokens=8), memory=memory)
+        assert (
+            list(chain.from_iterable(stream)) == run(plain, question, max_new_tokens=8)[1].tolist()
+        )
     assert 0 < len(graphs) < 4

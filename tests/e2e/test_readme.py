@@ -1,4 +1,4 @@
-"""The README's commands, word for word; long ones cut short by further options."""
+"""The commands of README and docs/, word for word; long ones cut short by further options."""
 
 import json
 import os
@@ -18,20 +18,31 @@ from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import held_out_cases
 from tests.conftest import PROJECT
 
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [
-    line.split("#")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
-    for line in block.splitlines()
-    if line.split("#")[0].strip()
-]
+README = PROJECT / "README.md"
+# The embedded model comes first: what it trains is what the other pages use.
+DOCS = ("embedded_model", "conversing", "training", "evaluation", "weights", "fast_answers")
+PAGES = [PROJECT / "docs" / f"{name}.md" for name in DOCS]
+PAGES.insert(1, README)
+TEXTS = [page.read_text(encoding="utf-8") for page in PAGES]
+# A command that stands on two pages counts once.
+COMMANDS = list(
+    dict.fromkeys(
+        line.split("#")[0].strip()
+        for text in TEXTS
+        for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+        for line in block.splitlines()
+        if line.split("#")[0].strip()
+    )
+)
 PIPELINE = [line for line in COMMANDS if line.startswith("python") and "demo.py" not in line]
 DEMO_LINES = [line for line in COMMANDS if line.startswith("python demo.py")]
 CHECKS = [line for line in DEMO_LINES if "--check" in line]
 SCRIPTED = [line for line in DEMO_LINES if "--ask" in line or "--batch" in line]
 DEMOS = [line for line in DEMO_LINES if line not in CHECKS + SCRIPTED]
 # At full size: shown, not run here; every one heads a file of train_configs, which has tests.
-FULL_SIZE = [line for line in README.splitlines() if "train_configs/skingpt4_" in line]
+FULL_SIZE = [
+    line for text in TEXTS for line in text.splitlines() if "train_configs/skingpt4_" in line
+]
 # What makes each script quick; the commands themselves stay as written.
 SHORTER = {
     "dataset/make_synthetic.py": "--foundation 30 --questions 60 --dialogues 40 --concept 30 "
@@ -211,8 +222,22 @@ def test_the_demo_serves_as_written(number, workplace):
         process.communicate(timeout=30)
 
 
+def test_every_page_is_read_and_every_link_leads_somewhere():
+    assert {page.name for page in (PROJECT / "docs").glob("*.md")} <= {
+        *(page.name for page in PAGES),
+        "differences.md",
+    }
+    for page in [*PAGES, PROJECT / "docs" / "differences.md", PROJECT / "CONTRIBUTING.md"]:
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text(encoding="utf-8").split()) <= 1400
+
+
 def test_the_python_example_runs(monkeypatch, capsys):
     monkeypatch.chdir(PROJECT)
-    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), flags=re.DOTALL)
     exec(compile(example, "README.md", "exec"), {})
     assert capsys.readouterr().out.strip()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skingpt4.conversation.chat import BatchChat, load_chat
+from skingpt4.conversation.chat import load_chat
 from skingpt4.evaluation.cases import builtin_cases
 from tests.conftest import PROJECT
 
@@ -18,4 +18,4 @@ def drawn_cases(tmp_path_factory):
 def batch_chat():
     """Load the embedded model."""
     config = PROJECT / "eval_configs" / "skingpt4_eval_tiny.yaml"
-    return BatchChat.from_chat(load_chat(config, device=torch.device("cpu")))
+    return load_chat(config, device=torch.device("cpu"))

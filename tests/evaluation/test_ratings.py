@@ -97,10 +97,13 @@ def test_a_bad_rating_is_named(changes, said):
         (["Dr A,dermatologist,7,s,1,5,1", "Dr A,dermatologist,7,s,1,4,1"], "twice (5 and 4)"),
         (["Sam,dermatologist,7,s,3,5,1", "Sam,lay,8,s,3,4,1"], "one name for two raters"),
         (["Dr A,dermatologist,7,s,1,5,", "dr  a,dermatologist,8,s,1,5,"], "one name for two"),
-        (["Dr A,dermatologist,7,s,1,good,1"], "row 2: 'good' in the column score is no number"),
+        (
+            ["Dr A,dermatologist,7,s,1,good,1"],
+            "row 2: 'good' in the column score is no whole number",
+        ),
         (["Dr A,dermatologist,7,s,1,4.5,1"], "'4.5' in the column score is no whole number"),
         (["Dr A,dermatologist,7,s,1,inf,1"], "'inf' in the column score is no whole number"),
-        (["Dr A,dermatologist,7,s"], "'' in the column item is no number"),
+        (["Dr A,dermatologist,7,s"], "'' in the column item is no whole number"),
     ],
 )
 def test_a_bad_file_is_one_sentence_with_its_place(write, lines, said):
@@ -128,7 +131,7 @@ def test_unusable_files(tmp_path, write):
         (tmp_path / "ratings.txt", "neither a .csv nor an .xlsx"),
         (broken, "cannot be read"),
         (latin, "cannot be read"),
-        (empty, "lacks the column rater"),
+        (empty, "empty"),
     ]:
         with pytest.raises(RatingError, match=said):
             read_ratings(path)

@@ -12,7 +12,7 @@ from skingpt4.documents.pdf import render_pdf
 from skingpt4.evaluation.report.build import build_document, write_report
 from skingpt4.evaluation.report.guidelines import GUIDELINES, OUT_OF_REACH, Fact, answer
 from skingpt4.evaluation.report.inputs import MARK, SIMULATED_RATINGS, load_evaluation
-from skingpt4.evaluation.scoring.rater_diagnoses import score_diagnoses
+from skingpt4.evaluation.scoring.comparisons import score_diagnoses
 from skingpt4.evaluation.study.ratings import Rating, read_ratings, write_ratings
 from skingpt4.evaluation.study.simulated import COMPARISONS, simulate_ratings, simulate_times
 from skingpt4.evaluation.study.times import write_times
@@ -195,7 +195,7 @@ def test_raters_own_diagnoses_stand_beside_the_systems_on_the_same_cases(folder)
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("rater,case\nAnna,c1\n", "lacks rater, case, diagnosis in line 2"),
+        ("rater,case\nAnna,c1\n", "has no column diagnosis"),
         ("rater,case,diagnosis\nAnna,c9,acne\n", "case 'c9', which is not in the case list"),
     ],
 )

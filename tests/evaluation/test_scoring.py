@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,9 +7,7 @@ from PIL import Image
 
 from skingpt4.evaluation.cases import CLASS_NAMES, EvalCase
 from skingpt4.evaluation.responses import Answer, Response
-from skingpt4.evaluation.scoring.classes import score
-from skingpt4.evaluation.scoring.concepts import count_concepts, f1_difference, score_asked
-from skingpt4.evaluation.scoring.quality import photo_quality
+from skingpt4.evaluation.scoring.accuracy import count_concepts, f1_difference, score, score_asked
 from skingpt4.labeler import MALIGNANT
 
 MELANOCYTIC, PSORIASIS = CLASS_NAMES[8], CLASS_NAMES[10]
@@ -117,18 +116,25 @@ def test_the_question_of_step_1_is_scored_from_all_its_answers():
     assert scores["x"].counts == {"1": (2, 2, 2), "2": (0, 1, 2)}
 
 
-def test_photo_quality_in_one_word(tmp_path):
+def test_photo_quality_is_the_pages_first_hint(tmp_path):
     rng = np.random.default_rng(0)
     sharp = rng.integers(60, 200, (256, 256, 3), dtype=np.uint8)
+    sharp[..., 2] //= 2  # skin is more red than blue
     photos = {
         "good": sharp,
         "small": sharp[:100],
         "dark": sharp // 10,
-        "bright": 255 - sharp // 20,
-        "blurred": np.full((256, 256, 3), 128, dtype=np.uint8),
+        "bright": np.full((256, 256, 3), 255, dtype=np.uint8),
+        "flat": np.full((256, 256, 3), 128, dtype=np.uint8),
+        "blurred": np.linspace([80, 60, 40], [200, 150, 90], 256 * 256).reshape(256, 256, 3),
+        "no skin": sharp[..., ::-1],
     }
+    cases = []
     for expected, pixels in photos.items():
         path = tmp_path / f"{expected}.png"
-        Image.fromarray(pixels).save(path)
-        assert photo_quality(path) == expected
-    assert photo_quality(tmp_path / "none.png") == "unreadable"
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+        cases.append(replace(case(expected), image=path))
+    cases.append(replace(case("unreadable"), image=tmp_path / "none.png"))
+    for one in cases:
+        found = score([one], [answered(one.id, "psoriasis")])["x"].per_quality
+        assert found == {one.id: (1, 1)}

@@ -38,11 +38,11 @@ def test_times_come_back(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("group,minutes\nclinic,1\n", "lacks a column"),
+        ("group,minutes\nclinic,1\n", "has no column seconds"),
         ("group,seconds\nclinic,soon\n", "row 2: 'soon' is no time"),
         ("group,seconds\nclinic,1\nclinic,-3\n", "row 3: '-3' is no time"),
-        ("group,seconds\nclinic\n", "row 2: 'None' is no time"),
-        ("", "lacks a column"),
+        ("group,seconds\nclinic\n", "row 2: '' is no time"),
+        ("", "empty"),
     ],
 )
 def test_bad_times_are_one_sentence(tmp_path, text, said):

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -69,12 +70,12 @@ def test_a_later_turn_takes_in_only_what_is_new(exact, ask, fed):
     conv, photos = ask(exact)
     exact.answer(conv, photos, max_new_tokens=64)
     first = sum(fed)
-    prompt = exact.engine.count_tokens([conv.get_prompt()]) + 32
+    prompt = len(exact.engine.prompts.encode([conv.get_prompt()])) + 32
     exact.ask(QUESTIONS[1], conv)
     fed.clear()
     ids = exact.answer(conv, photos, max_new_tokens=64)[1]
     new = sum(fed) - (len(ids) - 1)
-    question = exact.engine.count_tokens([QUESTIONS[1]])
+    question = len(exact.engine.prompts.encode([QUESTIONS[1]]))
     assert first > 60
     assert question <= new <= question + 16 < prompt
 
@@ -96,7 +97,8 @@ def test_conversations_that_take_turns_keep_their_rows(exact, reference, ask, fe
 
 def test_a_dropped_conversation_makes_room(exact):
     cache = exact.engine._cache
-    prompt = [f"Question {torch.rand(1).item()}"]
+    encode = exact.engine.prompts.encode
+    prompt = encode([f"Question {torch.rand(1).item()}"])
     for _ in range(40):  # more than there are sequences
         memory = exact.engine.new_memory()
         list(exact.engine.stream(prompt, Decoding(max_new_tokens=2), memory=memory))
@@ -106,28 +108,29 @@ def test_a_dropped_conversation_makes_room(exact):
     del memory
     gc.collect()
     other = exact.engine.new_memory()
-    list(exact.engine.stream(["Another"], Decoding(max_new_tokens=2), memory=other))
-    assert cache._taken == {held.sequence for held in cache._seated}
+    list(exact.engine.stream(encode(["Another"]), Decoding(max_new_tokens=2), memory=other))
+    assert cache._taken == {held.sequence for held in cache._held}
     assert other.sequence in cache._taken
 
 
 def test_many_conversations_share_a_full_context(exact):
     """Each fills a third of the context: the longest unused one gives way, and none goes wrong."""
-    third = exact.model.context_length // 3 - 40
-    prompts = [[" ".join([word] * third)] for word in ("a", "it", "is", "of")]
-    lengths = [exact.engine.count_tokens(prompt) for prompt in prompts]
-    assert sum(lengths) > exact.model.context_length > max(lengths) + 8
+    context, encode = exact.engine.context_length, exact.engine.prompts.encode
+    third = context // 3 - 40
+    prompts = [encode([" ".join([word] * third)]) for word in ("a", "it", "is", "of")]
+    lengths = [len(prompt) for prompt in prompts]
+    assert sum(lengths) > context > max(lengths) + 8
     decoding = Decoding(max_new_tokens=8)
     memories = [exact.engine.new_memory() for _ in prompts]
 
     def answers():
         return [
-            "".join(exact.engine.stream(prompt, decoding, memory=memory))
+            list(chain.from_iterable(exact.engine.stream(prompt, decoding, memory=memory)))
             for prompt, memory in zip(prompts, memories, strict=True)
         ]
 
     assert answers() == answers()
-    assert sum(len(memory.rows) for memory in memories) <= exact.model.context_length
+    assert sum(len(memory.rows) for memory in memories) <= context
     assert memories[-1].rows
 
 
@@ -183,8 +186,11 @@ def test_a_reader_who_leaves_frees_the_turn(exact, ask):
 def test_who_waits_can_be_stopped(exact, ask):
     cancel = threading.Event()
     cancel.set()
-    with exact.engine._turn:
-        assert list(exact.stream_answer(*ask(exact), cancel=cancel)) == []
+    go = threading.Event()
+    exact.engine._worker.submit(go.wait, 60)
+    assert list(exact.stream_answer(*ask(exact), cancel=cancel)) == []
+    assert not go.is_set()
+    go.set()
 
 
 def test_several_threads_take_turns(exact, ask):
@@ -229,4 +235,4 @@ def test_the_context_is_as_long_as_its_memory_allows(llama_cpp_chat, monkeypatch
     a_row = 2 * 4 * 4 * 48 * 2
     monkeypatch.setattr(llama_cpp_runtime, "CACHE_BYTES", 300 * a_row + 1)
     chat = llama_cpp_chat("q8_0")
-    assert chat.model.context_length == chat.engine.runtime.positions == 300
+    assert chat.engine.context_length == chat.engine.runtime.positions == 300

@@ -1,6 +1,5 @@
 """What checkpoints record, and how another language model, Q-Former or prompt is refused."""
 
-import dataclasses
 import json
 import logging
 import re
@@ -11,13 +10,19 @@ import torch
 from skingpt4.common.checkpoint import save_tensors
 from skingpt4.common.errors import WeightsError
 from skingpt4.common.schema import ModelConfig
-from skingpt4.models.compatibility import LlmFacts, check_record, check_width, sample, unverifiable
+from skingpt4.models.compatibility import differences, sample, unverifiable
 from skingpt4.models.key_maps import to_lavis_key
 
 PATH = "step2.safetensors"
 CONFIG = ModelConfig(q_former_model="blip2.pth")
 VALUES = [0.01 * number for number in range(8)]
-FACTS = LlmFacts("vicuna", "LlamaForCausalLM", 5120, 32000, VALUES)
+VICUNA = {
+    "name": "vicuna",
+    "architecture": "LlamaForCausalLM",
+    "width": 5120,
+    "vocabulary": 32000,
+    "embeddings": VALUES,
+}
 
 
 @pytest.fixture
@@ -37,10 +42,9 @@ def save(make_model, tmp_path):
 def test_a_record_survives_json_and_fits_its_own_model(make_model):
     model = make_model(freeze_qformer=False)
     record = json.loads(json.dumps(model.record()))
-    values = record["qformer"]["values"]
     assert record["llm"]["architecture"] == "LlamaForCausalLM"
     assert (record["llm"]["width"], record["llm"]["vocabulary"]) == (32, 360)
-    assert check_record(record, model.config, model.llm_facts(), PATH, values) == []
+    assert differences(record, model.record(), model.config, PATH) == []
     assert unverifiable(record) == []
 
 
@@ -50,9 +54,10 @@ def test_another_type_of_number_is_the_same_model(make_model, dtype):
     record = model.record()
     model.llm_model.to(dtype)
     model.Qformer.to(dtype)
-    facts, values = model.llm_facts(), model.record()["qformer"]["values"]
-    assert facts.embeddings != record["llm"]["embeddings"]
-    assert check_record(record, model.config, facts, PATH, values) == []
+    rounded = model.record()
+    assert rounded["llm"]["embeddings"] != record["llm"]["embeddings"]
+    assert rounded["qformer"]["values"] != record["qformer"]["values"]
+    assert differences(record, rounded, model.config, PATH) == []
 
 
 def test_a_fine_tuned_language_model_is_another(make_model):
@@ -60,7 +65,7 @@ def test_a_fine_tuned_language_model_is_another(make_model):
     record = model.record()
     with torch.no_grad():
         model.llm_model.get_input_embeddings().weight.mul_(1.01)
-    (sentence,) = check_record(record, model.config, model.llm_facts(), PATH)
+    (sentence,) = differences(record, model.record(), model.config, PATH)
     assert "has other token embeddings" in sentence
 
 
@@ -78,24 +83,24 @@ def test_a_fine_tuned_language_model_is_another(make_model):
     ],
 )
 def test_another_language_model_is_one_sentence(changes, expected):
-    record = {"llm": dataclasses.asdict(FACTS)}
-    assert check_record(record, CONFIG, FACTS, PATH) == []
-    (sentence,) = check_record(record, CONFIG, dataclasses.replace(FACTS, **changes), PATH)
+    record = {"llm": VICUNA}
+    assert differences(record, record, CONFIG, PATH) == []
+    (sentence,) = differences(record, {"llm": VICUNA | changes}, CONFIG, PATH)
     assert re.search(expected, sentence)
 
 
 def test_what_either_side_does_not_know_is_not_compared():
-    record = {"llm": dataclasses.asdict(FACTS)}
-    unloaded = dataclasses.replace(FACTS, embeddings=None)
-    assert check_record(record, CONFIG, unloaded, PATH) == []
-    assert check_record({}, CONFIG, FACTS, PATH) == []
+    record = {"llm": VICUNA}
+    assert differences(record, {"llm": VICUNA | {"embeddings": None}}, CONFIG, PATH) == []
+    assert differences({}, record, CONFIG, PATH) == []
     assert unverifiable(record) == ["Q-Former", "prompt form"]
 
 
 def test_width_alone_tells_upstreams_checkpoints_apart():
-    assert check_width(5120, FACTS, PATH) == []
-    assert check_width(None, FACTS, PATH) == []
-    (sentence,) = check_width(4096, FACTS, PATH)
+    present = {"llm": VICUNA}
+    assert differences({}, present, CONFIG, PATH, width=5120) == []
+    assert differences({}, present, CONFIG, PATH, width=None) == []
+    (sentence,) = differences({}, present, CONFIG, PATH, width=4096)
     assert "4096 wide, but model.llm_model is 'vicuna' (LlamaForCausalLM, 5120 wide" in sentence
 
 
@@ -145,7 +150,7 @@ def test_what_a_checkpoint_was_not_trained_with_is_refused(make_model, save, cha
 
 def test_a_refusal_comes_before_the_language_model_is_loaded(make_model, save, monkeypatch):
     path = save(make_model())
-    monkeypatch.setattr("skingpt4.models.skin_gpt4.load_llm", None)
+    monkeypatch.setattr("skingpt4.models.loading.load_llm", None)
     with pytest.raises(WeightsError, match="prompt style"):
         make_model(ckpt=path, prompt_style="llama2")
 

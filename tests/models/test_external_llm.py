@@ -11,18 +11,17 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 from skingpt4.common.checkpoint import TensorSource, save_tensors
 from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.models.device import Placement
-from skingpt4.models.external_llm import has_embeddings, load_elsewhere
-from skingpt4.models.llm import load_llm
+from skingpt4.models.external_llm import load_embeddings
+from skingpt4.models.llm import build_meta_llm, load_llm
 from tests.llm_families import make_folder
 
 CPU = Placement(torch.device("cpu"), torch.float32, torch.float32)
 IDS = torch.tensor([[3, 7, 259], [0, 1, 2]])
 
 
-def embed(config, folder):
-    config.llm_model, config.engine = str(folder), "vllm"
-    llm = load_elsewhere(config, CPU)
-    assert has_embeddings(llm)
+def embed(folder):
+    llm = build_meta_llm(str(folder))
+    load_embeddings(llm, str(folder), CPU)
     assert all(p.is_meta for p in llm.parameters() if p is not llm.get_input_embeddings().weight)
     return llm.get_input_embeddings()(IDS)
 
@@ -48,31 +47,31 @@ def test_the_vision_side_and_embeddings_are_those_of_the_whole_model(make_model)
         assert torch.equal(whole.encode_img(photo), split.encode_img(photo))
         assert torch.equal(whole.embed_tokens(IDS), split.embed_tokens(IDS))
     assert whole.context_length == split.context_length
-    assert whole.llm_facts() == split.llm_facts()
+    assert whole.record() == split.record()
     assert whole.untrained == split.untrained
 
 
 @pytest.mark.parametrize("prefix", ["", "language_model.", "no base"])
-def test_embeddings_are_found_whatever_wrote_the_folder(model_config, llm_folder, tmp_path, prefix):
-    expected = embed(model_config, llm_folder)
+def test_embeddings_are_found_whatever_wrote_the_folder(llm_folder, tmp_path, prefix):
+    expected = embed(llm_folder)
     if prefix == "no base":
         folder = rewritten(llm_folder, tmp_path / "llm", lambda name: name.removeprefix("model."))
     else:
         folder = rewritten(llm_folder, tmp_path / "llm", lambda name: prefix + name)
-    assert torch.equal(embed(model_config, folder), expected)
+    assert torch.equal(embed(folder), expected)
     as_pickle(folder)
-    assert torch.equal(embed(model_config, folder), expected)
+    assert torch.equal(embed(folder), expected)
 
 
 @pytest.mark.parametrize("family", ["falcon", "qwen2", "gemma3"])
-def test_other_families_and_shards(model_config, tmp_path, family):
+def test_other_families_and_shards(tmp_path, family):
     """Falcon names its embeddings otherwise, Qwen's folder is in shards, Gemma 3 scales them."""
     make_folder(family, tmp_path)
     whole = load_llm(str(tmp_path), CPU)
-    assert torch.equal(embed(model_config, tmp_path), whole.get_input_embeddings()(IDS))
+    assert torch.equal(embed(tmp_path), whole.get_input_embeddings()(IDS))
 
 
-def test_nothing_else_is_read(model_config, llm_folder, monkeypatch):
+def test_nothing_else_is_read(llm_folder, monkeypatch):
     read, original = [], TensorSource.__getitem__
 
     def spy(self, name):
@@ -80,19 +79,19 @@ def test_nothing_else_is_read(model_config, llm_folder, monkeypatch):
         return original(self, name)
 
     monkeypatch.setattr(TensorSource, "__getitem__", spy)
-    embed(model_config, llm_folder)
+    embed(llm_folder)
     assert read == ["model.embed_tokens.weight"]
 
 
-def test_missing_or_other_embeddings_are_named(model_config, llm_folder, tmp_path):
+def test_missing_or_other_embeddings_are_named(llm_folder, tmp_path):
     folder = rewritten(llm_folder, tmp_path / "llm", lambda name: f"x.{name}")
     with pytest.raises(WeightsError, match=r"'model.embed_tokens.weight' \[360, 32\], but .* none"):
-        embed(model_config, folder)
+        embed(folder)
     content = json.loads((llm_folder / "config.json").read_text()) | {"vocab_size": 361}
     shutil.copytree(llm_folder, tmp_path / "other")
     (tmp_path / "other" / "config.json").write_text(json.dumps(content))
     with pytest.raises(WeightsError, match=r"\[361, 32\], but the folder has them as \[360, 32\]"):
-        embed(model_config, tmp_path / "other")
+        embed(tmp_path / "other")
 
 
 def test_a_checkpoint_of_another_language_model_is_refused(make_model, llm_folder, tmp_path):

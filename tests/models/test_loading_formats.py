@@ -22,12 +22,7 @@ from skingpt4.models.key_maps import to_lavis_key, translate_eva
 from skingpt4.models.qformer import QFORMER_SHAPES
 from skingpt4.models.skin_gpt4 import SkinGPT4
 from skingpt4.models.vision import VIT_SHAPES, build_vision_tower
-from skingpt4.models.weights import (
-    OTHER_PARTS,
-    checkpoint_findings,
-    qformer_findings,
-    vision_findings,
-)
+from skingpt4.models.weights import CHECKPOINT, OTHER_PARTS, QFORMER, VISION, lay
 
 LAST_EPS = 1e-5  # of ln_vision; transformers gives its tower's norms one eps, 1e-6
 
@@ -123,11 +118,12 @@ def test_the_projection_of_another_width_is_refused(make_model, small_shapes, tm
 
 def test_parts_that_another_file_gives_are_counted(make_model, folder):
     model, source = make_model(), open_tensors(folder)
-    vision = vision_findings(model.visual_encoder, source)
+    vision, qformer, checkpoint = (
+        lay(model, key, source).findings() for key in (VISION, QFORMER, CHECKPOINT)
+    )
     assert vision.ok
     assert vision.ignored[OTHER_PARTS] == 2 + 1 + 2 + len(model.Qformer.state_dict())
     assert vision.ignored["language model, which has a folder of its own"] > 0
-    qformer, checkpoint = qformer_findings(model, source), checkpoint_findings(model, source)
     assert qformer.ok
     assert checkpoint.ok
     assert OTHER_PARTS not in checkpoint.ignored
@@ -136,7 +132,7 @@ def test_parts_that_another_file_gives_are_counted(make_model, folder):
 def test_findings_need_no_weights(model_config, folder):
     skeleton = SkinGPT4.skeleton(model_config)
     assert all(p.is_meta for p in skeleton.parameters())
-    assert checkpoint_findings(skeleton, open_tensors(folder)).ok
+    assert lay(skeleton, CHECKPOINT, open_tensors(folder)).findings().ok
 
 
 def test_only_what_is_needed_is_read(make_model, from_folder, monkeypatch):

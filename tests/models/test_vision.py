@@ -7,7 +7,6 @@ from torch.nn import functional
 from skingpt4.common.errors import ConfigError
 from skingpt4.models.vision import (
     Float32LayerNorm,
-    build_ln_vision,
     build_vision_tower,
     fit_position_embedding,
 )
@@ -90,7 +89,7 @@ def test_the_comparison_would_catch_a_lost_bias(tower, image):
 
 
 def test_ln_vision_has_upstreams_eps_and_computes_in_float32():
-    norm = build_ln_vision(8)
+    norm = Float32LayerNorm(8)
     small = torch.randn(1, 3, 8) * 1e-3  # at this variance an eps of 1e-6 shows plainly
     expected = functional.layer_norm(small, (8,), eps=1e-5)
     torch.testing.assert_close(norm(small), expected)

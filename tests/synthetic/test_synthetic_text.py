@@ -11,7 +11,6 @@ from skingpt4.labeler import label_text
 from skingpt4.prompts import load_prompts, with_image_slot
 from skingpt4.synthetic import text
 from skingpt4.synthetic.diseases import CLASS_OF, DISEASES
-from skingpt4.synthetic.knowledge import KNOWLEDGE
 from skingpt4.synthetic.questions import WORDINGS, Intent, wording
 from skingpt4.synthetic.world import Stream, sample_case
 from tests.conftest import PROJECT
@@ -67,20 +66,24 @@ def test_cause_and_treatment_are_short_on_topic_and_cautious(disease):
         for case in (sample_case(0, Stream.SHOW, index) for index in range(60))
         if case.disease == disease
     )
-    for answer in (text.cause_answer(case), text.treatment_answer(case)):
+    for answer in [turn["answer"] for turn in text.four_answers(case)[2:]]:
         assert disease in answer.lower()
         assert label_text(answer).top == CLASS_OF[disease]
         others = [other for other in DISEASES if CLASS_OF[other] != CLASS_OF[disease]]
         assert not any(re.search(rf"\b{other}\b", answer.lower()) for other in others)
         assert len(re.findall(r"\.(?:\s|$)", answer)) == 2
         assert len(answer.split()) <= 40
-    assert text.treatment_answer(case).split(". ")[-1].startswith("Please see a dermatologist")
+    assert (
+        text.four_answers(case)[3]["answer"]
+        .split(". ")[-1]
+        .startswith("Please see a dermatologist")
+    )
 
 
 def test_knowledge_covers_exactly_the_diseases():
-    assert set(KNOWLEDGE) == {name for entry in CLASSES for name in entry.diseases}
-    causes = {entry.cause for entry in KNOWLEDGE.values()}
-    assert len(causes) == len(KNOWLEDGE)
+    assert set(text.KNOWLEDGE) == {name for entry in CLASSES for name in entry.diseases}
+    causes = {entry.cause for entry in text.KNOWLEDGE.values()}
+    assert len(causes) == len(text.KNOWLEDGE)
 
 
 def test_four_answers_are_the_papers_questions(cases):
@@ -154,7 +157,7 @@ def test_every_intent_has_an_answer_of_its_own(cases):
 )
 def test_cancer_is_neither_claimed_nor_ruled_out_for_certain(cases, disease, says):
     case = next(case for case in cases if case.disease == disease)
-    answer = text.cancer_answer(case)
+    answer = text.everyday_answers(case)[Intent.CANCER]
     assert answer.startswith(f"I think of {disease}, ")
     assert says in answer
     assert "dermatologist" in answer

@@ -1,6 +1,7 @@
 """``benchmarks/users.py`` counts what it says it counts."""
 
 import sys
+from itertools import chain
 
 from transformers import AutoModelForCausalLM
 
@@ -17,8 +18,8 @@ def test_tokens_and_waits_are_those_of_the_answers(in_process, photos, monkeypat
     assert 0 < load.percentile(50) <= load.percentile(95)
     assert load.tokens_a_second > 0
     meter = users.Meter(in_process.engine)
-    pieces = "".join(meter.stream(["Describe this image."], Decoding(max_new_tokens=6)))
-    assert pieces
+    prompt = meter.prompts.encode(["Describe this image."])
+    assert len(list(chain.from_iterable(meter.stream(prompt, Decoding(max_new_tokens=6))))) == 6
     assert meter.tokens == [6]
     assert len(meter.waits) == 1
 

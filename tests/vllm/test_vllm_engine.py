@@ -11,12 +11,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from skingpt4.common.errors import ChatError, ConfigError
 from skingpt4.conversation.engines import Decoding
-from skingpt4.conversation.engines.base import TextCutter
 from tests.vllm.fake_server import FakeVllm
 
 QUESTIONS = ["What's wrong with my skin?", "Describe this image in detail.", "Is it psoriasis?"]
 SHORT = {"max_new_tokens": 12}
-PROMPT = ["###Human: Describe this image.###Assistant:"]
+
+
+def encoded(chat):
+    return chat.engine.prompts.encode(["###Human: Describe this image.###Assistant:"])
 
 
 def begin(chat, photos, question=QUESTIONS[0]):
@@ -100,18 +102,17 @@ def test_closing_the_reader_frees_the_server(chat, server, photos):
 
 
 def test_draws_are_requests_of_their_own_seed(chat, server):
-    draws = dict(chat.engine.draw(PROMPT, Decoding(**SHORT), [7, 8, 9], ["###"]))
+    draws = dict(chat.engine.draw(encoded(chat), Decoding(**SHORT), [7, 8, 9], ["###"]))
     assert sorted(request["seed"] for request in server.questions) == [7, 8, 9]
     # The stand-in answers greedily whatever the seed is.
     ids = server.answer(server.questions[0])
-    expected = TextCutter(["###"]).cut(chat.engine.prompts.decode(ids))
-    assert draws == dict.fromkeys(range(3), expected)
+    assert draws == {number: list(ids) for number in range(3)}
 
 
 def test_a_failing_draw_ends_the_others(chat, server):
     server.behaviour = "dies"
     with pytest.raises(ChatError, match="broke off"):
-        list(chat.engine.draw(PROMPT, Decoding(**SHORT), [1, 2, 3]))
+        list(chat.engine.draw(encoded(chat), Decoding(**SHORT), [1, 2, 3]))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_all_who_wait_for_a_server_that_is_down_hear_it_together(llm, make_chat,
 
     monkeypatch.setattr(chat.engine, "_compare", counted)
     with pytest.raises(ChatError, match="cannot be reached"):
-        list(chat.engine.draw(PROMPT, Decoding(**SHORT), list(range(8))))
+        list(chat.engine.draw(encoded(chat), Decoding(**SHORT), list(range(8))))
     assert len(comparisons) == 1
 
 
@@ -229,12 +230,12 @@ def test_a_server_with_a_short_context_gets_fewer_turns(chat, server, photos):
 def test_what_vllm_cannot_do_is_refused(chat, setting):
     ((name, value),) = setting.items()
     with pytest.raises(ChatError, match=rf"{name} is {value}, which the engine 'vllm' cannot do"):
-        list(chat.engine.stream(PROMPT, Decoding(**setting)))
+        list(chat.engine.stream(encoded(chat), Decoding(**setting)))
 
 
 def test_likelihoods_are_refused(chat):
     with pytest.raises(ChatError, match=r"model\.engine=transformers"):
-        chat.engine.log_likelihoods([PROMPT], "Psoriasis.")
+        chat.engine.log_likelihoods([encoded(chat)], "Psoriasis.")
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://127.0.0.1", "", "http://"])
@@ -249,12 +250,12 @@ def test_a_public_address_is_refused_unless_allowed(make_chat, photos, monkeypat
         chat.answer(*begin(chat, photos))
     allowed = make_chat("http://8.8.8.8:8000", allow_public_engine=True).engine
 
-    async def reached(path):
+    async def reached(method, path):
         raise ChatError("reached")
 
-    monkeypatch.setattr(allowed.server, "get", reached)
+    monkeypatch.setattr(allowed.server, "request", reached)
     with pytest.raises(ChatError, match="reached"):
-        list(allowed.stream(PROMPT, Decoding()))
+        list(allowed.stream(encoded(chat), Decoding()))
 
 
 def test_no_proxy_sees_a_prompt_and_the_servers_key_is_sent(make_chat, server, photos, monkeypatch):

@@ -1,19 +1,20 @@
-"""The contract of every engine: a prompt of text and photo segments in, a stream of text out."""
+"""The contract of every engine: a prompt of texts and photos in, a stream of tokens out."""
 
 import threading
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from skingpt4.common.errors import ChatError
+from skingpt4.conversation.engines.prompt_encoder import Prompt, PromptEncoder
 
-# Text, or the embeddings ``[32, D]`` (also ``[1, 32, D]``) of one photo.
-PromptSegment = str | Tensor
-
-REPLACEMENT_CHARACTER = "\ufffd"
+if TYPE_CHECKING:
+    from skingpt4.models.skin_gpt4 import SkinGPT4
 
 
 @dataclass(frozen=True)
@@ -56,68 +57,92 @@ class Decoding:
             "top_k": (self.top_k >= 0, "0 (off) or more"),
         }
         for name, (holds, allowed) in rules.items():
-            if not holds:
+            if not holds:  # NaN fails every comparison, so it ends here too
                 raise ChatError(f"{name} is {getattr(self, name)}; it must be {allowed}.")
 
 
-class Engine(Protocol):
-    """Generates text after a prompt, for any number of conversations at once.
+@dataclass(frozen=True)
+class BatchAnswer:
+    """One answer of a batch.
 
     Attributes:
+        text: Without stop string and special tokens.
+        token_ids: All new tokens ``[n]``, the end token included.
+        seconds_to_first: From the batch's start, or its own where answers are given one by one,
+            to its first token.
+        seconds: From the same start to its last token.
+    """
+
+    text: str
+    token_ids: np.ndarray
+    seconds_to_first: float
+    seconds: float
+
+
+class Engine(ABC):
+    """Runs a language model, for any number of conversations at once.
+
+    Args:
+        model: Gives the tokenizer and the token embeddings.
+
+    Attributes:
+        prompts: Tokenises prompts and reads tokens.
+        context_length: Most tokens of prompt and answer together; an engine with less room than
+            the model lowers it, as soon as it knows.
         at_once: How many answers are worth asking for at the same time.
     """
 
-    at_once: int
+    at_once = 1
 
-    def count_tokens(self, segments: Sequence[PromptSegment]) -> int:
-        """Return how many positions the prompt takes, the beginning-of-text token included."""
-        ...
+    def __init__(self, model: "SkinGPT4") -> None:
+        self.model = model
+        self.prompts = PromptEncoder(model)
+        self.context_length: int = model.context_length
 
     def new_memory(self) -> object | None:
         """Return what keeps one conversation's earlier turns, to be passed to :meth:`stream`.
 
         It is freed when it is dropped. None if the engine keeps nothing, or keeps it elsewhere.
         """
-        ...
+        return None
 
+    @abstractmethod
     def stream(
         self,
-        segments: Sequence[PromptSegment],
+        prompt: Prompt,
         decoding: Decoding,
         stops: Sequence[str] = (),
         cancel: threading.Event | None = None,
         memory: object | None = None,
-    ) -> Generator[str, None, np.ndarray]:
-        """Yield the answer in pieces; the generator's return value is the new token ids ``[n]``.
+    ) -> Generator[list[int], None, None]:
+        """Yield an answer's token ids as they come, the end token or stop string included.
 
-        The pieces hold no special token, no stop string and no part of one. Setting ``cancel``,
-        or closing the generator, ends generation within one token. An error during generation
-        is raised to the reader. With the ``memory`` of the conversation, which one answer at a
-        time may use, only what the prompt has in addition to earlier turns is computed.
+        Setting ``cancel``, or closing the generator, ends generation within one token. An error
+        during generation is raised to the reader. With the ``memory`` of the conversation, which
+        one answer at a time may use, only what the prompt has in addition to earlier turns is
+        computed.
         """
-        ...
 
+    @abstractmethod
     def draw(
         self,
-        segments: Sequence[PromptSegment],
+        prompt: Prompt,
         decoding: Decoding,
         seeds: Sequence[int],
         stops: Sequence[str] = (),
         cancel: threading.Event | None = None,
-    ) -> Iterator[tuple[int, str]]:
-        """Yield (number, text) of independent answers, one for each seed, as they are finished.
+    ) -> Generator[tuple[int, list[int]], None, None]:
+        """Yield (number, token ids) of independent answers, one a seed, as they are finished.
 
         The prompt is computed once for all. ``decoding.seed`` is not used. Setting ``cancel``,
-        or closing the iterator, ends all within one token; unfinished answers are left out.
+        or closing the generator, ends all within one token; unfinished answers are left out.
 
         Raises:
             ChatError: If ``decoding`` asks for several beams.
         """
-        ...
 
-    def log_likelihoods(
-        self, prompts: Sequence[Sequence[PromptSegment]], answer: str
-    ) -> np.ndarray:
+    @abstractmethod
+    def log_likelihoods(self, prompts: Sequence[Prompt], answer: str) -> np.ndarray:
         """Return how likely the same answer is after each prompt.
 
         Args:
@@ -130,35 +155,38 @@ class Engine(Protocol):
         Raises:
             ChatError: If the engine cannot tell.
         """
-        ...
 
+    def generate_batch(
+        self,
+        prompts: Sequence[Prompt],
+        decoding: Decoding,
+        stops: Sequence[str] = (),
+        seeds: Sequence[int | None] | None = None,
+        memories: Sequence[object | None] | None = None,
+    ) -> list[BatchAnswer]:
+        """Answer several prompts; here as many side by side as :attr:`at_once` says.
 
-class TextCutter:
-    """Cuts a growing text into pieces that later text cannot change."""
+        Args:
+            prompts: Of different conversations.
+            decoding: For all of them; its ``seed`` is not used.
+            stops: Strings that end an answer.
+            seeds: One for each prompt; makes sampling repeatable.
+            memories: One for each prompt, as :meth:`stream` takes it.
 
-    def __init__(self, stops: Sequence[str]) -> None:
-        self.stops = stops
-        self._shown = 0
-
-    def cut(self, text: str) -> str:
-        """Return what became certain since the last call; ``text`` is all text so far."""
-        piece = self._certain(text)[self._shown :]
-        self._shown += len(piece)
-        return piece
-
-    def _certain(self, text: str) -> str:
-        """Drop the stop string and what follows, and an end that may still become one.
-
-        So do white space around the answer and bytes that are no whole character yet.
+        Raises:
+            ChatError: If ``decoding`` asks for what the engine cannot do.
         """
-        for stop in self.stops:
-            text = text.partition(stop)[0]
-        text = text.rstrip(REPLACEMENT_CHARACTER)
-        held_back = max((_overlap(text, stop) for stop in self.stops), default=0)
-        return text[: len(text) - held_back].strip()
 
+        def answer(prompt: Prompt, seed: int | None, memory: object | None) -> BatchAnswer:
+            start, first, ids = time.perf_counter(), 0.0, list[int]()
+            own = replace(decoding, seed=seed)
+            for new_ids in self.stream(prompt, own, stops, memory=memory):
+                ids += new_ids
+                first = first or time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            token_ids = np.array(ids, dtype=np.int64)
+            return BatchAnswer(self.prompts.read(ids, stops), token_ids, first or seconds, seconds)
 
-def _overlap(text: str, stop: str) -> int:
-    """Return the length of the longest end of ``text`` that begins ``stop``."""
-    lengths = range(min(len(stop) - 1, len(text)), 0, -1)
-    return next((n for n in lengths if text.endswith(stop[:n])), 0)
+        none = [None] * len(prompts)
+        with ThreadPoolExecutor(self.at_once) as pool:
+            return list(pool.map(answer, prompts, seeds or none, memories or none))

@@ -1,8 +1,8 @@
-"""How the next token is drawn: temperature, top-k and top-p, then noise."""
+"""How the next token is drawn, and what ends an answer."""
 
-import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,49 +16,23 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from skingpt4.conversation.engines.base import Decoding
+if TYPE_CHECKING:
+    from skingpt4.conversation.engines.base import Decoding
+
+# A character takes at most this many tokens (the bytes of its UTF-8 form).
+TOKENS_PER_CHARACTER = 4
 
 
-class GumbelNoise(LogitsProcessor):
-    """Turns greedy choice into sampling: argmax(log p + Gumbel noise) is distributed as p.
-
-    The noise comes from a generator of its own, so a seed repeats an answer whatever other
-    conversations do meanwhile, and nobody's global random state is touched.
-    """
-
-    def __init__(self, seed: int | None, device: torch.device) -> None:
-        self.generator = torch.Generator(device)
-        if seed is None:
-            self.generator.seed()
-        else:
-            self.generator.manual_seed(seed)
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return the scores ``[B, V]`` with noise."""
-        noise = torch.empty_like(scores).exponential_(generator=self.generator)
-        return scores - noise.clamp(min=torch.finfo(noise.dtype).tiny).log()
-
-
-def sampling(decoding: Decoding, device: torch.device) -> LogitsProcessorList:
-    """Return what shapes the scores before one is chosen; nothing when decoding is greedy."""
-    chain = _warpers(decoding)
-    if decoding.temperature:
-        chain.append(GumbelNoise(decoding.seed, device))
-    return chain
-
-
-def row_sampling(
-    decoding: Decoding, seeds: Sequence[int | None], device: torch.device
+def sampling(
+    decoding: "Decoding", seeds: Sequence[int | None], device: torch.device
 ) -> LogitsProcessorList:
-    """Return the same for several rows, each with noise from its own seed."""
-    chain = _warpers(decoding)
-    if decoding.temperature:
-        chain.append(_RowNoise([GumbelNoise(seed, device) for seed in seeds]))
-    return chain
+    """Return what shapes the scores before one is chosen; nothing when decoding is greedy.
 
-
-def _warpers(decoding: Decoding) -> LogitsProcessorList:
-    """Return what shapes each row's scores by itself alone, before noise is added."""
+    Args:
+        decoding: Temperature, top-k and top-p; its ``seed`` is not used.
+        seeds: One for each row; a single one for all rows, as the beams of one answer take it.
+        device: Where the scores are.
+    """
     chain = LogitsProcessorList()
     if decoding.temperature == 0:
         return chain
@@ -69,34 +43,46 @@ def _warpers(decoding: Decoding) -> LogitsProcessorList:
         chain.append(TopKLogitsWarper(decoding.top_k, min_tokens_to_keep=keep))
     if decoding.top_p < 1:
         chain.append(TopPLogitsWarper(float(decoding.top_p), min_tokens_to_keep=keep))
+    chain.append(GumbelNoise(seeds, device))
     return chain
 
 
-class _RowNoise(LogitsProcessor):
-    """Adds to each row's scores the row's own noise."""
+class GumbelNoise(LogitsProcessor):
+    """Turns greedy choice into sampling: argmax(log p + Gumbel noise) is distributed as p.
 
-    def __init__(self, noises: Sequence[GumbelNoise]) -> None:
-        self.noises = noises
+    Each seed has a generator of its own, so it repeats an answer whatever other rows and other
+    conversations do meanwhile, and nobody's global random state is touched.
+    """
+
+    def __init__(self, seeds: Sequence[int | None], device: torch.device) -> None:
+        self.generators = [torch.Generator(device) for _ in seeds]
+        for generator, seed in zip(self.generators, seeds, strict=True):
+            if seed is None:
+                generator.seed()
+            else:
+                generator.manual_seed(seed)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        rows = zip(self.noises, scores.split(1), strict=True)
-        return torch.cat([noise(input_ids, row) for noise, row in rows])
+        """Return the scores ``[B, V]`` with noise."""
+        noise = torch.empty_like(scores)
+        # Views: one row for each generator, or all rows (beams) for the only one.
+        for rows, generator in zip(
+            noise.tensor_split(len(self.generators)), self.generators, strict=True
+        ):
+            rows.exponential_(generator=generator)
+        # -log of an exponential variable is Gumbel noise; 0 would become infinite.
+        return scores - noise.clamp(min=torch.finfo(noise.dtype).tiny).log()
 
 
-# A character takes at most this many tokens (the bytes of its UTF-8 form).
-TOKENS_PER_CHARACTER = 4
+class CancelStop(StoppingCriteria):
+    """Ends every row once nobody wants the answer any more."""
 
-
-class EventStop(StoppingCriteria):
-    """Ends every row once one of the events is set."""
-
-    def __init__(self, events: Sequence[threading.Event]) -> None:
-        self.events = events
+    def __init__(self, ended: Callable[[], bool]) -> None:
+        self.ended = ended
 
     def __call__(self, input_ids: Tensor, scores: object, **kwargs: object) -> Tensor:
         """Tell which rows ``[B]`` end: all or none."""
-        stopped = any(event.is_set() for event in self.events)
-        return torch.full((len(input_ids),), stopped, device=input_ids.device)
+        return torch.full((len(input_ids),), self.ended(), device=input_ids.device)
 
 
 class TextStop(StoppingCriteria):
@@ -136,20 +122,16 @@ class RowWatch(StoppingCriteria):
     def __init__(
         self,
         text_stop: TextStop,
-        end_ids: int | list[int],
+        end_ids: Sequence[int],
         rows: int,
         on_end: Callable[[int, list[int]], None] = lambda row, ids: None,
     ) -> None:
         self.text_stop = text_stop
-        self.end_ids = torch.tensor([end_ids]).flatten()
+        self.end_ids = torch.tensor(end_ids, dtype=torch.long)
         self.on_end = on_end
         self.lengths: list[int | None] = [None] * rows
         self.seconds: list[float] = []
         self._start = time.perf_counter()
-
-    def unended(self) -> list[int]:
-        """Return the rows that neither a stop string nor an end token has ended."""
-        return [row for row, length in enumerate(self.lengths) if length is None]
 
     def __call__(self, input_ids: Tensor, scores: object, **kwargs: object) -> Tensor:
         """Tell which rows ``[B]`` end at a stop string, given all new ids ``[B, L]``."""
@@ -157,6 +139,7 @@ class RowWatch(StoppingCriteria):
         ended = stopped | torch.isin(input_ids[:, -1], self.end_ids.to(input_ids.device))
         self.seconds.append(time.perf_counter() - self._start)
         for row in ended.nonzero().flatten().tolist():
+            # A row that has ended is padded, often with its end token, until the last one ends.
             if self.lengths[row] is None:
                 self.lengths[row] = input_ids.shape[1]
                 self.on_end(row, input_ids[row].tolist())

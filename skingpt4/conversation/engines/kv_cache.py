@@ -1,4 +1,4 @@
-"""What the language model keeps of one conversation: the keys and values of its rows so far."""
+"""What the language model keeps of a conversation: the keys and values of its rows so far."""
 
 from typing import cast
 
@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import StaticLayer
+
+# Static attention reads its whole cache at every step, so short conversations get a small one.
+SMALLEST = 512
 
 
 class KvMemory:
@@ -24,7 +27,7 @@ class KvMemory:
     def take(self, rows: Tensor) -> DynamicCache:
         """Return the cache, cut to what it shares with a prompt, and forget it.
 
-        What takes it changes it; were generation to fail, nothing half done is left here.
+        Generation changes the cache in place; were it to fail, nothing half done is left here.
 
         Args:
             rows: The prompt's embeddings ``[L, D]``; the last row is never shared, because
@@ -33,6 +36,7 @@ class KvMemory:
         known, self._rows = self._rows, None
         cache, self._cache = self._cache, DynamicCache()
         if known is not None:
+            # A negative number crops from the end.
             cache.crop(shared_rows(known, rows[:-1]) - len(known))
         return cache
 
@@ -45,16 +49,16 @@ class KvMemory:
 def shared_rows(one: Tensor, other: Tensor) -> int:
     """Return how many leading rows of ``[n, D]`` and ``[m, D]`` are equal."""
     length = min(len(one), len(other))
-    differs = (one[:length] != other[:length]).any(dim=-1)
+    differs = (one[:length] != other[:length]).any(dim=-1)  # [length]
+    # The appended 1 is found where no row differs.
     return int(torch.cat([differs, differs.new_ones(1)]).byte().argmax())
 
 
-# Static attention reads its whole room at every step, so short conversations get a small one.
-SMALLEST = 512
-
-
-class StaticRooms:
+class StaticCachePool:
     """Static caches of 512, 1024, 2048 … rows, each made when it is first needed.
+
+    A compiled step is compiled for one cache's addresses and shapes, so all conversations use the
+    same few.
 
     Args:
         llm: The language model whose keys and values they hold.
@@ -62,28 +66,29 @@ class StaticRooms:
 
     def __init__(self, llm: PreTrainedModel) -> None:
         self._layers: int = llm.config.get_text_config().num_hidden_layers
-        self._rooms: dict[int, Cache] = {}
+        self._caches: dict[int, Cache] = {}
 
-    def enter(self, kept: DynamicCache, rows: int) -> Cache:
+    def acquire(self, kept: DynamicCache, rows: int) -> Cache:
         """Return a cache with room for so many rows, holding a copy of those kept."""
         size = SMALLEST
         while size < rows:
             size *= 2
-        if size not in self._rooms:
+        if size not in self._caches:
             # Full attention layers for every family: a sliding window is kept by the mask.
-            self._rooms[size] = Cache(layers=[StaticLayer(size) for _ in range(self._layers)])
-        room = self._rooms[size]
-        room.reset()
+            self._caches[size] = Cache(layers=[StaticLayer(size) for _ in range(self._layers)])
+        cache = self._caches[size]
+        cache.reset()
         if kept.get_seq_length():
             for number, (keys, values, *_) in enumerate(kept):
-                room.update(keys, values, number)
-        return room
+                cache.update(keys, values, number)
+        return cache
 
-    def leave(self, room: Cache, rows: int) -> DynamicCache:
+    def release(self, cache: Cache, rows: int) -> DynamicCache:
         """Return a copy of the first rows, and leave nothing of the conversation behind."""
         kept = DynamicCache()
-        for number, layer in enumerate(cast(list[StaticLayer], room.layers)):
+        for number, layer in enumerate(cast(list[StaticLayer], cache.layers)):
+            # [1, heads, size, head width]
             keys, values = cast(Tensor, layer.keys), cast(Tensor, layer.values)
             kept.update(keys[:, :, :rows].clone(), values[:, :, :rows].clone(), number)
-        room.reset()
+        cache.reset()
         return kept

@@ -6,37 +6,53 @@ does, with the same noise from the same seed.
 
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import count
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
+from transformers import RepetitionPenaltyLogitsProcessor
 
 from skingpt4.common.downloads import resolve
 from skingpt4.common.errors import ChatError
-from skingpt4.common.schema import ModelConfig
-from skingpt4.conversation.engines.base import Decoding, PromptSegment, TextCutter
+from skingpt4.conversation.engines.base import Decoding, Engine
 from skingpt4.conversation.engines.decoding import TextStop, sampling
-from skingpt4.conversation.engines.llama_cpp_runtime import LlamaRuntime, PhotoRow, Row, chunks
-from skingpt4.conversation.engines.prompt_encoder import PromptEncoder
-from skingpt4.conversation.engines.threads import follow
-from skingpt4.models import SkinGPT4
+from skingpt4.conversation.engines.llama_cpp_runtime import (
+    LlamaRuntime,
+    PhotoRow,
+    PromptRow,
+    chunks,
+)
+from skingpt4.conversation.engines.prompt_encoder import Prompt, PromptEncoder
+from skingpt4.conversation.engines.threads import iterate_in_thread, new_worker
+
+if TYPE_CHECKING:
+    from skingpt4.common.schema import ModelConfig
+    from skingpt4.models.skin_gpt4 import SkinGPT4
 
 CPU = torch.device("cpu")
 
+# How many conversations keep their rows; another one takes the place of the longest unused.
+CONVERSATIONS = 16
 
-class GrowingAnswer:
-    """One answer, from its first token to its end.
+# Answers to one question that are drawn in step with each other.
+DRAWS = 16
+
+Ended = Callable[[], bool]
+
+
+class TokenSampler:
+    """Chooses the tokens of one answer, from its first to its end.
 
     Args:
-        model: Gives the tokenizer, and the tokens that end an answer.
+        prompts: Gives the tokenizer, and the tokens that end an answer.
         decoding: How it is chosen.
+        seed: Makes sampling repeatable.
         stops: Strings that end it.
 
     Attributes:
@@ -47,7 +63,9 @@ class GrowingAnswer:
         ChatError: If beams are asked for.
     """
 
-    def __init__(self, model: SkinGPT4, decoding: Decoding, stops: Sequence[str]) -> None:
+    def __init__(
+        self, prompts: PromptEncoder, decoding: Decoding, seed: int | None, stops: Sequence[str]
+    ) -> None:
         if decoding.num_beams > 1:
             raise ChatError(
                 f"num_beams is {decoding.num_beams}, but the engine 'llama_cpp' answers without "
@@ -55,59 +73,41 @@ class GrowingAnswer:
             )
         self.ids: list[int] = []
         self.ended = False
-        self._least, self._most = decoding.min_length, decoding.max_new_tokens
-        self._end_ids = _end_ids(model)
-        self._stop = TextStop(model.llm_tokenizer, stops)
-        self._shape_scores = _processors(decoding)
+        self._decoding = decoding
+        self._end_ids = prompts.end_ids
+        self._text_stop = TextStop(prompts.tokenizer, stops)
+        self._processors = sampling(decoding, [seed], CPU)
+        if decoding.repetition_penalty != 1:
+            # Before all others, which is the order of ``generate``.
+            penalty = RepetitionPenaltyLogitsProcessor(float(decoding.repetition_penalty))
+            self._processors.insert(0, penalty)
 
-    def choose(self, scores: np.ndarray) -> int:
+    def step(self, scores: np.ndarray) -> int:
         """Add the next token and return it.
 
         Args:
-            scores: Of all tokens, ``[vocabulary]``; changed.
+            scores: Of all tokens, ``[V]``; changed.
         """
-        if len(self.ids) < self._least:
+        if len(self.ids) < self._decoding.min_length:
             scores[self._end_ids] = -np.inf
-        so_far = cast(torch.LongTensor, torch.tensor([self.ids], dtype=torch.long))
-        shaped = self._shape_scores(so_far, torch.from_numpy(scores).unsqueeze(0))
+        so_far = cast(torch.LongTensor, torch.tensor([self.ids], dtype=torch.long))  # [1, n]
+        shaped = self._processors(so_far, torch.from_numpy(scores).unsqueeze(0))  # [1, V]
         token = int(shaped.argmax())
         self.ids.append(token)
         self.ended = (
             token in self._end_ids
-            or len(self.ids) == self._most
-            or bool(self._stop(torch.tensor([self.ids]), None))
+            or len(self.ids) == self._decoding.max_new_tokens
+            or bool(self._text_stop(torch.tensor([self.ids]), None))
         )
         return token
 
 
-def _processors(decoding: Decoding) -> LogitsProcessorList:
-    """Return what shapes the scores, in the order of ``generate``."""
-    chain: list[Any] = []
-    if decoding.repetition_penalty != 1:
-        chain.append(RepetitionPenaltyLogitsProcessor(float(decoding.repetition_penalty)))
-    return LogitsProcessorList([*chain, *sampling(decoding, CPU)])
-
-
-def _end_ids(model: SkinGPT4) -> list[int]:
-    """Return the tokens that end an answer."""
-    ids = cast(Any, model.llm_model.generation_config).eos_token_id
-    ids = model.llm_tokenizer.eos_token_id if ids is None else ids
-    return [] if ids is None else [int(number) for number in np.atleast_1d(ids)]
-
-
-# How many conversations keep their rows; another one takes the place of the longest unused.
-CONVERSATIONS = 16
-
-# Answers to one question that are drawn in step with each other.
-DRAWS = 16
-
-
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """Somebody ended the work in progress."""
+    """The work in progress is not wanted any more."""
 
 
 @dataclass(eq=False)
-class Memory:
+class SequenceMemory:
     """What the context holds of one conversation; once dropped, the next answer clears that.
 
     Attributes:
@@ -116,7 +116,7 @@ class Memory:
         used: When it was claimed last.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[PromptRow] = field(default_factory=list)
     sequence: int = -1
     used: int = -1
 
@@ -130,12 +130,14 @@ class SequenceCache:
 
     def __init__(self, runtime: LlamaRuntime) -> None:
         self.runtime = runtime
-        self._seated: weakref.WeakSet[Memory] = weakref.WeakSet()
+        self._held: weakref.WeakSet[SequenceMemory] = weakref.WeakSet()
         self._taken: set[int] = set()
         self._clock = count()
 
     @contextmanager
-    def holding(self, memory: Memory, rows: Sequence[Row], room: int) -> Iterator[None]:
+    def holding(
+        self, memory: SequenceMemory, rows: Sequence[PromptRow], room: int
+    ) -> Iterator[None]:
         """Keep what the context has of a prompt, and make room for the rest and the answer.
 
         What another conversation has of it is shared. Conversations that were not used for the
@@ -149,7 +151,10 @@ class SequenceCache:
         """
         try:
             self._claim(memory, rows[:-1])
-            self._make_room(memory, len(rows) + room)
+            others = sorted(self._held - {memory}, key=lambda other: other.used)
+            needed = len(rows) + room
+            while others and sum(len(o.rows) for o in others) + needed > self.runtime.positions:
+                self._forget(others.pop(0))
             yield
         except Stopped:
             pass
@@ -158,18 +163,18 @@ class SequenceCache:
             raise
 
     def feed(
-        self, memory: Memory, rows: Sequence[Row], ended: Callable[[], bool], wanted: int = 1
+        self, memory: SequenceMemory, rows: Sequence[PromptRow], ended: Ended, wanted: int = 1
     ) -> np.ndarray:
         """Take rows in after those that a conversation has.
 
         Args:
             memory: The conversation's, held.
             rows: What comes next.
-            ended: Asked between chunks whether somebody ended the work.
+            ended: Asked between chunks whether the work is not wanted any more.
             wanted: After how many of the last rows the scores are wanted.
 
         Returns:
-            The scores of what follows these rows, ``[wanted, vocabulary]``.
+            The scores of what follows these rows, ``[wanted, V]``.
 
         Raises:
             ChatError: If llama.cpp fails.
@@ -190,7 +195,7 @@ class SequenceCache:
         return np.stack(scores)
 
     @contextmanager
-    def branches(self, memory: Memory, number: int) -> Iterator[list[int]]:
+    def branches(self, memory: SequenceMemory, number: int) -> Iterator[list[int]]:
         """Let sequences begin with all rows of a conversation, and give their numbers."""
         sequences = list(range(CONVERSATIONS, CONVERSATIONS + number))
         try:
@@ -201,85 +206,47 @@ class SequenceCache:
             for sequence in sequences:
                 self.runtime.crop(sequence, 0)
 
-    def extend(self, memory: Memory, branches: Mapping[int, Sequence[int]]) -> np.ndarray:
-        """Take the latest token of each branch in; return the scores of the next.
-
-        Args:
-            memory: What the branches began with.
-            branches: Each one's tokens so far, by sequence.
-
-        Returns:
-            ``[branches, vocabulary]``, in the order of the branches.
-
-        Raises:
-            ChatError: If llama.cpp fails.
-        """
-        if not branches:
-            return np.empty((0, 0))
-        latest = [len(memory.rows) + len(ids) - 1 for ids in branches.values()]
-        tokens = [ids[-1] for ids in branches.values()]
-        return self.runtime.decode(tokens, latest, list(branches), [True] * len(branches))
-
-    def _claim(self, memory: Memory, rows: Sequence[Row]) -> None:
+    def _claim(self, memory: SequenceMemory, rows: Sequence[PromptRow]) -> None:
         """Give a conversation a sequence that holds as many of the rows as are to be had."""
-        self._clear_dropped()
-        self._seat(memory)
+        # Sequences of conversations that were dropped are emptied first.
+        for sequence in self._taken - {other.sequence for other in self._held}:
+            self.runtime.crop(sequence, 0)
+            self._taken.discard(sequence)
+        if memory not in self._held:
+            if len(self._taken) == CONVERSATIONS:
+                self._forget(min(self._held, key=lambda other: other.used))
+            memory.sequence = min(set(range(CONVERSATIONS)) - self._taken)
+            self._taken.add(memory.sequence)
+            self._held.add(memory)
         memory.used = next(self._clock)
-        best = max(self._seated, key=lambda other: (_common(other.rows, rows), other.used))
+        # Its own rows win over as many of another's, because it was used last.
+        best = max(self._held, key=lambda other: (_common(other.rows, rows), other.used))
         kept = _common(best.rows, rows)
         if best is not memory:
             self.runtime.crop(memory.sequence, 0)
             self.runtime.share(best.sequence, memory.sequence, kept)
         elif not self.runtime.crop(memory.sequence, kept):
+            # A sliding window's cache cannot be cut in the middle.
             self.runtime.crop(memory.sequence, 0)
             kept = 0
         memory.rows = list(rows[:kept])
 
-    def _clear_dropped(self) -> None:
-        """Empty the sequences of conversations that no longer are."""
-        for sequence in self._taken - {memory.sequence for memory in self._seated}:
-            self.runtime.crop(sequence, 0)
-            self._taken.discard(sequence)
-
-    def _seat(self, memory: Memory) -> None:
-        if memory in self._seated:
-            return
-        if len(self._taken) == CONVERSATIONS:
-            self._forget(min(self._seated, key=lambda other: other.used))
-        memory.sequence = min(set(range(CONVERSATIONS)) - self._taken)
-        self._taken.add(memory.sequence)
-        self._seated.add(memory)
-
-    def _make_room(self, memory: Memory, needed: int) -> None:
-        others = sorted(self._seated - {memory}, key=lambda other: other.used)
-        while others and sum(len(o.rows) for o in others) + needed > self.runtime.positions:
-            self._forget(others.pop(0))
-
-    def _forget(self, memory: Memory) -> None:
-        if memory in self._seated:
+    def _forget(self, memory: SequenceMemory) -> None:
+        """Empty a conversation's sequence, if it has one, and let another have it."""
+        if memory in self._held:
             self.runtime.crop(memory.sequence, 0)
-            self._seated.discard(memory)
+            self._held.discard(memory)
             self._taken.discard(memory.sequence)
         memory.rows = []
 
 
-def _common(left: Sequence[Row], right: Sequence[Row]) -> int:
+def _common(left: Sequence[PromptRow], right: Sequence[PromptRow]) -> int:
     """Return how many rows two prompts have in common at their beginning."""
     pairs = enumerate(zip(left, right, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
-# How soon one who waits for a turn sees that nobody wants it any more.
-POLL_SECONDS = 0.05
-
-Item = TypeVar("Item")
-
-Put = Callable[[Item], None]
-
-Ended = Callable[[], bool]
-
-
-class LlamaCppEngine:
+class LlamaCppEngine(Engine):
     """A GGUF file's language model; safe to use from several threads, which take turns.
 
     The rows of the latest conversations stay in llama.cpp's context, so that the next turn takes
@@ -293,117 +260,112 @@ class LlamaCppEngine:
         WeightsError: If llama.cpp cannot load the file.
     """
 
-    at_once = 1
-
-    def __init__(self, model: SkinGPT4, config: ModelConfig) -> None:
-        self.model = model
-        self.prompts = PromptEncoder(model)
+    def __init__(self, model: "SkinGPT4", config: "ModelConfig") -> None:
+        super().__init__(model)
         self.runtime = LlamaRuntime(
             resolve(config.llm_model),
-            longest=model.context_length,
+            longest=self.context_length,
             sequences=CONVERSATIONS + DRAWS,
             gpu=model.device.type != "cpu",
         )
-        model.engine_context = self.runtime.positions
+        self.context_length = self.runtime.positions
         self._cache = SequenceCache(self.runtime)
-        self._turn = threading.Lock()
+        # llama.cpp is used from this thread alone, so answers take turns.
+        self._worker = new_worker()
 
-    def new_memory(self) -> Memory:
+    def new_memory(self) -> SequenceMemory:
         """Return what stands for a conversation's rows; dropping it lets go of them."""
-        return Memory()
-
-    def count_tokens(self, segments: Sequence[PromptSegment]) -> int:
-        """Return how many positions the prompt takes, the beginning-of-text token included."""
-        return self.prompts.count_tokens(segments)
+        return SequenceMemory()
 
     def stream(
         self,
-        segments: Sequence[PromptSegment],
+        prompt: Prompt,
         decoding: Decoding,
         stops: Sequence[str] = (),
         cancel: threading.Event | None = None,
         memory: object | None = None,
-    ) -> Generator[str, None, np.ndarray]:
-        """Yield the answer in pieces and return its token ids; see :class:`Engine`.
+    ) -> Generator[list[int], None, None]:
+        """Yield an answer's token ids as they come; see :class:`Engine`.
 
         Raises:
             ChatError: If beams are asked for, or llama.cpp fails.
         """
-        rows, answer = self._rows(segments), GrowingAnswer(self.model, decoding, stops)
-        own = memory if isinstance(memory, Memory) else self.new_memory()
+        rows = _rows(prompt)
+        sampler = TokenSampler(self.prompts, decoding, decoding.seed, stops)
+        own = memory if isinstance(memory, SequenceMemory) else self.new_memory()
 
-        def work(put: Put[list[int]], ended: Ended) -> None:
+        def work(put: Callable[[list[int]], None], ended: Ended) -> None:
             with self._cache.holding(own, rows, decoding.max_new_tokens):
                 new = rows[len(own.rows) :]
-                while not answer.ended:
-                    token = answer.choose(self._cache.feed(own, new, ended)[-1])
+                while not sampler.ended:
+                    token = sampler.step(self._cache.feed(own, new, ended)[-1])
                     put([token])
                     new = [token]
 
-        tokens = self._follow(work, cancel)
-        return (yield from self.prompts.read_answer(tokens, stops))
+        return iterate_in_thread(work, self._worker, cancel)
 
     def draw(
         self,
-        segments: Sequence[PromptSegment],
+        prompt: Prompt,
         decoding: Decoding,
         seeds: Sequence[int],
         stops: Sequence[str] = (),
         cancel: threading.Event | None = None,
-    ) -> Iterator[tuple[int, str]]:
-        """Yield (number, text) of each independent answer as it is finished; see :class:`Engine`.
+    ) -> Generator[tuple[int, list[int]], None, None]:
+        """Yield (number, token ids) of each independent answer; see :class:`Engine`.
 
         The question is taken in once, and as many answers as there is room for go on in step.
 
         Raises:
             ChatError: If beams are asked for, or llama.cpp fails.
         """
-        rows, memory = self._rows(segments), self.new_memory()
+        rows, memory = _rows(prompt), self.new_memory()
+        samplers = [TokenSampler(self.prompts, decoding, seed, stops) for seed in seeds]
         room = (self.runtime.positions - len(rows)) // decoding.max_new_tokens
         size = max(1, min(room, DRAWS))
-        settings = [replace(decoding, seed=seed) for seed in seeds]
-        answers = [GrowingAnswer(self.model, own, stops) for own in settings]
 
-        def work(put: Put[int], ended: Ended) -> None:
-            for start in range(0, len(answers), size):
-                group = dict(list(enumerate(answers))[start : start + size])
+        def work(put: Callable[[tuple[int, list[int]]], None], ended: Ended) -> None:
+            for start in range(0, len(samplers), size):
+                group = dict(enumerate(samplers[start : start + size], start))
                 with self._cache.holding(memory, rows, len(group) * decoding.max_new_tokens):
                     scores = self._cache.feed(memory, rows[len(memory.rows) :], ended)[-1]
-                    self._continue(memory, group, scores, put, ended)
+                    self._draw_group(memory, group, scores, put, ended)
 
-        with closing(self._follow(work, cancel)) as finished:
-            for number in finished:
-                text = self.prompts.decode(answers[number].ids)
-                yield number, TextCutter(stops).cut(text)
+        return iterate_in_thread(work, self._worker, cancel)
 
-    def _continue(
+    def _draw_group(
         self,
-        memory: Memory,
-        group: dict[int, GrowingAnswer],
+        memory: SequenceMemory,
+        group: dict[int, TokenSampler],
         scores: np.ndarray,
-        put: Put[int],
+        put: Callable[[tuple[int, list[int]]], None],
         ended: Ended,
     ) -> None:
         """Let several answers follow one prompt, a token of each at a time; put those finished."""
         with self._cache.branches(memory, len(group)) as sequences:
-            seats = dict(zip(group, sequences, strict=True))
-            following = dict.fromkeys(group, scores)
+            branch = dict(zip(group, sequences, strict=True))
+            following = dict.fromkeys(group, scores)  # the same first scores for all
             while following:
                 for number, row in following.items():
-                    group[number].choose(row)
+                    group[number].step(row)
                     if group[number].ended:
-                        put(number)
+                        put((number, group[number].ids))
                 if ended():
                     raise Stopped
-                live = [number for number in following if not group[number].ended]
-                new = self._cache.extend(
-                    memory, {seats[number]: group[number].ids for number in live}
-                )
+                live = {number: group[number].ids for number in following}
+                live = {number: ids for number, ids in live.items() if not group[number].ended}
+                if not live:
+                    return
+                # The latest token of each answer goes in at its own next position.
+                new = self.runtime.decode(
+                    [ids[-1] for ids in live.values()],
+                    [len(memory.rows) + len(ids) - 1 for ids in live.values()],
+                    [branch[number] for number in live],
+                    [True] * len(live),
+                )  # [live, V]
                 following = dict(zip(live, new, strict=True))
 
-    def log_likelihoods(
-        self, prompts: Sequence[Sequence[PromptSegment]], answer: str
-    ) -> np.ndarray:
+    def log_likelihoods(self, prompts: Sequence[Prompt], answer: str) -> np.ndarray:
         """Return the mean log-probability of the answer's tokens ``[n]``; see :class:`Engine`.
 
         What a prompt has in common with the one before it is not taken in again.
@@ -413,57 +375,28 @@ class LlamaCppEngine:
         """
         memory = self.new_memory()
 
-        def work(put: Put[float], ended: Ended) -> None:
-            for segments in prompts:
-                ids = self.prompts.answer_ids(segments, answer)
-                rows = self._rows([*segments[:-1], f"{segments[-1]}{answer}"])
+        def work(put: Callable[[float], None], ended: Ended) -> None:
+            for prompt in prompts:
+                written, ids = self.prompts.write_on(prompt, answer)
+                rows = _rows(written)
                 with self._cache.holding(memory, rows[: -len(ids)], len(ids)):
+                    # The last token's own scores are for what follows it, so it is not taken in.
                     new = rows[len(memory.rows) : -1]
-                    put(_mean_chance(self._cache.feed(memory, new, ended, len(ids)), ids))
+                    scores = torch.from_numpy(self._cache.feed(memory, new, ended, len(ids)))
+                    log_p = scores.log_softmax(dim=-1)  # [n, V]
+                    put(float(log_p.gather(1, torch.tensor(ids)[:, None]).mean()))
 
-        return np.array(list(self._follow(work)))
-
-    def _rows(self, segments: Sequence[PromptSegment]) -> list[Row]:
-        """Write a prompt as llama.cpp takes it in."""
-        ids = self.prompts.text_ids(segments)
-        rows: list[Row] = []
-        for place, segment in enumerate(segments):
-            rows += ids[place] if isinstance(segment, str) else _photo_rows(segment)
-        return rows
-
-    def _follow(
-        self,
-        work: Callable[[Put[Item], Ended], None],
-        cancel: threading.Event | None = None,
-    ) -> Generator[Item, None, None]:
-        """Yield what ``work`` puts when its turn has come; raise what it raises.
-
-        Setting ``cancel``, or closing the iterator, tells it to end.
-        """
-
-        def in_turn(put: Put[Item], closed: threading.Event) -> None:
-            def ended() -> bool:
-                return closed.is_set() or (cancel is not None and cancel.is_set())
-
-            while not self._turn.acquire(timeout=POLL_SECONDS):
-                if ended():
-                    return
-            try:
-                work(put, ended)
-            finally:
-                self._turn.release()
-
-        return follow(in_turn)
+        return np.array(list(iterate_in_thread(work, self._worker)))
 
 
-def _photo_rows(photo: Tensor) -> list[Row]:
-    """Return the rows of a photo's embeddings ``[32, D]`` or ``[1, 32, D]``."""
-    values = photo.detach().flatten(end_dim=-2).float().cpu().numpy()
-    digest = sha256(values.tobytes()).digest()
-    return [PhotoRow(digest, number, row) for number, row in enumerate(values)]
-
-
-def _mean_chance(scores: np.ndarray, ids: Sequence[int]) -> float:
-    """Return the mean log-probability of tokens, given the scores at each ``[n, vocabulary]``."""
-    chances = torch.from_numpy(scores).log_softmax(dim=-1)
-    return float(chances.gather(1, torch.tensor(ids)[:, None]).mean())
+def _rows(prompt: Prompt) -> list[PromptRow]:
+    """Write a prompt as llama.cpp takes it in."""
+    rows: list[PromptRow] = []
+    for part in prompt.parts:
+        if isinstance(part, Tensor):
+            values = part.detach().float().cpu().numpy()  # [32, D]
+            digest = sha256(values.tobytes()).digest()
+            rows += [PhotoRow(digest, number, row) for number, row in enumerate(values)]
+        else:
+            rows += part
+    return rows

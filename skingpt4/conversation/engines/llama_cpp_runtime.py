@@ -33,7 +33,7 @@ CHUNK = 128
 # llama.cpp's number of a log message that something failed.
 ERROR_LEVEL = 4
 # general.file_type of a file that rounds nothing.
-ALL_F32 = "0"
+ALL_F32 = b"0"
 # llama.cpp reserves the memory of all keys and values at its start; newer models could attend to
 # 131,072 positions. This is 2,441 of Llama-2-13B in half precision, so that a q4_0 file of it
 # (7.5 GB) takes less than 10 GB in all.
@@ -56,10 +56,10 @@ class PhotoRow:
 
 
 # What stands at one position of a prompt: a token's id, or a row of a photo.
-Row = int | PhotoRow
+PromptRow = int | PhotoRow
 
 
-def chunks(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def chunks(rows: Sequence[PromptRow]) -> Iterator[list[PromptRow]]:
     """Cut rows into pieces of one kind, of :data:`CHUNK` rows at most."""
     for _, alike in groupby(rows, key=type):
         while piece := list(islice(alike, CHUNK)):
@@ -85,64 +85,27 @@ class LlamaRuntime:
     def __init__(self, path: str | Path, longest: int, sequences: int, gpu: bool) -> None:
         api.llama_log_set(_log, ctypes.c_void_p(0))
         api.llama_backend_init()
-        self._model = _load(path, gpu)
-        self._is_exact = _file_type(self._model) == ALL_F32
-        self.positions = min(longest, CACHE_BYTES // self._bytes_a_row())
-        self._context = self._open(path, sequences)
-        self._cells = api.llama_get_memory(self._context)
+        self._model = _load_model(path, gpu)
+        file_type = ctypes.create_string_buffer(16)
+        api.llama_model_meta_val_str(self._model, b"general.file_type", file_type, len(file_type))
+        is_exact = file_type.value == ALL_F32
+        # A row's keys and values, over all layers.
         self.width = int(api.llama_model_n_embd(self._model))
+        head = self.width // api.llama_model_n_head(self._model)
+        numbers = 2 * api.llama_model_n_layer(self._model) * head
+        size = 4 if is_exact else 2
+        bytes_a_row = int(numbers * api.llama_model_n_head_kv(self._model) * size)
+        self.positions = min(longest, CACHE_BYTES // bytes_a_row)
+        self._context = self._open_context(path, sequences, is_exact)
+        self._cells = api.llama_get_memory(self._context)
         vocabulary = int(api.llama_vocab_n_tokens(api.llama_model_get_vocab(self._model)))
         # Made once: numpy's own way makes a type for each row, which takes a millisecond.
         self._row_type = ctypes.c_float * vocabulary
         self._tokens, self._photos = _Batch(0), _Batch(self.width)
-        weakref.finalize(
-            self, _close, self._model, self._context, [self._tokens.raw, self._photos.raw]
-        )
+        batches = [self._tokens.raw, self._photos.raw]
+        weakref.finalize(self, _close, self._model, self._context, batches)
 
-    def decode(
-        self,
-        rows: Sequence[Row],
-        positions: Sequence[int],
-        sequences: Sequence[int],
-        wanted: Sequence[bool],
-    ) -> np.ndarray:
-        """Take rows in and return the scores of what follows those wanted: ``[n, vocabulary]``.
-
-        Args:
-            rows: Of one kind, :data:`CHUNK` at most.
-            positions: Of each row.
-            sequences: Of each row.
-            wanted: After which rows the scores are wanted.
-
-        Raises:
-            ChatError: If llama.cpp fails; what the sequences hold is unknown then.
-        """
-        of_photos = isinstance(rows[0], PhotoRow)
-        batch = self._photos if of_photos else self._tokens
-        values = [row.values if isinstance(row, PhotoRow) else row for row in rows]
-        batch.fill(values, positions, sequences, wanted)
-        code = api.llama_decode(self._context, batch.raw)
-        if code:
-            raise ChatError(
-                f"llama.cpp could not go on (code {code}); ask again, or begin a new conversation."
-            )
-        places = [i for i, is_wanted in enumerate(wanted) if is_wanted]
-        return np.stack([self._scores(i) for i in places]) if places else np.empty((0, 0))
-
-    def crop(self, sequence: int, length: int) -> bool:
-        """Keep the first rows of a sequence only; tell whether the model's kind allows it."""
-        return bool(api.llama_memory_seq_rm(self._cells, sequence, length, -1))
-
-    def share(self, source: int, target: int, length: int) -> None:
-        """Let an empty sequence begin with the first rows of another; nothing is copied."""
-        api.llama_memory_seq_cp(self._cells, source, target, 0, length)
-
-    def _scores(self, place: int) -> np.ndarray:
-        pointer = api.llama_get_logits_ith(self._context, place)
-        row = self._row_type.from_address(ctypes.addressof(pointer.contents))
-        return np.array(row)
-
-    def _open(self, path: str | Path, sequences: int) -> Any:
+    def _open_context(self, path: str | Path, sequences: int, is_exact: bool) -> Any:
         settings = api.llama_context_default_params()
         settings.n_ctx = self.positions
         settings.n_batch = settings.n_ubatch = CHUNK
@@ -150,7 +113,7 @@ class LlamaRuntime:
         settings.n_outputs_max_per_seq = 0  # as many as there are rows
         settings.kv_unified = True  # one sequence may fill the context
         settings.n_threads = settings.n_threads_batch = torch.get_num_threads()
-        if self._is_exact:
+        if is_exact:
             # The flash attention of llama.cpp's CPU kernels computes in half precision.
             settings.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
             settings.type_k = settings.type_v = api.GGML_TYPE_F32
@@ -163,12 +126,47 @@ class LlamaRuntime:
             )
         return context
 
-    def _bytes_a_row(self) -> int:
-        """Return the memory of one row's keys and values."""
-        head = api.llama_model_n_embd(self._model) // api.llama_model_n_head(self._model)
-        numbers = 2 * api.llama_model_n_layer(self._model) * head
-        size = 4 if self._is_exact else 2
-        return int(numbers * api.llama_model_n_head_kv(self._model) * size)
+    def decode(
+        self,
+        rows: Sequence[PromptRow],
+        positions: Sequence[int],
+        sequences: Sequence[int],
+        wanted: Sequence[bool],
+    ) -> np.ndarray:
+        """Take rows in and return the scores of what follows those wanted: ``[n, V]``.
+
+        Args:
+            rows: Of one kind, :data:`CHUNK` at most.
+            positions: Of each row.
+            sequences: Of each row.
+            wanted: After which rows the scores are wanted.
+
+        Raises:
+            ChatError: If llama.cpp fails; what the sequences hold is unknown then.
+        """
+        batch = self._photos if isinstance(rows[0], PhotoRow) else self._tokens
+        values = [row.values if isinstance(row, PhotoRow) else row for row in rows]
+        batch.fill(values, positions, sequences, wanted)
+        code = api.llama_decode(self._context, batch.raw)
+        if code:
+            raise ChatError(
+                f"llama.cpp could not go on (code {code}); ask again, or begin a new conversation."
+            )
+        scores = []
+        for place, is_wanted in enumerate(wanted):
+            if is_wanted:
+                pointer = api.llama_get_logits_ith(self._context, place)
+                row = self._row_type.from_address(ctypes.addressof(pointer.contents))
+                scores.append(np.array(row))  # a copy: the next call overwrites llama.cpp's own
+        return np.stack(scores) if scores else np.empty((0, 0))
+
+    def crop(self, sequence: int, length: int) -> bool:
+        """Keep the first rows of a sequence only; tell whether the model's kind allows it."""
+        return bool(api.llama_memory_seq_rm(self._cells, sequence, length, -1))
+
+    def share(self, source: int, target: int, length: int) -> None:
+        """Let an empty sequence begin with the first rows of another; nothing is copied."""
+        api.llama_memory_seq_cp(self._cells, source, target, 0, length)
 
 
 class _Batch:
@@ -209,7 +207,7 @@ def _log(level: int, text: bytes, _: Any) -> None:
         logger.warning("llama.cpp: %s", text.decode("utf-8", "replace").strip())
 
 
-def _load(path: str | Path, gpu: bool) -> Any:
+def _load_model(path: str | Path, gpu: bool) -> Any:
     settings = api.llama_model_default_params()
     if not gpu:
         settings.n_gpu_layers = 0
@@ -221,13 +219,8 @@ def _load(path: str | Path, gpu: bool) -> Any:
     return model
 
 
-def _file_type(model: Any) -> str:
-    answer = ctypes.create_string_buffer(16)
-    api.llama_model_meta_val_str(model, b"general.file_type", answer, len(answer))
-    return answer.value.decode()
-
-
 def _close(model: Any, context: Any, batches: Sequence[Any]) -> None:
+    """Free what llama.cpp holds: whatever refers to the model before the model."""
     for batch in batches:
         api.llama_batch_free(batch)
     api.llama_free(context)

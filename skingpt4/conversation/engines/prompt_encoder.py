@@ -1,15 +1,38 @@
-"""Prompts as an LLM takes them in: token ids and embeddings; and its tokens read as text."""
+"""Prompts as a language model takes them in, and its tokens read as text."""
 
-import threading
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from skingpt4.conversation.engines.base import PromptSegment, TextCutter
-from skingpt4.models import SkinGPT4
+if TYPE_CHECKING:
+    from skingpt4.models.skin_gpt4 import SkinGPT4
+
+# Text, or the embeddings ``[32, D]`` (also ``[1, 32, D]``) of one photo.
+PromptSegment = str | Tensor
+
+REPLACEMENT_CHARACTER = "\ufffd"
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A prompt that is tokenised, once for all who count, embed or send it.
+
+    Attributes:
+        segments: Texts and photos in order.
+        parts: The same as token ids and as embeddings ``[n, D]``; the beginning-of-text token,
+            where the tokenizer has one, comes first and once.
+    """
+
+    segments: Sequence[PromptSegment]
+    parts: Sequence[list[int] | Tensor]
+
+    def __len__(self) -> int:
+        """Return how many positions the prompt takes."""
+        return sum(map(len, self.parts))
 
 
 class PromptEncoder:
@@ -19,86 +42,63 @@ class PromptEncoder:
         model: Gives the tokenizer and the token embeddings.
     """
 
-    def __init__(self, model: SkinGPT4) -> None:
+    def __init__(self, model: "SkinGPT4") -> None:
         self.model = model
         self.tokenizer = model.llm_tokenizer
 
-    def count_tokens(self, segments: Sequence[PromptSegment]) -> int:
-        """Return how many positions the prompt takes, the beginning-of-text token included."""
-        ids = self.text_ids(segments)
-        return sum(
-            len(ids[i]) if isinstance(segment, str) else segment.shape[-2]
-            for i, segment in enumerate(segments)
-        )
+    @property
+    def end_ids(self) -> list[int]:
+        """Tokens that end an answer; the model's own choice goes before the tokenizer's."""
+        config = self.model.llm_model.generation_config
+        ids = cast(int | list[int] | None, config and config.eos_token_id)
+        ids = self.tokenizer.eos_token_id if ids is None else ids
+        return [] if ids is None else [int(number) for number in np.atleast_1d(ids)]
 
-    def text_ids(self, segments: Sequence[PromptSegment]) -> dict[int, list[int]]:
-        """Tokenise the text segments, each on its own as upstream does, by their place.
-
-        The beginning-of-text token, where the tokenizer has one, comes first and once.
-        """
-        ids = {
-            i: self.tokenizer(segment, add_special_tokens=False).input_ids
-            for i, segment in enumerate(segments)
+    def encode(self, segments: Sequence[PromptSegment]) -> Prompt:
+        """Tokenise the text segments, each on its own as upstream does."""
+        parts: list[list[int] | Tensor] = [
+            self.tokenizer(segment, add_special_tokens=False).input_ids
             if isinstance(segment, str)
-        }
-        bos = self.tokenizer.bos_token_id
-        if bos is not None and ids.get(0, [])[:1] != [bos]:
-            ids[0] = [bos, *ids.get(0, [])]
-        return ids
+            else segment.flatten(end_dim=-2)  # [1, 32, D] -> [32, D]
+            for segment in segments
+        ]
+        bos, first = self.tokenizer.bos_token_id, parts[0]
+        # Llama 2's own template writes "<s>" as text, which must not be doubled.
+        if bos is not None and isinstance(first, list) and first[:1] != [bos]:
+            parts[0] = [bos, *first]
+        return Prompt(segments, parts)
 
-    def answer_ids(self, segments: Sequence[PromptSegment], answer: str) -> list[int]:
-        """Return the tokens that a prompt gains when an answer is written on at its last text.
+    def write_on(self, prompt: Prompt, answer: str) -> tuple[Prompt, list[int]]:
+        """Return the prompt with an answer written on at its last text, and the answer's tokens.
 
-        Text and answer are tokenised together, as they are when a later turn reads them again.
+        Text and answer are tokenised together, as they are when a later turn reads them again, so
+        the answer's tokens are those from the first one that differs.
         """
-        last = len(segments) - 1
-        before = self.text_ids(segments)[last]
-        after = self.text_ids([*segments[:-1], f"{segments[-1]}{answer}"])[last]
+        *earlier, last = prompt.segments
+        longer = self.encode([*earlier, f"{last}{answer}"])
+        before, after = cast(list[int], prompt.parts[-1]), cast(list[int], longer.parts[-1])
         pairs = zip(before, after, strict=False)
         shared = next((i for i, (a, b) in enumerate(pairs) if a != b), len(before))
-        return after[shared:]
+        return longer, after[shared:]
 
     @torch.no_grad()
-    def embed(self, segments: Sequence[PromptSegment]) -> Tensor:
+    def embed(self, prompt: Prompt) -> Tensor:
         """Return the prompt's embeddings ``[1, L, D]``, where and as the LLM embeds its own text.
 
         Asking the embedding's output, not its weight, is right for a model that is spread over
         several devices or kept elsewhere until it is used.
         """
         texts = {
-            i: self.model.embed_tokens(torch.tensor(ids, dtype=torch.long))
-            for i, ids in self.text_ids(segments).items()
+            place: self.model.embed_tokens(torch.tensor(part, dtype=torch.long))
+            for place, part in enumerate(prompt.parts)
+            if isinstance(part, list)
         }
-        like = next(iter(texts.values()))
+        like = next(iter(texts.values()))  # photos follow the text's device and dtype
         rows = [
-            texts[i] if isinstance(segment, str) else segment.flatten(end_dim=-2).to(like)
-            for i, segment in enumerate(segments)
+            part.to(like) if isinstance(part, Tensor) else texts[place]
+            for place, part in enumerate(prompt.parts)
         ]
         return torch.cat(rows).unsqueeze(0)
-
-    def read_answer(
-        self,
-        tokens: Generator[list[int], None, None],
-        stops: Sequence[str],
-        cancel: threading.Event | None = None,
-    ) -> Generator[str, None, np.ndarray]:
-        """Yield the text of an answer's tokens in pieces and return its token ids ``[n]``.
-
-        Args:
-            tokens: As they come; closed with this.
-            stops: Strings that end the answer.
-            cancel: If set before the first token came, there is no answer.
-        """
-        cutter = TextCutter(stops)
-        ids: list[int] = []
-        with closing(tokens):
-            for new_ids in tokens:
-                if not ids and cancel is not None and cancel.is_set():
-                    break
-                ids += new_ids
-                if piece := cutter.cut(self.decode(ids)):
-                    yield piece
-        return np.array(ids, dtype=np.int64)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, without special tokens."""
@@ -106,3 +106,30 @@ class PromptEncoder:
             list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return str(text)
+
+    def read(self, ids: Sequence[int], stops: Sequence[str]) -> str:
+        """Return the text of a whole answer, up to its stop string."""
+        return TextCutter(stops).cut(self.decode(ids))
+
+
+class TextCutter:
+    """Cuts a growing text into pieces that later text cannot change."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self.stops = stops
+        self._shown = 0
+
+    def cut(self, text: str) -> str:
+        """Return what became certain since the last call; ``text`` is all text so far."""
+        for stop in self.stops:
+            text = text.partition(stop)[0]
+        text = text.rstrip(REPLACEMENT_CHARACTER)  # bytes that are no whole character yet
+        # An end that may still become a stop string is held back, and so is white space around
+        # the answer, which may turn out to be its last.
+        held_back = max(
+            (n for stop in self.stops for n in range(1, len(stop)) if text.endswith(stop[:n])),
+            default=0,
+        )
+        piece = text[: len(text) - held_back].strip()[self._shown :]
+        self._shown += len(piece)
+        return piece

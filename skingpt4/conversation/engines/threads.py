@@ -1,4 +1,4 @@
-"""Work in a thread of its own, followed item by item."""
+"""Work in a thread of its own, iterated item by item."""
 
 import asyncio
 import threading
@@ -14,32 +14,47 @@ Item = TypeVar("Item")
 POLL_SECONDS = 0.05
 
 
-def follow(
-    work: Callable[[Callable[[Item], None], threading.Event], None],
+def new_worker() -> Executor:
+    """Return a single thread that generates."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="skingpt4-generate")
+
+
+def iterate_in_thread(
+    work: Callable[[Callable[[Item], None], Callable[[], bool]], None],
     worker: Executor | None = None,
     cancel: threading.Event | None = None,
 ) -> Generator[Item, None, None]:
     """Yield what ``work`` puts, until it ends; raise what it raises.
 
     Args:
-        work: Called with the function that takes its items, and with an event that is set when
-            this generator is closed, upon which it should end; closing waits for that.
+        work: Called with the function that takes its items, and with one that tells whether
+            ``cancel`` is set or this generator closed, upon which it should end; closing waits
+            for that.
         worker: Runs it; by default a thread of its own.
         cancel: Once set, work that still waits for its worker is not begun.
     """
     end = object()
     items: SimpleQueue[object] = SimpleQueue()
     closed = threading.Event()
+
+    def ended() -> bool:
+        return closed.is_set() or (cancel is not None and cancel.is_set())
+
     with nullcontext(worker) if worker else new_worker() as runner:
-        future = runner.submit(work, items.put, closed)
+        future = runner.submit(work, items.put, ended)
         # Wakes the reader however the work ended, so that it never waits for nothing.
         future.add_done_callback(lambda _: items.put(end))
         try:
-            while (item := _next(items, cancel)) is not end:
-                if item is None:
-                    future.cancel()
-                else:
-                    yield cast(Item, item)
+            while True:
+                try:
+                    item = items.get(timeout=None if cancel is None else POLL_SECONDS)
+                except Empty:
+                    if ended():
+                        future.cancel()  # does nothing once the work has begun
+                    continue
+                if item is end:
+                    break
+                yield cast(Item, item)
         finally:
             closed.set()
             if not future.cancel():
@@ -52,36 +67,18 @@ def follow(
         del future
 
 
-def _next(items: "SimpleQueue[object]", cancel: threading.Event | None) -> object:
-    """Wait for the next item; None once ``cancel`` is set while there is none."""
-    while True:
-        try:
-            return items.get(timeout=None if cancel is None else POLL_SECONDS)
-        except Empty:
-            if cancel is not None and cancel.is_set():
-                return None
-
-
-def new_worker() -> Executor:
-    """Return a single thread that generates."""
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="skingpt4-generate")
-
-
-T = TypeVar("T")
-
-
 class BackgroundLoop:
-    """An event loop in a thread of its own, shared by all who follow work on it."""
+    """An event loop in a thread of its own, shared by all who iterate over work on it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="skingpt4-http", daemon=True).start()
 
-    def follow(
+    def iterate(
         self,
-        work: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]],
+        work: Callable[[Callable[[Item], None]], Coroutine[Any, Any, None]],
         cancel: threading.Event | None = None,
-    ) -> Generator[T, None, None]:
+    ) -> Generator[Item, None, None]:
         """Yield what ``work`` puts, until it ends; raise what it raises.
 
         Setting ``cancel``, or closing the iterator, cancels the work at whatever it waits for.
@@ -91,7 +88,7 @@ class BackgroundLoop:
             cancel: Ends the iteration when set, from any thread.
         """
         end = object()
-        items: SimpleQueue[T | object] = SimpleQueue()
+        items: SimpleQueue[object] = SimpleQueue()
         future = asyncio.run_coroutine_threadsafe(work(items.put), self._loop)
         # Wakes the reader however the work ended.
         future.add_done_callback(lambda _: items.put(end))
@@ -102,11 +99,9 @@ class BackgroundLoop:
                 except Empty:
                     continue
                 if item is end:
-                    break
-                yield cast(T, item)
-            else:
-                return
-            future.result()
+                    future.result()
+                    return
+                yield cast(Item, item)
         finally:
             future.cancel()
             # What it raised holds this frame, which would hold it in turn.

@@ -10,22 +10,25 @@ import io
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
-from contextlib import aclosing, closing
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Generator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from skingpt4.common.errors import ChatError, UserError
-from skingpt4.common.schema import ModelConfig
-from skingpt4.conversation.engines.base import Decoding, PromptSegment, TextCutter
-from skingpt4.conversation.engines.prompt_encoder import PromptEncoder
+from skingpt4.conversation.engines.base import Decoding, Engine
+from skingpt4.conversation.engines.prompt_encoder import Prompt
 from skingpt4.conversation.engines.threads import BackgroundLoop
 from skingpt4.conversation.engines.vllm_server import VllmServer
-from skingpt4.models import SkinGPT4
+
+if TYPE_CHECKING:
+    from skingpt4.common.schema import ModelConfig
+    from skingpt4.models.skin_gpt4 import SkinGPT4
 
 logger = logging.getLogger(__name__)
 
@@ -45,15 +48,7 @@ class _Served:
     context: int
 
 
-@dataclass(frozen=True)
-class _Prompt:
-    """A prompt's embeddings as they are sent, and its length in tokens."""
-
-    packed: str
-    length: int
-
-
-class VllmEngine:
+class VllmEngine(Engine):
     """A language model on a vLLM server; safe to use from any number of threads.
 
     The server is first spoken to by the first question, and compared with the model then; so it
@@ -64,8 +59,7 @@ class VllmEngine:
         config: Its section; ``engine_url`` and ``allow_public_engine`` are used.
 
     Attributes:
-        at_once: How many answers are worth asking for at the same time; a server with room for
-            fewer lets the others wait.
+        at_once: A server with room for fewer lets the others wait.
 
     Raises:
         ConfigError: If ``engine_url`` is no address.
@@ -73,9 +67,8 @@ class VllmEngine:
 
     at_once = 32
 
-    def __init__(self, model: SkinGPT4, config: ModelConfig) -> None:
-        self.model = model
-        self.prompts = PromptEncoder(model)
+    def __init__(self, model: "SkinGPT4", config: "ModelConfig") -> None:
+        super().__init__(model)
         self.server = VllmServer(config.engine_url, config.allow_public_engine)
         self._background = BackgroundLoop()
         self._served: _Served | None = None
@@ -83,64 +76,54 @@ class VllmEngine:
         # Keeps the server's other users from probing its cache for our prompts.
         self._salt = secrets.token_hex(16)
 
-    def new_memory(self) -> None:
-        """Return nothing: the server keeps earlier turns in its own prefix cache."""
-
-    def count_tokens(self, segments: Sequence[PromptSegment]) -> int:
-        """Return how many positions the prompt takes, the beginning-of-text token included."""
-        return self.prompts.count_tokens(segments)
-
     def stream(
         self,
-        segments: Sequence[PromptSegment],
+        prompt: Prompt,
         decoding: Decoding,
         stops: Sequence[str] = (),
         cancel: threading.Event | None = None,
         memory: object | None = None,
-    ) -> Generator[str, None, np.ndarray]:
-        """Yield the answer in pieces and return its token ids; see :class:`Engine`.
+    ) -> Generator[list[int], None, None]:
+        """Yield an answer's token ids as they come; see :class:`Engine`.
 
         Raises:
             ChatError: If beams or a repetition penalty are asked for, or the server fails.
         """
-        prompt = self._prompt(segments, decoding)
-
-        async def work(put: Callable[[list[int]], None]) -> None:
-            await self._complete(prompt, decoding, stops, put)
-
-        tokens = self._background.follow(work, cancel)
-        return (yield from self.prompts.read_answer(tokens, stops))
+        request = self._request(prompt, decoding, stops)
+        work = partial(self._complete, request, len(prompt))
+        return self._background.iterate(work, cancel)
 
     def draw(
         self,
-        segments: Sequence[PromptSegment],
+        prompt: Prompt,
         decoding: Decoding,
         seeds: Sequence[int],
         stops: Sequence[str] = (),
         cancel: threading.Event | None = None,
-    ) -> Iterator[tuple[int, str]]:
-        """Yield (number, text) of each independent answer as it is finished; see :class:`Engine`.
+    ) -> Generator[tuple[int, list[int]], None, None]:
+        """Yield (number, token ids) of each independent answer; see :class:`Engine`.
 
         Raises:
             ChatError: If beams or a repetition penalty are asked for, or the server fails.
         """
-        prompt = self._prompt(segments, decoding)
+        request = self._request(prompt, decoding, stops)  # embedded and packed once for all
 
-        async def one(number: int, put: Callable[[tuple[int, str]], None]) -> None:
+        async def draw_one(number: int, put: Callable[[tuple[int, list[int]]], None]) -> None:
             ids: list[int] = []
-            own = replace(decoding, seed=seeds[number])
-            await self._complete(prompt, own, stops, ids.extend)
-            put((number, TextCutter(stops).cut(self.prompts.decode(ids))))
+            await self._complete(request | {"seed": seeds[number]}, len(prompt), ids.extend)
+            put((number, ids))
 
-        async def work(put: Callable[[tuple[int, str]], None]) -> None:
-            await _together([one(number, put) for number in range(len(seeds))])
+        async def work(put: Callable[[tuple[int, list[int]]], None]) -> None:
+            tasks = [asyncio.ensure_future(draw_one(n, put)) for n in range(len(seeds))]
+            try:
+                await asyncio.gather(*tasks)
+            finally:  # when one fails, or this is cancelled, the others have no reader
+                for task in tasks:
+                    task.cancel()
 
-        with closing(self._background.follow(work, cancel)) as answers:
-            yield from answers
+        return self._background.iterate(work, cancel)
 
-    def log_likelihoods(
-        self, prompts: Sequence[Sequence[PromptSegment]], answer: str
-    ) -> np.ndarray:
+    def log_likelihoods(self, prompts: Sequence[Prompt], answer: str) -> np.ndarray:
         """Refuse: vLLM gives no probabilities of a prompt that comes as embeddings.
 
         Raises:
@@ -151,42 +134,76 @@ class VllmEngine:
             "model.engine=transformers for it."
         )
 
+    def _request(self, prompt: Prompt, decoding: Decoding, stops: Sequence[str]) -> dict[str, Any]:
+        """Embed a prompt and write a completion request, in the caller's thread.
+
+        Raises:
+            ChatError: If ``decoding`` asks for what vLLM cannot do after embeddings: beams, or a
+                penalty on repeating the prompt's tokens, which it has not got.
+        """
+        for name in ("num_beams", "repetition_penalty"):
+            if (value := getattr(decoding, name)) != 1:
+                raise ChatError(
+                    f"{name} is {value}, which the engine 'vllm' cannot do; set it to 1, or set "
+                    "model.engine=transformers."
+                )
+        # Each setting is sent, lest the server's own defaults count.
+        return {
+            "prompt_embeds": _packed(self.prompts.embed(prompt)[0]),
+            "max_tokens": decoding.max_new_tokens,
+            "min_tokens": decoding.min_length,
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+            "top_k": decoding.top_k,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "seed": decoding.seed,
+            "stop": list(stops),
+            # A stop string may be a special token, which the server's text would leave out.
+            "skip_special_tokens": False,
+            "stream": True,
+            "return_token_ids": True,
+            "cache_salt": self._salt,
+        }
+
     async def _complete(
-        self,
-        prompt: _Prompt,
-        decoding: Decoding,
-        stops: Sequence[str],
-        put: Callable[[list[int]], None],
+        self, request: dict[str, Any], length: int, put: Callable[[list[int]], None]
     ) -> None:
-        """Hand on an answer's token ids; after a failure the server is compared anew."""
+        """Hand on an answer's token ids; after a failure the server is compared again.
+
+        Args:
+            request: As :meth:`_request` writes it.
+            length: Of its prompt, in tokens.
+            put: Takes the ids as they come.
+        """
         try:
-            served = await self._compared()
-            _check_length(prompt.length, decoding, served.context)
-            request = _request(prompt, decoding, stops) | {
-                "model": served.name,
-                "cache_salt": self._salt,
-            }
-            async with aclosing(self.server.stream(request)) as answer:
+            if self._served is None:
+                if self._comparison is None:
+                    self._comparison = asyncio.ensure_future(self._compare())
+                    self._comparison.add_done_callback(self._end_comparison)
+                # All who wait get its one result, and none of them ends it for the others.
+                self._served = await asyncio.shield(self._comparison)
+            served, longest = self._served, request["max_tokens"]
+            # The context may have become known only now, after the prompt was fitted.
+            if length + longest > served.context:
+                raise ChatError(
+                    f"The conversation takes {length} tokens and the answer may take {longest}, "
+                    f"but the server holds {served.context}; ask again, which leaves the oldest "
+                    "turns out, or start the server with a larger --max-model-len."
+                )
+            async with aclosing(self.server.stream(request | {"model": served.name})) as answer:
                 async for new_ids in answer:
                     put(new_ids)
         except UserError:
             self._served = None
             raise
 
-    async def _compared(self) -> _Served:
-        """Return what the server serves, compared with our model when first asked."""
-        if self._served is None:
-            if self._comparison is None:
-                self._comparison = asyncio.ensure_future(self._compare())
-                self._comparison.add_done_callback(self._end_comparison)
-            # All who wait get its one result, and none of them ends it for the others.
-            self._served = await asyncio.shield(self._comparison)
-        return self._served
-
     def _end_comparison(self, comparison: "asyncio.Task[_Served]") -> None:
         self._comparison = None
         if not comparison.cancelled():
-            comparison.exception()  # which nobody may be left to hear of
+            comparison.exception()  # marks it as seen: its readers may all have gone
 
     async def _compare(self) -> _Served:
         """Ask the server for its model and try whether it is ours.
@@ -200,81 +217,38 @@ class VllmEngine:
         """
         await self.server.check_address()
         async with self.server.explained():
-            served, is_ours = await self._probe()
+            listed = (await self.server.request("GET", "/v1/models"))["data"][0]
+            served = _Served(str(listed["id"]), int(listed["max_model_len"]))
+            ids = torch.linspace(0, len(self.prompts.tokenizer) - 1, PROBE_TOKENS).long()
+            scores = []
+            for prompt in (
+                {"prompt": ids.tolist()},
+                {"prompt_embeds": _packed(self.model.embed_tokens(ids))},
+            ):
+                probe = prompt | {
+                    "model": served.name,
+                    "max_tokens": 1,
+                    "temperature": 0.0,
+                    "logprobs": PROBE_SCORES,
+                    "return_tokens_as_token_ids": True,
+                }
+                answer = await self.server.request("POST", "/v1/completions", probe)
+                scores.append(answer["choices"][0]["logprobs"]["top_logprobs"][0])
+            theirs, ours = scores
+            # Most of the likeliest tokens are the same, with the same scores up to rounding.
+            shared = theirs.keys() & ours.keys()
+            is_ours = 2 * len(shared) > PROBE_SCORES and all(
+                abs(theirs[token] - ours[token]) < PROBE_TOLERANCE for token in shared
+            )
         if not is_ours:
             raise ChatError(
                 f"The server at {self.server.url} serves '{served.name}', which embeds text "
                 f"otherwise than model.llm_model '{self.model.config.llm_model}'; start it with "
                 "that folder, or name the server's model."
             )
-        self.model.engine_context = served.context
+        self.context_length = min(self.model.context_length, served.context)
         logger.info("%s serves '%s', %d tokens", self.server.url, served.name, served.context)
         return served
-
-    async def _probe(self) -> tuple[_Served, bool]:
-        """Return what the server serves, and whether it continues our embeddings as its own."""
-        listed = (await self.server.get("/v1/models"))["data"][0]
-        served = _Served(str(listed["id"]), int(listed["max_model_len"]))
-        ids = torch.linspace(0, len(self.prompts.tokenizer) - 1, PROBE_TOKENS).long()
-        probe = {
-            "model": served.name,
-            "max_tokens": 1,
-            "temperature": 0.0,
-            "logprobs": PROBE_SCORES,
-            "return_tokens_as_token_ids": True,
-        }
-        theirs = await self.server.complete(probe | {"prompt": ids.tolist()})
-        embeds = _packed(self.model.embed_tokens(ids))
-        ours = await self.server.complete(probe | {"prompt_embeds": embeds})
-        return served, _alike(theirs, ours)
-
-    def _prompt(self, segments: Sequence[PromptSegment], decoding: Decoding) -> _Prompt:
-        """Embed and pack a prompt, in the caller's thread and once for all its draws.
-
-        Raises:
-            ChatError: If ``decoding`` asks for what vLLM cannot do after embeddings: beams, or a
-                penalty on repeating the prompt's tokens, which it has not got.
-        """
-        for name in ("num_beams", "repetition_penalty"):
-            if (value := getattr(decoding, name)) != 1:
-                raise ChatError(
-                    f"{name} is {value}, which the engine 'vllm' cannot do; set it to 1, or set "
-                    "model.engine=transformers."
-                )
-        embeds = self.prompts.embed(segments)[0]
-        return _Prompt(_packed(embeds), len(embeds))
-
-
-async def _together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Wait for all; when one fails or this is cancelled, cancel the others."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-def _request(prompt: _Prompt, decoding: Decoding, stops: Sequence[str]) -> dict[str, Any]:
-    """Write a completion request; each setting is sent, lest the server's own defaults count."""
-    return {
-        "prompt_embeds": prompt.packed,
-        "max_tokens": decoding.max_new_tokens,
-        "min_tokens": decoding.min_length,
-        "temperature": decoding.temperature,
-        "top_p": decoding.top_p,
-        "top_k": decoding.top_k,
-        "min_p": 0.0,
-        "repetition_penalty": 1.0,
-        "presence_penalty": 0.0,
-        "frequency_penalty": 0.0,
-        "seed": decoding.seed,
-        "stop": list(stops),
-        # A stop string may be a special token, which the server would not see in its text else.
-        "skip_special_tokens": False,
-        "stream": True,
-        "return_token_ids": True,
-    }
 
 
 def _packed(embeds: Tensor) -> str:
@@ -282,21 +256,3 @@ def _packed(embeds: Tensor) -> str:
     buffer = io.BytesIO()
     torch.save(embeds.detach().cpu().contiguous(), buffer)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _check_length(length: int, decoding: Decoding, context: int) -> None:
-    if length + decoding.max_new_tokens > context:
-        raise ChatError(
-            f"The conversation takes {length} tokens and the answer may take "
-            f"{decoding.max_new_tokens}, but the server holds {context}; ask again, which leaves "
-            "the oldest turns out, or start the server with a larger --max-model-len."
-        )
-
-
-def _alike(theirs: dict[str, Any], ours: dict[str, Any]) -> bool:
-    """Tell whether two completions come from the same scores, up to rounding."""
-    left, right = (choice["logprobs"]["top_logprobs"][0] for choice in (theirs, ours))
-    shared = left.keys() & right.keys()
-    return 2 * len(shared) > PROBE_SCORES and all(
-        abs(left[token] - right[token]) < PROBE_TOLERANCE for token in shared
-    )

@@ -88,27 +88,18 @@ class VllmServer:
                 )
             logger.warning("Photos, as embeddings, and questions go to the public %s", self.url)
 
-    async def get(self, path: str) -> dict[str, Any]:
-        """Return the JSON at a path.
+    async def request(
+        self, method: str, path: str, content: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return the JSON that a request is answered with.
 
         Raises:
             ChatError: If the server cannot be reached or refuses.
         """
         async with self.explained():
-            response = await self._client.get(path)
+            response = await self._client.request(method, path, json=content)
             await self._refuse_failure(response)
             return cast(dict[str, Any], response.json())
-
-    async def complete(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the one choice of a completion that is not streamed.
-
-        Raises:
-            ChatError: If the server cannot be reached or refuses.
-        """
-        async with self.explained():
-            response = await self._client.post("/v1/completions", json=request)
-            await self._refuse_failure(response)
-            return cast(dict[str, Any], response.json()["choices"][0])
 
     async def stream(self, request: dict[str, Any]) -> AsyncGenerator[list[int], None]:
         """Yield a completion's new token ids as they come.
@@ -128,21 +119,19 @@ class VllmServer:
                 data = line.removeprefix(_DATA).strip()
                 if data == _DONE:
                     break
-                if line.startswith(_DATA):
-                    new_ids, reason = self._read(json.loads(data))
-                    yield new_ids
+                if not line.startswith(_DATA):
+                    continue  # server-sent events part with empty lines
+                event = json.loads(data)
+                if "error" in event:
+                    raise ChatError(
+                        f"The language model's server at {self.url} broke off "
+                        f"({_quoted(event)}); ask again, and look at its log if that does not help."
+                    )
+                (choice,) = event["choices"]
+                reason = choice["finish_reason"]  # of the last part only
+                yield choice["token_ids"] or []
             if reason not in _FINISHED:
                 raise httpx.RemoteProtocolError("the answer has no end")
-
-    def _read(self, event: dict[str, Any]) -> tuple[list[int], str | None]:
-        """Return the token ids of a part of an answer, and why it is the last one if it is."""
-        if "error" in event:
-            raise ChatError(
-                f"The language model's server at {self.url} broke off ({_quoted(event)}); ask "
-                "again, and look at its log if that does not help."
-            )
-        (choice,) = event["choices"]
-        return choice["token_ids"] or [], choice["finish_reason"]
 
     @asynccontextmanager
     async def explained(self) -> AsyncIterator[None]:
@@ -177,9 +166,13 @@ class VllmServer:
             remedy = "look at its log and ask again"
         else:
             remedy = "start it with model.llm_model's folder and --enable-prompt-embeds"
+        try:
+            message = _quoted(response.json())
+        except (ValueError, AttributeError):  # a proxy's page, or nothing
+            message = _shortened(response.text) or response.reason_phrase
         raise ChatError(
             f"The language model's server at {self.url} refused with status "
-            f"{response.status_code} ({_message(response)}); {remedy}."
+            f"{response.status_code} ({message}); {remedy}."
         )
 
     def _unreachable(self, error: Exception) -> ChatError:
@@ -189,15 +182,8 @@ class VllmServer:
         )
 
 
-def _message(response: httpx.Response) -> str:
-    """Return what a refusal says: vLLM's JSON, or any text."""
-    try:
-        return _quoted(response.json())
-    except (ValueError, AttributeError):
-        return _shortened(response.text) or response.reason_phrase
-
-
 def _quoted(content: dict[str, Any]) -> str:
+    """Return the sentence in vLLM's JSON of an error."""
     error = content.get("error", content)
     return _shortened(str(error.get("message", error) if isinstance(error, dict) else error))
 

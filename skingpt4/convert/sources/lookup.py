@@ -12,14 +12,16 @@ from skingpt4.common.tables import read_table
 from skingpt4.convert.fingerprints import image_files, is_file
 from skingpt4.dermatology import CLASSES, FITZPATRICK_TYPES
 
+# The paper's name for what belongs to none of its 15 classes.
 OTHERS = "Others"
-"""The paper's name for what belongs to none of its 15 classes."""
 
+# What a label table or a table of one's own may say.
 CLASS_NAMES = (*(entry.name for entry in CLASSES), OTHERS)
+# Numbers as tables write them: pandas makes 3.0 of 3 where a column has gaps, SCIN writes FST3.
 SKIN_TYPE = re.compile(r"(?:FST)?([1-6])(?:\.0)?")
 
+# A row of a table, by column.
 Cells = Mapping[str, str]
-"""A row of a table, by column."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,12 @@ class SourceFiles:
 
     def find(self, name: str) -> Path | None:
         """Find a photo by its path in a folder, or by its name with or without its ending."""
+        # Paths in a table are mostly relative to it, or to the folder of photos.
         roots = [*self.images, *(path.parent for path in self.tables)]
         for folder in roots:
             if name and is_file(folder / name):
                 return folder / name
+        # Else by name alone: tables keep paths of the machine they were made on, or no endings.
         base = Path(name).name
         return self._by_name.get(base) or self._by_name.get(Path(base).stem)
 

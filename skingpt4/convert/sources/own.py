@@ -9,6 +9,7 @@ from skingpt4.convert.sources.lookup import CLASS_NAMES, SourceFiles, skin_type
 from skingpt4.dermatology import CONCEPTS, FITZPATRICK_TYPES
 from skingpt4.labeler import label_text
 
+# What a table may hold; ``image`` it must. Concepts are separated by semicolons.
 COLUMNS = (
     "image",
     "caption",
@@ -21,8 +22,8 @@ COLUMNS = (
     "split",
     "source",
 )
-"""What a table may hold; ``image`` it must. Concepts are separated by semicolons."""
 
+# What a manifest says of photos whose source is not named.
 OWN = "own"
 CONCEPT_NAMES = tuple(concept.name for concept in CONCEPTS)
 
@@ -39,7 +40,7 @@ def read_csv(files: SourceFiles) -> Iterator[Record]:
             f"--columns names '{unknown[0]}', which is none of ours: {', '.join(COLUMNS)}."
         )
     theirs = {name: files.columns.get(name, name) for name in COLUMNS}
-    files.table(theirs["image"])
+    files.table(theirs["image"])  # raises where no table has photos
     for table in files.all_tables(theirs["image"]):
         for place, cells in table.rows.items():
             row = {name: cells.get(column, "") for name, column in theirs.items()}
@@ -74,6 +75,7 @@ def _class_of(label: str) -> str:
     """Return the class that a label names; empty if it names none or several."""
     if label in CLASS_NAMES:
         return label
+    # "Plaque psoriasis" names one; "eczema or psoriasis" names two, and so none.
     named = label_text(label).mentioned
     return named[0] if len(named) == 1 else ""
 

@@ -16,14 +16,16 @@ from skingpt4.convert.records import SPLITS, Record
 from skingpt4.convert.sources.lookup import SourceFiles, read_labels, skin_type
 from skingpt4.dermatology import CONCEPTS
 
+# How a column says that something applies.
 YES = ("1", "1.0")
+# Words and class of a label that is in no table.
 UNLABELLED = ("", "")
 
+# DDI's groups of Fitzpatrick types.
 DDI_TONES = {"12": "I-II", "34": "III-IV", "56": "V-VI"}
-"""DDI's groups of Fitzpatrick types."""
 
+# ISIC 2017 has columns for melanoma and seborrheic keratosis; the rest are nevi.
 NEITHER = "NV"
-"""ISIC 2017 has columns for melanoma and seborrheic keratosis; the rest are nevi."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def read_public(key: str, files: SourceFiles) -> Iterator[Record]:
     column, mark = public.wrong
     for place, row in table.rows.items():
         label = row.get(public.label, "")
+        # ISIC has a column for each diagnosis; several marked ones are no label.
         if not public.label:
             marked = [name for name, value in row.items() if value in YES]
             if not marked and "seborrheic_keratosis" in row:
@@ -133,8 +136,8 @@ def read_public(key: str, files: SourceFiles) -> Iterator[Record]:
 
 WEIGHTS = "weighted_skin_condition_label"
 SCIN_SKIN = "dermatologist_fitzpatrick_skin_type_label_"
+# A case has up to three photos, and up to three dermatologists judged it.
 SLOTS = ("1", "2", "3")
-"""A case has up to three photos, and up to three dermatologists judged it."""
 
 
 def read_scin(files: SourceFiles) -> Iterator[Record]:
@@ -142,6 +145,7 @@ def read_scin(files: SourceFiles) -> Iterator[Record]:
     cases = files.table("case_id", "image_1_path")
     judged = {row["case_id"]: row for row in files.table("case_id", WEIGHTS).rows.values()}
     labels = read_labels("scin")
+    # Two tables, joined by case: what a case's photos are called, and what was seen in them.
     for place, case in cases.rows.items():
         verdict = judged.get(case["case_id"], {})
         # A Python dictionary as text: what dermatologists saw, weighted by how sure they were.
@@ -207,8 +211,8 @@ def read_skincon(files: SourceFiles) -> Iterator[Record]:
             )
 
 
+# File names that tell the disease, such as ``psoriasis-guttate-12`` (93 % of them).
 DERMNET_FILE = re.compile(r"([a-z]+(?:-[a-z]+)*)-\d+", re.IGNORECASE)
-"""File names that tell the disease, such as ``psoriasis-guttate-12`` (93 % of them)."""
 
 
 def read_dermnet(files: SourceFiles) -> Iterator[Record]:
@@ -218,6 +222,7 @@ def read_dermnet(files: SourceFiles) -> Iterator[Record]:
         DatasetError: If there is no such folder.
     """
     labels = read_labels("dermnet")
+    # The 23 may lie in train and test, as the set on Kaggle has them, or side by side.
     folders = [
         folder
         for root in files.images

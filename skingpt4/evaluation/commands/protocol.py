@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from skingpt4.common.files import write_atomically
 from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.commands import run_command
 from skingpt4.evaluation.commands.options import add_common_arguments, load_cases
@@ -48,4 +47,4 @@ def fill_in_ratings(folder: Path, cases: list[EvalCase]) -> None:
         made_up = simulate_ratings(cases, responses.rows, list(responses.header["systems"]))
         write_ratings(ratings, made_up)
     if not times.exists():
-        write_atomically(times, lambda file: write_times(file, simulate_times()))
+        write_times(times, simulate_times())

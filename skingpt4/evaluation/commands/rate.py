@@ -7,24 +7,28 @@ python evaluate.py rate --forms 5 --lay-forms 2         printable forms and tabl
 python evaluate.py rate --import form_1.xlsx form_2.csv
 """
 
-import csv
 import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from itertools import repeat
 from pathlib import Path
 
-from skingpt4.common.files import write_atomically
 from skingpt4.documents.launch import set_switches
 from skingpt4.evaluation.cases import EvalCase, case_list_hash
 from skingpt4.evaluation.commands.options import add_common_arguments, load_cases
 from skingpt4.evaluation.commands.run import RESPONSES_NAME
 from skingpt4.evaluation.responses import Responses, responses_about
-from skingpt4.evaluation.scoring.rater_diagnoses import COLUMNS, DIAGNOSES_NAME
 from skingpt4.evaluation.study.assignment import Study, is_simulated, pick_systems
 from skingpt4.evaluation.study.forms import read_form, write_forms
 from skingpt4.evaluation.study.rating_store import KINDS, RatingStore
-from skingpt4.evaluation.study.ratings import RaterKind, Rating, read_ratings, write_ratings
+from skingpt4.evaluation.study.ratings import (
+    DIAGNOSES_NAME,
+    RaterKind,
+    Rating,
+    read_ratings,
+    write_diagnoses,
+    write_ratings,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +98,7 @@ def _serve(
 
 def _export(store: RatingStore, path: Path) -> None:
     _add_ratings(path, store.ratings(), replace=True)
-    rows = [COLUMNS, *store.diagnoses()]
-    write_atomically(path.with_name(DIAGNOSES_NAME), lambda file: _write_rows(file, rows))
+    write_diagnoses(path.with_name(DIAGNOSES_NAME), store.diagnoses())
 
 
 def _add_ratings(path: Path, new: Sequence[Rating], replace: bool) -> None:
@@ -122,8 +125,3 @@ def _add_ratings(path: Path, new: Sequence[Rating], replace: bool) -> None:
     kept = {row for row in old if not (replace and row.rater in raters)}
     write_ratings(path, kept | set(new))
     logger.info("%d ratings by %d raters added to %s", len(new), len(raters), path)
-
-
-def _write_rows(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)

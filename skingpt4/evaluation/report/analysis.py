@@ -8,13 +8,13 @@ import pandas as pd
 
 from skingpt4.dermatology import LIKERT, RATER_LEVEL_ITEMS
 from skingpt4.evaluation.scoring.agreement import (
-    UNKNOWN,
     bootstrap_units,
     gwet_ac2,
     icc,
     krippendorff_alpha,
 )
 from skingpt4.evaluation.scoring.statistics import (
+    UNKNOWN,
     Interval,
     Share,
     bootstrap_mean,

@@ -13,7 +13,7 @@ from skingpt4.evaluation.report.inputs import Evaluation
 from skingpt4.evaluation.report.reference import CASES, GUIDELINES, LIMITS, Fact
 from skingpt4.evaluation.report.result_tables import NO_VALUE
 from skingpt4.evaluation.responses import Response
-from skingpt4.evaluation.scoring.classes import read_response
+from skingpt4.evaluation.scoring.accuracy import read_response
 from skingpt4.evaluation.study.ratings import ITEMS, Rating
 
 TITLE = "SkinGPT-4: the 150-case evaluation"

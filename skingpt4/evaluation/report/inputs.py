@@ -23,13 +23,18 @@ from skingpt4.evaluation.responses import (
     Responses,
     read_responses,
 )
-from skingpt4.evaluation.scoring.classes import SystemScore, score
-from skingpt4.evaluation.scoring.concepts import ConceptScore, score_asked
-from skingpt4.evaluation.scoring.paired import PairedComparison, compare_systems
-from skingpt4.evaluation.scoring.rater_diagnoses import DIAGNOSES_NAME, Diagnosis, read_diagnoses
+from skingpt4.evaluation.scoring.accuracy import ConceptScore, SystemScore, score, score_asked
+from skingpt4.evaluation.scoring.comparisons import PairedComparison, compare_systems
 from skingpt4.evaluation.scoring.repeatability import ConsistencyScore, measure_consistency
 from skingpt4.evaluation.study.assignment import is_simulated
-from skingpt4.evaluation.study.ratings import Rating, RatingError, read_ratings
+from skingpt4.evaluation.study.ratings import (
+    DIAGNOSES_NAME,
+    Diagnosis,
+    Rating,
+    RatingError,
+    read_diagnoses,
+    read_ratings,
+)
 from skingpt4.evaluation.study.times import Times, read_times, response_times
 
 RATINGS_NAME, TIMES_NAME = "ratings.csv", "times.csv"

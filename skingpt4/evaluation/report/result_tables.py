@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from skingpt4.documents.document import Table
 from skingpt4.evaluation.report.analysis import AgreementRow, LikertRow, raters_text
 from skingpt4.evaluation.report.reference import published_shares
-from skingpt4.evaluation.scoring.paired import PairedComparison
+from skingpt4.evaluation.scoring.comparisons import PairedComparison
 from skingpt4.evaluation.scoring.percentages import audit
 from skingpt4.evaluation.scoring.statistics import Interval, Test, percent_text
 from skingpt4.evaluation.study.ratings import ITEMS

@@ -37,9 +37,8 @@ from skingpt4.evaluation.report.result_tables import (
     percent_or_dash,
     time_table,
 )
-from skingpt4.evaluation.scoring.classes import Count
-from skingpt4.evaluation.scoring.concepts import ConceptScore, f1_difference
-from skingpt4.evaluation.scoring.rater_diagnoses import OWN, score_diagnoses
+from skingpt4.evaluation.scoring.accuracy import ConceptScore, Count, f1_difference
+from skingpt4.evaluation.scoring.comparisons import OWN, score_diagnoses
 from skingpt4.evaluation.scoring.statistics import Interval, wilson
 from skingpt4.evaluation.study.ratings import ITEMS
 from skingpt4.evaluation.study.times import (

@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from skingpt4.evaluation.scoring.statistics import CONFIDENCE, TAILS, Floats, Interval
+from skingpt4.evaluation.scoring.statistics import CONFIDENCE, TAILS, UNKNOWN, Floats, Interval
 
 AGREEMENT_DRAWS = 1000
-
-UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 
 
 @np.errstate(invalid="ignore", divide="ignore")
@@ -28,13 +26,13 @@ def krippendorff_alpha(counts: ArrayLike) -> Floats:
     """
     table = _pairable(counts)
     paired = table / np.maximum(table.sum(axis=-1, keepdims=True) - 1, 1)
-    together = np.swapaxes(paired, -1, -2) @ table
+    together = np.swapaxes(paired, -1, -2) @ table  # coincidences [..., Q, Q]
     # A rating makes no pair with itself.
     together -= np.eye(table.shape[-1]) * paired.sum(axis=-2)[..., None]
-    values = together.sum(axis=-1)
+    values = together.sum(axis=-1)  # [..., Q]
     total = values.sum(axis=-1)
     mean_ranks = np.cumsum(values, axis=-1) - values / 2
-    distance = (mean_ranks[..., :, None] - mean_ranks[..., None, :]) ** 2
+    distance = (mean_ranks[..., :, None] - mean_ranks[..., None, :]) ** 2  # [..., Q, Q]
     observed = np.sum(together * distance, axis=(-1, -2))
     expected = np.sum(values[..., :, None] * values[..., None, :] * distance, axis=(-1, -2))
     return np.asarray(1 - (total - 1) * observed / expected)
@@ -52,13 +50,13 @@ def gwet_ac2(counts: ArrayLike) -> Floats:
     table, pairable = np.asarray(counts, dtype=float), _pairable(counts)
     levels = table.shape[-1]
     weights = ordinal_weights(levels)
-    raters = pairable.sum(axis=-1)
+    raters = pairable.sum(axis=-1)  # [..., U]
     agreeing = np.sum(pairable * (pairable @ weights - 1), axis=-1)
     agreement = agreeing / np.maximum(raters * (raters - 1), 1)
     observed = agreement.sum(axis=-1) / np.count_nonzero(raters, axis=-1)
     rated = np.maximum(table.sum(axis=-1, keepdims=True), 1)
     units = np.count_nonzero(table.sum(axis=-1), axis=-1)
-    shares = np.sum(table / rated, axis=-2) / units[..., None]
+    shares = np.sum(table / rated, axis=-2) / units[..., None]  # [..., Q]
     chance = weights.sum() / (levels * (levels - 1)) * np.sum(shares * (1 - shares), axis=-1)
     return np.asarray((observed - chance) / (1 - chance))
 
@@ -99,14 +97,30 @@ def icc(scores: ArrayLike) -> Interval:
         return UNKNOWN
     units, raters = table.shape
     between_units, between_raters, error = mean_squares(table)
+    # Zero only where the estimated components of variance cancel out, which leaves ICC undefined.
     spread = between_units + (raters - 1) * error + raters * (between_raters - error) / units
     if not spread:
         return UNKNOWN
     estimate = (between_units - error) / spread
     if not error:
         return Interval(float(estimate), float("nan"), float("nan"))
-    low, high = _icc_bounds(estimate, (between_units, between_raters, error), units, raters)
-    return Interval(float(estimate), low, high)
+
+    # The bounds, under the symbols of the paper.
+    bms, jms, ems = between_units, between_raters, error
+    f_j = jms / ems
+    common = 1 + (raters - 1) * estimate
+    top = raters * estimate * f_j + units * common - raters * estimate
+    bottom = (units - 1) * (raters * estimate * f_j) ** 2 + (
+        units * common - raters * estimate
+    ) ** 2
+    df = (raters - 1) * (units - 1) * top**2 / bottom  # Satterthwaite's
+    tail = 0.5 + CONFIDENCE / 2
+    upper_f = stats.f.ppf(tail, units - 1, df)
+    lower_f = stats.f.ppf(tail, df, units - 1)
+    both = raters * jms + (raters * units - raters - units) * ems
+    low = units * (bms - upper_f * ems) / (upper_f * both + units * bms)
+    high = units * (lower_f * bms - ems) / (both + units * lower_f * bms)
+    return Interval(float(estimate), float(low), float(high))
 
 
 def mean_squares(table: Floats) -> tuple[float, float, float]:
@@ -119,27 +133,6 @@ def mean_squares(table: Floats) -> tuple[float, float, float]:
     residual = table - rows[:, None] - columns + grand
     error = np.sum(residual**2) / ((units - 1) * (raters - 1))
     return float(between_units), float(between_raters), float(error)
-
-
-def _icc_bounds(
-    estimate: float, squares: tuple[float, float, float], units: int, raters: int
-) -> tuple[float, float]:
-    """Return the bounds of ICC(2,1), named after the symbols of Shrout and Fleiss (1979)."""
-    bms, jms, ems = squares
-    f_j = jms / ems
-    common = 1 + (raters - 1) * estimate
-    top = raters * estimate * f_j + units * common - raters * estimate
-    bottom = (units - 1) * (raters * estimate * f_j) ** 2 + (
-        units * common - raters * estimate
-    ) ** 2
-    df = (raters - 1) * (units - 1) * top**2 / bottom
-    tail = 0.5 + CONFIDENCE / 2
-    upper_f = stats.f.ppf(tail, units - 1, df)
-    lower_f = stats.f.ppf(tail, df, units - 1)
-    spread = raters * jms + (raters * units - raters - units) * ems
-    low = units * (bms - upper_f * ems) / (upper_f * spread + units * bms)
-    high = units * (lower_f * bms - ems) / (spread + units * lower_f * bms)
-    return float(low), float(high)
 
 
 def _pairable(counts: ArrayLike) -> Floats:

@@ -57,6 +57,7 @@ def fit(percent: str, n: int) -> Fit:
         raise EvaluationError(
             f"{n} is no denominator; name whole numbers from 1 to {LARGEST_DENOMINATOR}."
         )
+    # Fractions throughout: a float would decide ties by its own rounding.
     half_step = Fraction(1, 2 * 10**decimals)
     first = ceil((value - half_step) * n / 100)
     last = floor((value + half_step) * n / 100)

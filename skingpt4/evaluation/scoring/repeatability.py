@@ -12,8 +12,8 @@ from math import comb
 
 from skingpt4.evaluation.cases import CLASS_NAMES, EvalCase
 from skingpt4.evaluation.responses import Response
+from skingpt4.evaluation.scoring.accuracy import label_answer
 from skingpt4.evaluation.scoring.statistics import Interval, Share, clustered_interval, wilson
-from skingpt4.labeler import label_text
 
 IMAGES_PER_CLASS = 3
 """45 images, as in the paper, but from every class (the paper drew 5 from each of 9 classes)."""
@@ -75,23 +75,22 @@ def measure_consistency(rows: Sequence[Response]) -> dict[str, ConsistencyScore]
     systems: dict[str, list[Response]] = {}
     for row in rows:
         systems.setdefault(row.system, []).append(row)
-    return {system: _measure(own) for system, own in systems.items()}
-
-
-def _measure(rows: Sequence[Response]) -> ConsistencyScore:
-    images = tuple(
-        ImageDraws(row.case, tuple(label_text(a.text).top or NONE_NAMED for a in row.answers))
-        for row in rows
-        if row.answers
-    )
-    counts = [image.counts for image in images]
-    draws = [sum(own) for own in counts]
-    return ConsistencyScore(
-        images=images,
-        failed=len(rows) - len(images),
-        modal=clustered_interval([own[0] for own in counts], draws),
-        pairwise=clustered_interval(
-            [sum(comb(count, 2) for count in own) for own in counts], [comb(n, 2) for n in draws]
-        ),
-        all_same=wilson(sum(len(own) == 1 for own in counts), len(counts)),
-    )
+    scores = {}
+    for system, own in systems.items():
+        images = tuple(
+            ImageDraws(row.case, tuple(label_answer(a.text).top or NONE_NAMED for a in row.answers))
+            for row in own
+            if row.answers
+        )
+        counts = [image.counts for image in images]  # [images][diagnoses], the largest first
+        draws = [sum(one) for one in counts]
+        # Draws of one image are no independent trials; the intervals take images as clusters.
+        agreeing_pairs = [sum(comb(count, 2) for count in one) for one in counts]
+        scores[system] = ConsistencyScore(
+            images=images,
+            failed=len(own) - len(images),
+            modal=clustered_interval([one[0] for one in counts], draws),
+            pairwise=clustered_interval(agreeing_pairs, [comb(n, 2) for n in draws]),
+            all_same=wilson(sum(len(one) == 1 for one in counts), len(counts)),
+        )
+    return scores

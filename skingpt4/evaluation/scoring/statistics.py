@@ -1,4 +1,4 @@
-"""Shares with intervals, the rater × case bootstrap, and comparisons of two groups.
+"""Shares with intervals, the rater × case bootstrap, and comparisons of groups and pairs.
 
 Pure functions on arrays. scipy computes what scipy has; the rest names its formula's source and is
 tested against published worked examples. All intervals are 95 %.
@@ -30,6 +30,9 @@ class Interval:
     estimate: float
     low: float
     high: float
+
+
+UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,10 @@ def clustered_interval(hits: ArrayLike, trials: ArrayLike) -> Interval:
     k, n = np.asarray(hits, dtype=float), np.asarray(trials, dtype=float)
     clusters, total = len(k), n.sum()
     if not total:
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return UNKNOWN
     p = k.sum() / total
+    # Clusters that are all alike add nothing to each other: the fewer differ within, the larger the
+    # variance between them, and the fewer independent trials the draws are worth.
     variance = clusters * np.sum((k - p * n) ** 2) / max(clusters - 1, 1) / total**2
     effective = min(p * (1 - p) / variance, total) if variance else clusters
     return _wilson_interval(float(p), float(effective))
@@ -122,14 +127,14 @@ def rater_interval(hits: ArrayLike) -> Interval:
     """
     matrix = np.asarray(hits, dtype=float)
     if not matrix.size:
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return UNKNOWN
     return _wilson_interval(float(np.nanmean(matrix, axis=1).mean()), len(matrix))
 
 
 def bootstrap_mean(values: ArrayLike, seed: int = 0, draws: int = BOOTSTRAP_DRAWS) -> Interval:
     """Return the mean of a rater × case matrix with its percentile interval.
 
-    Raters and cases are drawn anew, each with replacement and independently of the other (the
+    Raters and cases are redrawn, each with replacement and independently of the other (the
     pigeonhole bootstrap; Owen 2007, Ann Appl Stat 1:386), so that the interval speaks of other
     raters and other cases as well.
 
@@ -141,33 +146,24 @@ def bootstrap_mean(values: ArrayLike, seed: int = 0, draws: int = BOOTSTRAP_DRAW
     matrix = np.asarray(values, dtype=float)
     known = ~np.isnan(matrix)
     if not known.any():
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return UNKNOWN
     rng = np.random.default_rng(seed)
-    raters, cases = (_resample(rng, size, draws) for size in matrix.shape)
-    sums = np.sum(raters @ np.where(known, matrix, 0.0) * cases, axis=1)
-    counts = np.sum(raters @ known.astype(float) * cases, axis=1)
+    # How often each rater and each case is drawn: [draws, raters] and [draws, cases]. Weighted
+    # sums give every resample's mean at once, without building one of them.
+    raters, cases = (
+        rng.multinomial(size, np.full(size, 1 / size), size=draws).astype(float)
+        for size in matrix.shape
+    )
+    sums = np.sum(raters @ np.where(known, matrix, 0.0) * cases, axis=1)  # [draws]
+    counts = np.sum(raters @ known.astype(float) * cases, axis=1)  # [draws]
     # A resample of a sparse matrix may hold no rating at all; it says nothing.
     means = sums[counts > 0] / counts[counts > 0]
     low, high = np.percentile(means, TAILS)
     return Interval(float(matrix[known].mean()), float(low), float(high))
 
 
-def _resample(rng: np.random.Generator, size: int, draws: int) -> Floats:
-    """Return how often each of `size` things is drawn in each resample ``[draws, size]``."""
-    return rng.multinomial(size, np.full(size, 1 / size), size=draws).astype(float)
-
-
-def welch(a: ArrayLike, b: ArrayLike) -> Test:
-    """Welch's t-test of two means, from scipy."""
-    return _t_test(a, b, equal_var=False)
-
-
-def student(a: ArrayLike, b: ArrayLike) -> Test:
-    """Student's t-test of two means (the paper's), from scipy."""
-    return _t_test(a, b, equal_var=True)
-
-
-def _t_test(a: ArrayLike, b: ArrayLike, equal_var: bool) -> Test:
+def t_test(a: ArrayLike, b: ArrayLike, equal_var: bool) -> Test:
+    """Student's t-test of two means (the paper's) or, for unequal variances, Welch's; by scipy."""
     if min(np.size(a), np.size(b)) < 2:
         return Test(float("nan"), float("nan"))
     result = stats.ttest_ind(a, b, equal_var=equal_var)
@@ -190,7 +186,34 @@ def hodges_lehmann(a: ArrayLike, b: ArrayLike) -> Interval:
     differences = np.sort(np.subtract.outer(np.asarray(a, float), np.asarray(b, float)), axis=None)
     m, n = np.size(a), np.size(b)
     rank = round(m * n / 2 - Z * np.sqrt(m * n * (m + n + 1) / 12))
-    rank = max(rank, 1)
+    rank = max(rank, 1)  # tiny groups have no such rank; theirs is the whole range
     return Interval(
         float(np.median(differences)), float(differences[rank - 1]), float(differences[-rank])
     )
+
+
+def paired_difference(only_a: int, only_b: int, n: int) -> Interval:
+    """Return the difference of two paired shares, with its 95 % interval.
+
+    Wald's interval after adding one half to each of the four cells (Agresti and Min 2005, Stat
+    Med 24:729), which holds its level in small samples; the estimate is the plain difference.
+
+    Args:
+        only_a: Pairs in which only the first is true.
+        only_b: Pairs in which only the second is true.
+        n: All pairs.
+    """
+    if not n:
+        return UNKNOWN
+    a, b, total = only_a + 0.5, only_b + 0.5, n + 2  # one half in each of four cells
+    centre = (a - b) / total
+    half = Z * np.sqrt(a + b - (a - b) ** 2 / total) / total
+    low, high = max(centre - half, -1.0), min(centre + half, 1.0)
+    return Interval((only_a - only_b) / n, float(low), float(high))
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Return the two-sided p of the exact McNemar test, from scipy's binomial test."""
+    if not only_a + only_b:
+        return 1.0
+    return float(stats.binomtest(only_a, only_a + only_b).pvalue)

@@ -1,24 +1,22 @@
-"""The ratings of the reader study: one row for each rater, case, system and item, as CSV or XLSX.
+"""The tables of the reader study: ratings as CSV or XLSX, diagnoses as CSV, and iMRMC's form.
 
 Every check on ratings lives here, so that the page, the printed forms and foreign files are held
 to the same rules.
 """
 
-import csv
 import unicodedata
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
-from itertools import zip_longest
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from openpyxl import Workbook, load_workbook
-from openpyxl.utils.exceptions import InvalidFileException
+import pandas as pd
 
 from skingpt4.common.errors import EvaluationError
-from skingpt4.common.files import write_atomically
+from skingpt4.common.files import write_text
+from skingpt4.common.tables import read_table, write_table
 from skingpt4.dermatology import LAY_ITEMS, LIKERT, QUESTIONNAIRE, RATER_LEVEL_ITEMS
+from skingpt4.evaluation.cases import EvalCase
 
 RaterKind = Literal["dermatologist", "lay"]
 
@@ -28,6 +26,10 @@ ITEMS: dict[int, str] = dict(enumerate(QUESTIONNAIRE, start=1))
 COLUMNS = ("rater", "rater_kind", "case", "system", "item", "score", "seconds")
 
 SUFFIXES = (".csv", ".xlsx")
+
+DIAGNOSES_NAME = "diagnoses.csv"
+
+DIAGNOSIS_COLUMNS = ("rater", "case", "diagnosis")
 
 
 class RatingError(EvaluationError):
@@ -58,6 +60,15 @@ class Rating:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Diagnosis:
+    """One rater's own words about one case, locked before they read an answer."""
+
+    rater: str
+    case: str
+    text: str
+
+
 def read_ratings(path: str | Path) -> list[Rating]:
     """Read and check ratings, sorted, from a CSV or the first sheet of an XLSX file.
 
@@ -68,21 +79,45 @@ def read_ratings(path: str | Path) -> list[Rating]:
             :func:`check_ratings`.
     """
     file = Path(path)
-    rows = _read_rows(file)
-    header = [cell.strip().lower() for cell in next(rows, [])]
-    missing = [name for name in COLUMNS[:-1] if name not in header]
+    _check_suffix(file)
+    table = read_table(file, error=RatingError).rename(columns=str.lower)
+    missing = [name for name in COLUMNS[:-1] if name not in table]
     if missing:
         raise RatingError(
             f"The ratings file '{file}' lacks the column {missing[0]}; its first row must name "
             f"{', '.join(COLUMNS)}."
         )
-    ratings = [
-        _parse(header, cells, f"{file}, row {number}")
-        for number, cells in enumerate(rows, start=2)
-        if any(cell.strip() for cell in cells)
-    ]
+    ratings = []
+    for line, row in zip(table.index, table.to_dict("records"), strict=True):
+        place = f"{file}, row {line}"
+        rating = Rating(
+            rater=row["rater"],
+            rater_kind=cast(RaterKind, row["rater_kind"].lower()),
+            case=row["case"],
+            system=row["system"],
+            item=int(parse_number(row["item"], "item", place, whole=True)),
+            score=int(parse_number(row["score"], "score", place, whole=True)),
+            seconds=parse_number(row.get("seconds") or "0", "seconds", place),
+        )
+        ratings.append(rating)
     check_ratings(ratings, str(file))
     return sorted(ratings)
+
+
+def parse_number(text: str, column: str, place: str, whole: bool = False) -> float:
+    """Return a cell's number; whole numbers may be written 4.0, as spreadsheets store 4.
+
+    Raises:
+        RatingError: If the text is no number, or no whole one; `place` says where it stands.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if value != value or (whole and not value.is_integer()):
+        kind = "whole number" if whole else "number"
+        raise RatingError(f"{place}: '{text}' in the column {column} is no {kind}; correct it.")
+    return value
 
 
 def write_ratings(path: str | Path, ratings: Iterable[Rating]) -> None:
@@ -94,9 +129,40 @@ def write_ratings(path: str | Path, ratings: Iterable[Rating]) -> None:
     file, rows = Path(path), sorted(ratings)
     check_ratings(rows, str(file))
     _check_suffix(file)
-    write_atomically(
-        file, lambda part: (_write_csv if file.suffix == ".csv" else _write_xlsx)(part, rows)
-    )
+    write_table(file, pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def _check_suffix(file: Path) -> None:
+    """Refuse a file of another kind, which would be read or written as CSV without a word."""
+    if file.suffix.lower() not in SUFFIXES:
+        raise RatingError(f"'{file}' is neither a .csv nor an .xlsx file; name one of these.")
+
+
+def read_diagnoses(path: Path, cases: Sequence[EvalCase]) -> list[Diagnosis]:
+    """Read the raters' own diagnoses; none if there is no such file.
+
+    Raises:
+        EvaluationError: If a column is missing, or a case is not in the list.
+    """
+    if not path.exists():
+        return []
+    known = {case.id for case in cases}
+    table = read_table(path, DIAGNOSIS_COLUMNS, EvaluationError)
+    diagnoses = [
+        Diagnosis(*row) for row in table[list(DIAGNOSIS_COLUMNS)].itertuples(index=False, name=None)
+    ]
+    for diagnosis in diagnoses:
+        if diagnosis.case not in known:
+            raise EvaluationError(
+                f"'{path}' has a diagnosis of case '{diagnosis.case}', which is not in the case "
+                "list; use the diagnoses of this list."
+            )
+    return diagnoses
+
+
+def write_diagnoses(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    """Write diagnoses as rows of rater, case and text."""
+    write_table(path, pd.DataFrame(list(rows), columns=list(DIAGNOSIS_COLUMNS)))
 
 
 def check_ratings(ratings: Sequence[Rating], place: str) -> None:
@@ -111,8 +177,11 @@ def check_ratings(ratings: Sequence[Rating], place: str) -> None:
             kind of rater, a case is missing, one rating stands twice, or two raters share a name.
     """
     seen: dict[tuple[str, str, str, int], Rating] = {}
+    known: dict[str, tuple[str, str]] = {}
     for rating in ratings:
-        _check_rating(rating, place)
+        fault = _find_fault(rating)
+        if fault:
+            raise RatingError(f"{place}: {fault}")
         key = (rating.rater, rating.case, rating.system, rating.item)
         if key in seen:
             raise RatingError(
@@ -121,57 +190,8 @@ def check_ratings(ratings: Sequence[Rating], place: str) -> None:
                 "one name different names."
             )
         seen[key] = rating
-    _check_names(ratings, place)
 
-
-def _check_rating(rating: Rating, place: str) -> None:
-    if not rating.rater[:1].isalnum():
-        raise RatingError(
-            f"{place}: the rater's name '{rating.rater}' does not begin with a letter or digit; "
-            "give every rater a name that does."
-        )
-    if rating.rater_kind not in get_args(RaterKind):
-        raise RatingError(
-            f"{place}: rater '{rating.rater}' is of the unknown kind '{rating.rater_kind}'; "
-            f"write {' or '.join(get_args(RaterKind))}."
-        )
-    if rating.item not in ITEMS:
-        raise RatingError(
-            f"{place}: item {rating.item} of rater '{rating.rater}' does not exist; the "
-            f"questionnaire has items 1 to {len(ITEMS)}."
-        )
-    if rating.score not in LIKERT:
-        raise RatingError(
-            f"{place}: the rating {rating.score} by '{rating.rater}' of item {rating.item}, "
-            f"{_target(rating)}, is not on the scale; write 1 (strongly disagree) to 5 (strongly "
-            "agree)."
-        )
-    _check_fit(rating, place)
-
-
-def _check_fit(rating: Rating, place: str) -> None:
-    """Check the parts of a rating against each other."""
-    if rating.rater_kind == "lay" and rating.item not in LAY_ITEMS:
-        raise RatingError(
-            f"{place}: lay rater '{rating.rater}' rated item {rating.item}; lay raters are asked "
-            "items 3 and 5 only."
-        )
-    if rating.item not in RATER_LEVEL_ITEMS and not (rating.case and rating.system):
-        raise RatingError(
-            f"{place}: item {rating.item} of rater '{rating.rater}' names no case or no system; "
-            "only items 6 and 7 can stand without."
-        )
-    if not 0 <= rating.seconds < float("inf"):
-        raise RatingError(
-            f"{place}: rater '{rating.rater}' took {rating.seconds} seconds for item "
-            f"{rating.item}; write 0 or more, or leave it empty."
-        )
-
-
-def _check_names(ratings: Iterable[Rating], place: str) -> None:
-    """Refuse one name for two raters: of two kinds, or told apart by case or spaces only."""
-    known: dict[str, tuple[str, str]] = {}
-    for rating in ratings:
+        # One name for two raters: of two kinds, or told apart by case or spaces only.
         plain = " ".join(unicodedata.normalize("NFKC", rating.rater).casefold().split())
         name, kind = known.setdefault(plain, (rating.rater, rating.rater_kind))
         if (name, kind) != (rating.rater, rating.rater_kind):
@@ -181,88 +201,47 @@ def _check_names(ratings: Iterable[Rating], place: str) -> None:
             )
 
 
+def _find_fault(rating: Rating) -> str:
+    """Return what is wrong with a rating taken alone; empty if nothing is."""
+    rater, item = rating.rater, rating.item
+    # Also keeps out names that a spreadsheet would run as a formula.
+    if not rater[:1].isalnum():
+        return (
+            f"the rater's name '{rater}' does not begin with a letter or digit; give every rater a "
+            "name that does."
+        )
+    if rating.rater_kind not in get_args(RaterKind):
+        return (
+            f"rater '{rater}' is of the unknown kind '{rating.rater_kind}'; write "
+            f"{' or '.join(get_args(RaterKind))}."
+        )
+    if item not in ITEMS:
+        return (
+            f"item {item} of rater '{rater}' does not exist; the questionnaire has items 1 to "
+            f"{len(ITEMS)}."
+        )
+    if rating.score not in LIKERT:
+        return (
+            f"the rating {rating.score} by '{rater}' of item {item}, {_target(rating)}, is not on "
+            "the scale; write 1 (strongly disagree) to 5 (strongly agree)."
+        )
+    if rating.rater_kind == "lay" and item not in LAY_ITEMS:
+        return f"lay rater '{rater}' rated item {item}; lay raters are asked items 3 and 5 only."
+    if item not in RATER_LEVEL_ITEMS and not (rating.case and rating.system):
+        return (
+            f"item {item} of rater '{rater}' names no case or no system; only items 6 and 7 can "
+            "stand without."
+        )
+    if not 0 <= rating.seconds < float("inf"):
+        return (
+            f"rater '{rater}' took {rating.seconds} seconds for item {item}; write 0 or more, or "
+            "leave it empty."
+        )
+    return ""
+
+
 def _target(rating: Rating) -> str:
     return f"case '{rating.case}', system '{rating.system}'" if rating.case else "the rater"
-
-
-def _check_suffix(file: Path) -> None:
-    if file.suffix.lower() not in SUFFIXES:
-        raise RatingError(f"'{file}' is neither a .csv nor an .xlsx file; name one of these.")
-
-
-def _read_rows(file: Path) -> Iterator[list[str]]:
-    """Return the rows of a file as text, empty cells as empty text."""
-    _check_suffix(file)
-    if not file.is_file():
-        raise RatingError(f"The ratings file '{file}' does not exist; check the path.")
-    try:
-        rows = _csv_rows(file) if file.suffix.lower() == ".csv" else _xlsx_rows(file)
-    except (UnicodeDecodeError, csv.Error, zipfile.BadZipFile, KeyError, InvalidFileException):
-        raise RatingError(
-            f"The ratings file '{file}' cannot be read; save it anew as UTF-8 CSV or as XLSX."
-        ) from None
-    return iter(rows)
-
-
-def _csv_rows(file: Path) -> list[list[str]]:
-    with file.open(encoding="utf-8-sig", newline="") as opened:
-        return list(csv.reader(opened))
-
-
-def _xlsx_rows(file: Path) -> list[list[str]]:
-    sheet = load_workbook(file, read_only=True, data_only=True).worksheets[0]
-    return [
-        ["" if cell is None else str(cell) for cell in row]
-        for row in sheet.iter_rows(values_only=True)
-    ]
-
-
-def _parse(header: Sequence[str], cells: Sequence[str], place: str) -> Rating:
-    # A row may be shorter than the header where its last cells are empty.
-    row = dict(zip_longest(header, map(str.strip, cells), fillvalue=""))
-    return Rating(
-        rater=row["rater"],
-        rater_kind=cast(RaterKind, row["rater_kind"].lower()),
-        case=row["case"],
-        system=row["system"],
-        item=_whole(row["item"], "item", place),
-        score=_whole(row["score"], "score", place),
-        seconds=_number(row.get("seconds") or "0", "seconds", place),
-    )
-
-
-def _number(text: str, column: str, place: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise RatingError(
-            f"{place}: '{text}' in the column {column} is no number; correct it."
-        ) from None
-
-
-def _whole(text: str, column: str, place: str) -> int:
-    value = _number(text, column, place)
-    # Spreadsheets store 4 as 4.0.
-    if not value.is_integer():
-        raise RatingError(f"{place}: '{text}' in the column {column} is no whole number.")
-    return int(value)
-
-
-def _write_csv(path: Path, ratings: Sequence[Rating]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(astuple(rating) for rating in ratings)
-
-
-def _write_xlsx(path: Path, ratings: Sequence[Rating]) -> None:
-    book = Workbook()
-    sheet = book.worksheets[0]
-    sheet.title = "ratings"
-    sheet.append(COLUMNS)
-    for rating in ratings:
-        sheet.append(astuple(rating))
-    book.save(path)
 
 
 TRUTH_READER = "-1"
@@ -304,6 +283,8 @@ def write_imrmc(
             f"iMRMC needs cases of both truths ({meaning}, or not); the {len(cases)} rated cases "
             f"for item {item} have {positive} that are."
         )
+    readings = [(one.rater, one.case, one.system, one.score) for one in rows]
+    table = [(TRUTH_READER, case, "0", int(truth[case])) for case in cases] + readings
     lines = [
         f"Ratings of item {item}: {ITEMS[item]}",
         f"Truth 1: {meaning}",
@@ -312,16 +293,7 @@ def write_imrmc(
         f"N1: {positive}",
         f"NM: {len({rating.system for rating in rows})}",
         START,
-        *(_row(TRUTH_READER, case, "0", int(truth[case])) for case in cases),
-        *(_row(rating.rater, rating.case, rating.system, rating.score) for rating in rows),
+        # A comma inside a name would start another field, and the format has no quotes.
+        *(",".join(str(cell).replace(",", ";") for cell in row) for row in table),
     ]
-    write_atomically(path, lambda part: _write(part, "\n".join(lines) + "\n"))
-
-
-def _row(reader: str, case: str, modality: str, score: int) -> str:
-    """Return one row; a comma inside a name would start another field."""
-    return ",".join([*(name.replace(",", ";") for name in (reader, case, modality)), str(score)])
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")

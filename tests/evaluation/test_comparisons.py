@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skingpt4.evaluation.scoring.paired import (
-    compare_systems,
-    discordant,
-    mcnemar,
-    paired_difference,
-)
+from skingpt4.evaluation.scoring.comparisons import compare_systems
+from skingpt4.evaluation.scoring.statistics import mcnemar, paired_difference
 from tests.evaluation.small_study import SYSTEMS, make_folder
 
 
@@ -48,10 +44,6 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     assert stats.binomtest(covered, 1000, 0.95).pvalue > 0.01
 
 
-def test_discordant_pairs():
-    assert discordant([True, True, False, False], [True, False, True, False]) == (1, 1)
-
-
 def test_systems_are_compared_on_the_cases_that_both_answered(tmp_path):
     cases, responses = make_folder(tmp_path / "evaluation", count=6)
     (row,) = compare_systems(cases, responses.rows)
@@ -59,6 +51,10 @@ def test_systems_are_compared_on_the_cases_that_both_answered(tmp_path):
     # The second system says hives of all six; two of them are.
     assert (row.only_system, row.only_other) == (4, 0)
     assert row.difference.estimate == pytest.approx(4 / 6)
+    # The reverse: those of which only the other is right.
+    reverse = sorted(responses.rows, key=lambda row: row.system == SYSTEMS[0])
+    (row,) = compare_systems(cases, reverse)
+    assert (row.system, row.only_system, row.only_other) == (SYSTEMS[1], 0, 4)
     (shorter,) = compare_systems(cases, responses.rows[:-1])
     assert (shorter.n, shorter.only_system) == (5, 3)
     assert compare_systems(cases, responses.rows[:6]) == []
