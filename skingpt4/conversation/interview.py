@@ -32,9 +32,7 @@ def interview(
     Raises:
         ChatError: If a question does not fit the model's context.
     """
-    conversations = [chat.new_conversation() for _ in photos]
-    for conversation in conversations:
-        conversation.add_photo()
+    conversations = [chat.new_conversation(photos=1) for _ in photos]
     answers: list[list[BatchAnswer]] = [[] for _ in photos]
     for number, question in enumerate(questions if photos else ()):
         for conversation in conversations:

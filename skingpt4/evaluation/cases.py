@@ -6,12 +6,16 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
-from skingpt4.common.errors import EvaluationError
+from skingpt4.common.errors import EvaluationError, PhotoError
 from skingpt4.common.files import sha256_of
 from skingpt4.common.tables import read_table
 from skingpt4.dermatology import CLASSES, CONCEPTS, FITZPATRICK_TYPES
+from skingpt4.documents.images import jpeg
+from skingpt4.processors.photo import open_photo
+from skingpt4.processors.photo_quality import measure
 
 COLUMNS = ("id", "image", "class", "label", "concepts", "fitzpatrick", "source")
 
@@ -28,6 +32,26 @@ CHECK_NAME = "cases_checked.json"
 CLASS_NAMES = tuple(entry.name for entry in CLASSES)
 
 CONCEPT_NAMES = tuple(entry.name for entry in CONCEPTS)
+
+GOOD, UNREADABLE = "good", "unreadable"
+
+PHOTO_SIDE = 320
+"""Longest side of a case's photo in the report, in pixels."""
+
+
+@dataclass(frozen=True)
+class CasePhoto:
+    """What tables and report need of a case's photo, from one decoding.
+
+    Attributes:
+        quality: ``good``, the first thing that is wrong with it, or ``unreadable``.
+        jpeg: The photo, small, for a page; empty if it is unreadable.
+        fault: Why it is unreadable, in a sentence; else empty.
+    """
+
+    quality: str
+    jpeg: bytes = b""
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +77,17 @@ class EvalCase:
     fitzpatrick: str
     source: str
     sha256: str
+
+    @cached_property
+    def photo(self) -> CasePhoto:
+        """The photo's quality and its small copy; read when first asked for, then kept."""
+        try:
+            photo = open_photo(self.image)
+        except PhotoError as error:
+            return CasePhoto(UNREADABLE, fault=str(error))
+        problems = measure(photo).problems
+        quality = problems[0].value.replace("_", " ") if problems else GOOD
+        return CasePhoto(quality, jpeg(photo, PHOTO_SIDE))
 
 
 def read_cases(path: str | Path) -> list[EvalCase]:

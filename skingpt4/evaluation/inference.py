@@ -10,7 +10,6 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from skingpt4.common.environment import describe_environment
-from skingpt4.common.errors import EvaluationError
 from skingpt4.evaluation.cases import EvalCase, case_list_hash
 from skingpt4.evaluation.responses import (
     Response,

@@ -99,7 +99,9 @@ def read_responses(path: str | Path, cases: Sequence[EvalCase] | None = None) ->
         if header["kind"] != HEADER:
             raise ValueError
         responses = [
-            Response(row["case"], row["system"], [Answer(**a) for a in row["answers"]], row["error"])
+            Response(
+                row["case"], row["system"], [Answer(**a) for a in row["answers"]], row["error"]
+            )
             for row in rows
         ]
     except (ValueError, KeyError, TypeError):

@@ -161,15 +161,19 @@ def skingpt4_system(
                 for number, (question, said) in enumerate(zip(questions, own, strict=True)):
                     waited = encoding if number == 0 else 0.0  # the photo is encoded once
                     # To a millisecond, which is finer than times repeat.
-                    seconds = [round(waited + s, 3) for s in (said.seconds_to_first, said.seconds)]
-                    answer = Answer(question, said.text, *seconds, tokens=len(said.token_ids))
+                    first_token = round(waited + said.seconds_to_first, 3)
+                    seconds = round(waited + said.seconds, 3)
+                    tokens = len(said.token_ids)
+                    answer = Answer(question, said.text, first_token, seconds, tokens)
                     answers[place // draws].append(answer)
             return answers
 
         return ask
 
     return SystemUnderTest(
-        checkpoint.name, lambda: {**describe_checkpoint(checkpoint, decoding), **(note or {})}, start
+        checkpoint.name,
+        lambda: {**describe_checkpoint(checkpoint, decoding), **(note or {})},
+        start,
     )
 
 
@@ -222,7 +226,7 @@ def imported_system(name: str, path: Path, cases: Sequence[EvalCase]) -> SystemU
     places = {question: place for place, question in enumerate(QUESTIONS)}
     table["place"] = table["question"].map(places).fillna(len(QUESTIONS))
     table = table.sort_values("place", kind="stable")
-    answers = {case: rows for case, rows in table.groupby("case")}
+    answers = dict(list(table.groupby("case")))
 
     def ask(asked: Sequence[EvalCase]) -> list[list[Answer]]:
         for case in asked:

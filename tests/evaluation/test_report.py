@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+from skingpt4.evaluation.report.guidelines import GUIDELINES, OUT_OF_REACH, Fact, answer
 
 from skingpt4.common.errors import UserError
 from skingpt4.documents.document import Document, Section, Table, Text
 from skingpt4.documents.html import render_html
 from skingpt4.documents.pdf import render_pdf
 from skingpt4.evaluation.report.build import build_document, write_report
-from skingpt4.evaluation.report.guidelines import GUIDELINES, OUT_OF_REACH, Fact, answer
 from skingpt4.evaluation.report.inputs import MARK, SIMULATED_RATINGS, load_evaluation
 from skingpt4.evaluation.scoring.comparisons import score_diagnoses
 from skingpt4.evaluation.study.ratings import Rating, read_ratings, write_ratings

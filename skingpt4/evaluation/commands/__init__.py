@@ -1,4 +1,4 @@
-"""The subcommands of ``evaluate.py``; a module is imported when one of its commands is asked for."""
+"""The subcommands of ``evaluate.py``; a module is imported once one of its own is asked for."""
 
 from argparse import ArgumentParser
 from importlib import import_module

@@ -18,7 +18,6 @@ from skingpt4.common.errors import EvaluationError
 from skingpt4.conversation.engines import Decoding
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.documents.document import Table
-from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.commands.options import Command, add_common_arguments, load_cases
 from skingpt4.evaluation.inference import answer_all, join_processes
 from skingpt4.evaluation.responses import (
@@ -230,7 +229,9 @@ def consistency_table(path: Path) -> str:
     """Return how alike the repeated diagnoses of a file are, as a Markdown table."""
     rows = []
     for name, score in measure_consistency(read_responses(path).rows).items():
-        shares = [f"{x.estimate:.1%} ({x.low:.1%}–{x.high:.1%})" for x in (score.modal, score.pairwise)]
+        shares = [
+            f"{x.estimate:.1%} ({x.low:.1%}–{x.high:.1%})" for x in (score.modal, score.pairwise)
+        ]
         rows.append((name, str(len(score.images)), *shares, str(score.all_same)))
     usual = "draws with the image's usual diagnosis"
     head = ("system", "images", usual, "pairs that agree", "all the same")

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skingpt4.common.files import write_text
-from skingpt4.convert.fingerprints import Fingerprint, Match, find_matches, fingerprints
-from skingpt4.convert.fingerprints import read_fingerprints
+from skingpt4.convert.fingerprints import (
+    Fingerprint,
+    Match,
+    find_matches,
+    fingerprints,
+    read_fingerprints,
+)
 from skingpt4.documents.document import Table
 from skingpt4.evaluation.cases import (
     CHECK_NAME,

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from skingpt4.common.errors import PhotoError
 from skingpt4.common.files import write_atomically, write_text
 from skingpt4.documents.document import Block, Document, Picture, Section, Table, Text
 from skingpt4.documents.html import render_html
-from skingpt4.documents.images import JPEG, jpeg
+from skingpt4.documents.images import JPEG
 from skingpt4.documents.pdf import render_pdf
 from skingpt4.evaluation.report import sections
 from skingpt4.evaluation.report.inputs import Evaluation
@@ -28,9 +27,6 @@ LIMIT_SENTENCES = (
     "Drawn cases tell how well drawings can be told apart, and nothing about real skin. Real "
     "photos vary in light, angle and resolution, and dark skin is rare in most collections.",
 )
-
-PHOTO_SIDE = 320
-"""Longest side of a case's photo, in pixels."""
 
 QUESTION_NAMES = ("Description", "Further features", "Cause", "Treatment")
 """Short for the paper's four questions, in order."""
@@ -99,12 +95,9 @@ def case_pages(evaluation: Evaluation) -> list[Section]:
         ratings.setdefault(rating.case, []).append(rating)
     pages = [Section(CASES, [Text("Each case on a page of its own.")], new_page=True)]
     for case in evaluation.cases:
-        photo: Block
-        try:
-            data = jpeg(case.image, PHOTO_SIDE)
-            photo = Picture(data, JPEG, f"The photo of case {case.id}", small=True)
-        except PhotoError as error:  # a photo that no system could open is no reason to stop here
-            photo = Text(str(error), notice=True)
+        photo: Block = Picture(case.photo.jpeg, JPEG, f"The photo of case {case.id}", small=True)
+        if case.photo.fault:
+            photo = Text(case.photo.fault, notice=True)
         facts = {
             "class": case.disease_class,
             "disease": case.label,

@@ -1,4 +1,4 @@
-"""What tables, figures and the report are made from: an evaluation folder, read and held together."""
+"""What tables, figures and report are made from: the files of one folder, held together."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -172,7 +172,9 @@ def load_evaluation(folder: Path, cases: Sequence[EvalCase] | None = None) -> Ev
     Raises:
         UserError: If a file is missing, damaged, or about other cases or systems.
     """
-    evaluation = load_scores(folder, read_cases(folder / CASE_LIST_NAME) if cases is None else cases)
+    evaluation = load_scores(
+        folder, read_cases(folder / CASE_LIST_NAME) if cases is None else cases
+    )
     cases, responses = evaluation.cases, evaluation.responses
     ratings_file, times_file = folder / RATINGS_NAME, folder / TIMES_NAME
     if ratings_file.exists():

@@ -62,7 +62,9 @@ class Item:
 
 
 GUIDELINES: dict[str, tuple[Item, ...]] = {
-    name: tuple(Item(number, asks, Fact[needs.upper()], *where) for number, asks, needs, *where in rows)
+    name: tuple(
+        Item(number, asks, Fact[needs.upper()], *where) for number, asks, needs, *where in rows
+    )
     for name, rows in load_data("guidelines.yaml").items()
 }
 """The items of each guideline, in order, by the guideline's name."""
@@ -102,6 +104,6 @@ RESPONSE_TIME: str = _PUBLISHED["response_time"]
 
 
 def published_shares(item: int) -> Iterator[str | None]:
-    """Yield what paper and preprint print as the share that agrees with an item; None if nothing."""
+    """Yield the share that agrees with an item as paper and preprint print it, None if not."""
     printed = {(f.source, f.item): f.percent for f in FIGURES if f.what == AGREEING}
     yield from (printed.get((source, item)) for source in SOURCES)
