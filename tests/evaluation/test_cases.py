@@ -79,7 +79,7 @@ def test_bad_files_are_one_sentence(write_list, tmp_path):
     with pytest.raises(EvaluationError, match="no case"):
         read_cases(write_list())
     (tmp_path / "bytes.csv").write_bytes(b"id,image,class\n\xff\xfe\n")
-    with pytest.raises(EvaluationError, match="cannot be read .* save it as UTF-8 CSV"):
+    with pytest.raises(EvaluationError, match=r"cannot be read .* save it as UTF-8 CSV"):
         read_cases(tmp_path / "bytes.csv")
 
 

@@ -164,12 +164,12 @@ def test_the_whole_protocol_runs_and_says_that_nobody_rated(drawn_cases, tmp_pat
     cases.write_text("\n".join(rows[:16]) + "\n", encoding="utf-8")
     read = {"sha256_of": [], "open_photo": []}
     for name, paths in read.items():
-        whole = getattr(case_lists, name)
-        monkeypatch.setattr(
-            case_lists,
-            name,
-            lambda path, whole=whole, paths=paths: paths.append(path) or whole(path),
-        )
+
+        def counted(path, whole=getattr(case_lists, name), paths=paths):
+            paths.append(path)
+            return whole(path)
+
+        monkeypatch.setattr(case_lists, name, counted)
     run_command("protocol", ["--cases", str(cases), "--output", str(tmp_path), "--limit", "4"])
     # Beside what the models see, every photo is hashed once and opened once.
     for paths in read.values():
