@@ -20,9 +20,9 @@ from skingpt4.common.cli import (
 )
 from skingpt4.common.config import Config
 from skingpt4.common.network import go_offline, settle_offline
-from skingpt4.conversation.chat import load_chat
-from skingpt4.demo.cli import BATCH_SIZE, ask, ask_folder
+from skingpt4.conversation.chat import build_chat
 from skingpt4.demo.server import Address, parse_login, serve
+from skingpt4.demo.terminal import BATCH_SIZE, ask, ask_folder
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.models.device import best_device
 
@@ -106,14 +106,13 @@ def main() -> None:
     args = parse_args()
     setup_logger()
     device = best_device(args.gpu_id)
-    options = [*args.options, *args.allow_untrained]
-    config = Config.load(args.cfg_path, options)
+    config = Config.load(args.cfg_path, [*args.options, *args.allow_untrained])
     if args.check:
         finish_check(preflight(config, device))
     address = Address(args.host, args.port, args.share, parse_login(args.auth))
     if settle_offline(args.offline, config.model, args.share):
         go_offline()
-    chat = load_chat(args.cfg_path, options, device)
+    chat = build_chat(config, device)
     if args.ask:
         *photos, question = args.ask
         ask(chat, photos, question, sys.stdout, args.json)

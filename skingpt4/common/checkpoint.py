@@ -16,14 +16,12 @@ from skingpt4.common.errors import WeightsError
 from skingpt4.common.files import write_atomically
 
 METADATA_KEY = "skingpt4"
-
 # A Hugging Face folder holds one of these whole, or shards and ``<name>.index.json``.
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 
 # A mapping counts as used memory once read, so it is renewed after this share of the file: small
 # enough to stay unseen beside the tensors made from it, large enough to make renewing it cheap.
 RENEWALS = 16
-
 SMALLEST_WINDOW = 8 * 2**20
 
 # How files begin that are often kept in a weight file's place.
@@ -65,7 +63,9 @@ class TensorSource(Mapping[str, Tensor]):
         tensor = self._map(file)[name]
         self._given += tensor.nbytes
         if self._given > max(SMALLEST_WINDOW, file.stat().st_size // RENEWALS):
-            self._renew()
+            # A mapping is closed when the last tensor got from it is gone.
+            self._mapped = {f: t for f, t in self._mapped.items() if not _is_mappable(f)}
+            self._given = 0
         return tensor
 
     def __iter__(self) -> Iterator[str]:
@@ -80,14 +80,32 @@ class TensorSource(Mapping[str, Tensor]):
         return read_metadata(self.path)
 
     def _map(self, file: Path) -> Tensors:
-        if file not in self._mapped:
-            self._mapped[file] = _map_file(file)
-        return self._mapped[file]
-
-    def _renew(self) -> None:
-        """Let go of the mappings; each is closed when the last tensor got from it is."""
-        self._mapped = {file: t for file, t in self._mapped.items() if not _is_mappable(file)}
-        self._given = 0
+        if file in self._mapped:
+            return self._mapped[file]
+        content: Any
+        try:
+            if file.suffix == ".safetensors":
+                content = load_file(file)
+            else:
+                content = torch.load(
+                    file, map_location="cpu", weights_only=True, mmap=_is_mappable(file) or None
+                )
+        except Exception as error:  # a damaged pickle raises nearly anything
+            reason = " ".join(str(error).split())[:160]
+            with file.open("rb") as opened:
+                start = opened.read(64).lstrip()
+            for beginning, impostor in IMPOSTORS.items():
+                reason = impostor if start.startswith(beginning) else reason
+            raise WeightsError(
+                f"The weight file '{file}' is damaged or unsafe ({reason}); fetch it again."
+            ) from None
+        tree = content.get("model", content) if isinstance(content, dict) else content
+        if not isinstance(tree, dict) or not all(isinstance(v, Tensor) for v in tree.values()):
+            raise WeightsError(
+                f"'{file}' does not hold a dictionary of tensors; it is no weight file."
+            )
+        self._mapped[file] = tree
+        return tree
 
 
 def open_tensors(path: str | Path) -> TensorSource:
@@ -113,65 +131,32 @@ def read_tensors(path: str | Path) -> Tensors:
 
 
 def _folder_files(folder: Path) -> list[Path]:
-    """Return the files that hold a folder's tensors."""
+    """Return the files that hold a folder's tensors: one, or the shards that its index names."""
     for name in FOLDER_FILES:
         if (folder / name).is_file():
             return [folder / name]
         index = folder / f"{name}.index.json"
-        if index.is_file():
-            return _shards(index)
+        if not index.is_file():
+            continue
+        try:
+            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            names = sorted(set(weight_map.values()))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise WeightsError(f"The index '{index}' is damaged; fetch it again.") from None
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise WeightsError(
+                f"The folder '{folder}' lacks {len(missing)} of the {len(names)} files that its "
+                f"index names ({', '.join(missing[:4])}); fetch them."
+            )
+        return [folder / name for name in names]
     expected = " nor ".join(f"{name} (or its index)" for name in FOLDER_FILES)
     raise WeightsError(f"The folder '{folder}' holds neither {expected}; check the path.")
-
-
-def _shards(index: Path) -> list[Path]:
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise WeightsError(f"The index '{index}' is damaged; fetch it again.") from None
-    missing = [name for name in names if not (index.parent / name).is_file()]
-    if missing:
-        raise WeightsError(
-            f"The folder '{index.parent}' lacks {len(missing)} of the {len(names)} files that its "
-            f"index names ({', '.join(missing[:4])}); fetch them."
-        )
-    return [index.parent / name for name in names]
-
-
-def _map_file(file: Path) -> Tensors:
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        content = torch.load(
-            file, map_location="cpu", weights_only=True, mmap=_is_mappable(file) or None
-        )
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise WeightsError(
-            f"The weight file '{file}' is damaged or unsafe ({_reason(file, error)}); "
-            "fetch it again."
-        ) from None
-    return _tensors_of(content, file)
 
 
 def _is_mappable(file: Path) -> bool:
     """Tell whether a file can be mapped; PyTorch's form before 1.6 has to be read whole."""
     return file.suffix == ".safetensors" or zipfile.is_zipfile(file)
-
-
-def _reason(file: Path, error: Exception) -> str:
-    with file.open("rb") as opened:
-        start = opened.read(64).lstrip()
-    for beginning, reason in IMPOSTORS.items():
-        if start.startswith(beginning):
-            return reason
-    return " ".join(str(error).split())[:160]
-
-
-def _tensors_of(content: Any, path: str | Path) -> Tensors:
-    tree = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(tree, dict) or not all(isinstance(v, Tensor) for v in tree.values()):
-        raise WeightsError(f"'{path}' does not hold a dictionary of tensors; it is no weight file.")
-    return tree
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

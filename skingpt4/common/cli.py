@@ -1,19 +1,15 @@
 """What the scripts share: upstream's two arguments, ``--check``, errors shown as one sentence."""
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from skingpt4.common.errors import UserError
 from skingpt4.common.registry import UnknownNameError
 
-CHECK_FAILED_EXIT = 1
-
-USER_ERROR_EXIT = 2
+CHECK_FAILED_EXIT, USER_ERROR_EXIT = 1, 2
 
 
 class CheckReport(Protocol):
@@ -30,7 +26,11 @@ class CheckReport(Protocol):
 def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Add ``--cfg-path`` and ``--options`` as upstream's scripts have them."""
     parser.add_argument(
-        "--cfg-path", default=default, required=default is None, help="YAML file of the run"
+        "--cfg-path",
+        nargs="+",
+        default=default,
+        required=default is None,
+        help="YAML file of the run, or several: each lies over those before it",
     )
     parser.add_argument(
         "--options", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of the YAML"
@@ -67,11 +67,6 @@ def setup_logger(level: int = logging.INFO) -> None:
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
+    # They tell of every request, font or image at the level of ours.
     for chatty in ("fontTools", "httpx", "matplotlib", "PIL"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def append_json_line(path: Path, record: dict[str, Any]) -> None:
-    """Add one record to a JSON-lines file, upstream's ``log.txt`` form."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")

@@ -1,13 +1,14 @@
-"""Reading a run's YAML: defaults of its model type and data sets, the file, then ``--options``."""
+"""Reading a run's YAML: defaults of its model type and data sets, the files, then ``--options``."""
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -22,14 +23,12 @@ ARCH_ALIASES = {"mini_gpt4": "minigpt4"}
 # MiniGPT-4's first release named its model type otherwise.
 MODEL_TYPE_ALIASES = {("minigpt4", "pretrain_vicuna"): "pretrain_vicuna0"}
 
-CHOICES = {
-    "vit_precision": ("fp16", "bf16", "fp32", "auto"),
-    "llm_dtype": ("fp16", "bf16", "fp32", "auto"),
-    "quantization": ("", "int8", "nf4"),
-    "device_map": ("", "auto"),
-}
+BASE = "base"
+"""Top key of a file that lies over others: their paths, from its own folder."""
 
 Tree = dict[str, Any]
+Layer = tuple[str, Tree]
+"""Where keys come from, as errors call it, and the keys."""
 
 
 @dataclass
@@ -38,34 +37,96 @@ class Config:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
-    datasets: dict[str, DatasetConfig] = field(default_factory=dict)
+    datasets: dict[str, DatasetConfig] = field(default_factory=dict)  # by registered name
     run: RunConfig = field(default_factory=RunConfig)
 
+    def __post_init__(self) -> None:
+        """Refuse sections that contradict each other.
+
+        Raises:
+            ConfigError: With the first contradiction.
+        """
+        model, run = self.model, self.run
+        frozen = {
+            key: getattr(model, key) for key in ("freeze_vit", "freeze_qformer", "freeze_llm")
+        }
+        if run.fsdp and not all(frozen.values()):
+            raise ConfigError("run.fsdp trains the projection alone; set model.freeze_* to True")
+        if run.cache_features:
+            for key in ("freeze_vit", "freeze_qformer"):
+                if not frozen[key]:
+                    raise ConfigError(
+                        f"run.cache_features needs a frozen vision side, but model.{key} is False; "
+                        "set one of the two otherwise"
+                    )
+            for key in ("vit_weights", "q_former_model"):
+                if getattr(model, key) == "random":
+                    raise ConfigError(
+                        "run.cache_features needs the same weights at every start, but "
+                        f"model.{key} is 'random'; name a file, or set run.cache_features=False"
+                    )
+
     @classmethod
-    def load(cls, cfg_path: str | Path, options: Sequence[str] = ()) -> "Config":
-        """Read a YAML file over the defaults, and ``a.b=c`` options over both.
+    def load(
+        cls, cfg_path: str | Path | Sequence[str | Path], options: Sequence[str] = ()
+    ) -> "Config":
+        """Read YAML files over the defaults, and ``a.b=c`` options over all.
 
         Relative paths are taken from the working folder, else from the project's root.
 
+        Args:
+            cfg_path: One file, or several: each lies over those before it. A file may itself name
+                the files that it lies over, under ``base``.
+            options: Overrides of single keys.
+
         Raises:
-            ConfigError: If the file cannot be read, or any key, type or value is wrong; all
+            ConfigError: If a file cannot be read, or any key, type or value is wrong; all
                 findings of one layer are listed at once.
         """
-        source = f"'{cfg_path}'"
-        file_tree = _modernise(_read_yaml(_find_config(cfg_path)))
-        option_tree = _modernise(_parse_options(options))
-        chosen = _merge(file_tree, option_tree)
-        layers = [
-            *_default_layers(chosen, source),
-            (source, file_tree),
-            ("--options", option_tree),
-        ]
+        given = [cfg_path] if isinstance(cfg_path, str | Path) else list(cfg_path)
+        source, seen = ", ".join(f"'{path}'" for path in given), set[Path]()
+        files: list[Layer] = []
+        for path in given:
+            place = Path(locate(str(path)))
+            if not place.is_file():
+                raise ConfigError(
+                    f"The configuration file '{path}' does not exist; check --cfg-path."
+                )
+            files += _file_layers(place, f"'{path}'", seen)
+        files.append(("--options", _parse_options(options)))
+        # Which defaults apply is for all files and options together to say.
+        merged = OmegaConf.merge(*(OmegaConf.create(tree) for _, tree in files))
+        chosen = cast(Tree, OmegaConf.to_container(merged))
+        layers = [*_default_layers(chosen, source), *files]
         schema = OmegaConf.structured(cls)
         for name, tree in layers:
-            schema = _overlay(schema, tree, name)
-        config = _to_object(schema, source)
-        _settle(config)
-        _check_values(config, source)
+            unknown = list(_unknown_keys(cls, tree, ""))
+            if unknown:
+                raise ConfigError(f"In {name}: " + "; ".join(unknown) + ".")
+            try:
+                schema = OmegaConf.merge(schema, OmegaConf.create(tree))
+            except OmegaConfBaseException as error:
+                raise ConfigError(f"In {name}, {_explain(error)}.") from None
+        # Section by section, so that the broken rules of all are told at once.
+        sections, broken = {}, list[str]()
+        for name in ("model", "preprocess", "datasets", "run"):
+            try:
+                sections[name] = OmegaConf.to_object(schema[name])
+            except ConfigError as error:
+                broken.append(str(error))
+            except OmegaConfBaseException as error:
+                holder = _holder(str(error.full_key), layers, source)
+                raise ConfigError(f"In {holder}, {_explain(error)}.") from None
+        try:
+            if broken:
+                raise ConfigError("; ".join(broken))
+            config = cls(**cast(dict[str, Any], sections))
+        except ConfigError as error:
+            raise ConfigError(f"In {_holder(str(error), layers, source)}: {error}.") from None
+        for key in MODEL_PATHS:
+            setattr(config.model, key, locate(getattr(config.model, key)))
+        for dataset in config.datasets.values():
+            dataset.build_info.storage = locate(dataset.build_info.storage)
         return config
 
     def to_dict(self) -> Tree:
@@ -83,13 +144,6 @@ def locate(path: str) -> str:
     return str(in_project) if in_project.exists() else path
 
 
-def _find_config(cfg_path: str | Path) -> Path:
-    path = Path(locate(str(cfg_path)))
-    if not path.is_file():
-        raise ConfigError(f"The configuration file '{cfg_path}' does not exist; check --cfg-path.")
-    return path
-
-
 def _read_yaml(path: Path) -> Tree:
     try:
         tree = OmegaConf.to_container(OmegaConf.load(path))
@@ -101,13 +155,34 @@ def _read_yaml(path: Path) -> Tree:
     return cast(Tree, tree)
 
 
+def _file_layers(path: Path, name: str, seen: set[Path]) -> list[Layer]:
+    """Return what a file lies over, lowest first, then the file itself.
+
+    Args:
+        path: The file.
+        name: What errors call it.
+        seen: Files read before, which are not read again; those read here are added.
+    """
+    if path.resolve() in seen:
+        return []
+    seen.add(path.resolve())
+    tree, layers = _read_yaml(path), list[Layer]()
+    bases = tree.pop(BASE, [])
+    for base in [bases] if isinstance(bases, str) else bases or []:
+        below = path.parent / str(base)
+        if not below.is_file():
+            raise ConfigError(f"In {name}, base '{base}' does not exist beside it; check the path.")
+        layers += _file_layers(below, f"'{below}'", seen)
+    return [*layers, (name, _modernise(tree))]
+
+
 def _parse_options(options: Sequence[str]) -> Tree:
     for option in options:
         if option.find("=") < 1:
             raise ConfigError(f"--options '{option}' is not of the form key.subkey=value.")
     # A shell drops the quotes of an empty value; without them it would mean null.
     written = [f"{option}''" if option.endswith("=") else option for option in options]
-    return cast(Tree, OmegaConf.to_container(OmegaConf.from_dotlist(written)))
+    return _modernise(cast(Tree, OmegaConf.to_container(OmegaConf.from_dotlist(written))))
 
 
 def _modernise(tree: Tree) -> Tree:
@@ -124,64 +199,49 @@ def _modernise(tree: Tree) -> Tree:
     return tree
 
 
-def _merge(*trees: Tree) -> Tree:
-    merged = OmegaConf.merge(*(OmegaConf.create(tree) for tree in trees))
-    return cast(Tree, OmegaConf.to_container(merged))
-
-
-def _default_layers(chosen: Tree, source: str) -> Iterator[tuple[str, Tree]]:
+def _default_layers(chosen: Tree, source: str) -> Iterator[Layer]:
     """Yield the defaults of the chosen model type, then those of each chosen data set."""
-    model = chosen.get("model") or {}
-    if not isinstance(model, dict) or not isinstance(chosen.get("datasets") or {}, dict):
+    model, datasets = chosen.get("model") or {}, chosen.get("datasets") or {}
+    if not isinstance(model, dict) or not isinstance(datasets, dict):
         raise ConfigError(f"In {source}, 'model' and 'datasets' must be mappings.")
     if model.get("model_type"):
-        yield _model_defaults(model, source)
-    for name in chosen.get("datasets") or {}:
-        yield from _dataset_defaults(name)
+        wanted = (model.get("arch", ModelConfig.arch), model["model_type"])
+        known = {}
+        for path in sorted((DEFAULTS / "models").glob("*.yaml")):
+            tree = _read_yaml(path)
+            known[tree["model"]["arch"], tree["model"]["model_type"]] = path, tree
+        if wanted not in known:
+            raise ConfigError(
+                f"model.model_type '{wanted[1]}' of arch '{wanted[0]}' in {source} is unknown; "
+                f"known are: {', '.join(map('/'.join, known))}."
+            )
+        path, tree = known[wanted]
+        yield str(path.relative_to(PROJECT_ROOT)), tree
+    # In the run's order, which the mix of the data sets follows.
+    for name in datasets:
+        for path in sorted((DEFAULTS / "datasets").rglob("*.yaml")):
+            defaults = _read_yaml(path)["datasets"]
+            if name in defaults:
+                tree = {"datasets": {name: defaults[name]}}
+                yield str(path.relative_to(PROJECT_ROOT)), tree
 
 
-def _model_defaults(model: Tree, source: str) -> tuple[str, Tree]:
-    arch = model.get("arch", ModelConfig.arch)
-    known = []
-    for path in sorted((DEFAULTS / "models").glob("*.yaml")):
-        tree = _read_yaml(path)
-        pair = (tree["model"]["arch"], tree["model"]["model_type"])
-        if pair == (arch, model["model_type"]):
-            return str(path.relative_to(PROJECT_ROOT)), tree
-        known.append("/".join(pair))
-    raise ConfigError(
-        f"model.model_type '{model['model_type']}' of arch '{arch}' in {source} is unknown; "
-        f"known are: {', '.join(known)}."
-    )
-
-
-def _dataset_defaults(name: str) -> Iterator[tuple[str, Tree]]:
-    for path in sorted((DEFAULTS / "datasets").rglob("*.yaml")):
-        tree = _read_yaml(path)
-        if name in tree["datasets"]:
-            yield str(path.relative_to(PROJECT_ROOT)), {"datasets": {name: tree["datasets"][name]}}
-
-
-def _overlay(schema: DictConfig, tree: Tree, source: str) -> DictConfig:
-    unknown = list(_unknown_keys(Config, tree, ""))
-    if unknown:
-        raise ConfigError(f"In {source}: " + "; ".join(unknown) + ".")
-    try:
-        return cast(DictConfig, OmegaConf.merge(schema, OmegaConf.create(tree)))
-    except OmegaConfBaseException as error:
-        raise ConfigError(_explain(error, source)) from None
-
-
-def _to_object(schema: DictConfig, source: str) -> Config:
-    try:
-        return cast(Config, OmegaConf.to_object(schema))
-    except OmegaConfBaseException as error:
-        raise ConfigError(_explain(error, source)) from None
-
-
-def _explain(error: OmegaConfBaseException, source: str) -> str:
+def _explain(error: OmegaConfBaseException) -> str:
     reason = str(error.msg or error).splitlines()[0].rstrip(".")
-    return f"In {source}, key '{error.full_key}': {reason}."
+    return f"key '{error.full_key}': {reason}"
+
+
+def _holder(text: str, layers: Sequence[Layer], default: str) -> str:
+    """Return the name of the last layer that sets one of the keys that a text names."""
+    keys = re.findall(r"\b(?:model|run|datasets|preprocess)(?:\.\w+)+", text)
+    for name, tree in reversed(layers):
+        for key in keys:
+            node: Any = tree
+            for part in key.split("."):
+                node = node.get(part) if isinstance(node, dict) else None
+            if node is not None:
+                return name
+    return default
 
 
 def _unknown_keys(kind: Any, tree: Any, prefix: str) -> Iterator[str]:
@@ -198,44 +258,5 @@ def _unknown_keys(kind: Any, tree: Any, prefix: str) -> Iterator[str]:
             if key in hints:
                 yield from _unknown_keys(hints[key], value, f"{prefix}{key}.")
             else:
-                yield _unknown_phrase(f"{prefix}{key}", str(key), list(hints), prefix)
-
-
-def _unknown_phrase(full_key: str, key: str, known: list[str], prefix: str) -> str:
-    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-    return f"unknown key '{full_key}' (did you mean '{prefix}{nearest}'?)"
-
-
-def _settle(config: Config) -> None:
-    """Find the places of relative paths."""
-    for name in MODEL_PATHS:
-        setattr(config.model, name, locate(getattr(config.model, name)))
-    for dataset in config.datasets.values():
-        dataset.build_info.storage = locate(dataset.build_info.storage)
-
-
-def _check_values(config: Config, source: str) -> None:
-    """Report every value that is out of range, and every contradiction, at once."""
-    run, model = config.run, config.model
-    rules = [
-        (run.max_epoch >= 1, f"run.max_epoch is {run.max_epoch}, must be 1 or more"),
-        (
-            run.iters_per_epoch is None or run.iters_per_epoch >= 1,
-            f"run.iters_per_epoch is {run.iters_per_epoch}, must be 1 or more, or null",
-        ),
-        (run.batch_size_train >= 1, f"run.batch_size_train is {run.batch_size_train}, must be ≥ 1"),
-        (run.accum_grad_iters >= 1, f"run.accum_grad_iters is {run.accum_grad_iters}, must be ≥ 1"),
-        (run.init_lr > 0, f"run.init_lr is {run.init_lr}, must be above 0"),
-        (run.min_lr <= run.init_lr, f"run.min_lr {run.min_lr} is above run.init_lr {run.init_lr}"),
-        (run.warmup_steps >= 0, f"run.warmup_steps is {run.warmup_steps}, must be ≥ 0"),
-        (model.max_txt_len >= 1, f"model.max_txt_len is {model.max_txt_len}, must be ≥ 1"),
-        (model.image_size >= 1, f"model.image_size is {model.image_size}, must be ≥ 1"),
-        *(
-            (value in allowed, f"model.{name} is '{value}', must be one of: {', '.join(allowed)}")
-            for name, allowed in CHOICES.items()
-            for value in [getattr(model, name)]
-        ),
-    ]
-    broken = [phrase for holds, phrase in rules if not holds]
-    if broken:
-        raise ConfigError(f"In {source}: " + "; ".join(broken) + ".")
+                nearest = difflib.get_close_matches(str(key), hints, n=1, cutoff=0.0)[0]
+                yield f"unknown key '{prefix}{key}' (did you mean '{prefix}{nearest}'?)"

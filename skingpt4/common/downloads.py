@@ -4,17 +4,11 @@ import hashlib
 import logging
 import os
 import re
-import shutil
-from functools import cache
-from http.client import HTTPException
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
+import httpx
 from huggingface_hub import snapshot_download
-from iopath.common import PathManager, file_lock
-from iopath.common.file_io import PathHandler
+from iopath.common import file_lock
 from tqdm import tqdm
 
 from skingpt4.common.config import PROJECT_ROOT
@@ -24,30 +18,20 @@ from skingpt4.common.files import sha256_of
 logger = logging.getLogger(__name__)
 
 URL_PREFIXES = ("http://", "https://")
-
-CACHE_VARIABLE = "SKINGPT4_CACHE"
-
-DEFAULT_CACHE = "~/.cache/skingpt4"
-
+CACHE_VARIABLE, DEFAULT_CACHE = "SKINGPT4_CACHE", "~/.cache/skingpt4"
 CHECKSUM_MARK = "sha256="
 
 # What a repository's weights and tokenizer consist of; pickled weights only where it has no others.
 HUB_PATTERNS = ("*.safetensors", "*.json", "*.model", "*.txt")
-
 HUB_PICKLES = ("*.bin",)
-
 # A second copy of the same weights in another form.
 HUB_COPIES = ("consolidated*", "original/*")
 
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
-
 _FILE_ENDINGS = (".bin", ".gguf", ".json", ".pt", ".pth", ".safetensors", ".txt", ".yaml")
 
 _ATTEMPTS = 4
-
 _TIMEOUT_SECONDS = 60
-
-_CHUNK = 1 << 20
 
 
 def resolve(name: str) -> str:
@@ -61,7 +45,7 @@ def resolve(name: str) -> str:
         WeightsError: If it cannot be fetched or its checksum differs.
     """
     if name.startswith(URL_PREFIXES):
-        return str(_path_manager().get_local_path(name))
+        return str(_fetch(name))
     return _fetch_repository(name) if is_hub_id(name) else name
 
 
@@ -81,23 +65,6 @@ def is_hub_id(name: str) -> bool:
     return not (Path(folder).is_dir() or (PROJECT_ROOT / folder).is_dir())
 
 
-class _WebHandler(PathHandler):
-    """Serves http(s) addresses from our cache (iopath's own handler cannot resume)."""
-
-    def _get_supported_prefixes(self) -> list[str]:
-        return list(URL_PREFIXES)
-
-    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
-        return str(_fetch(path))
-
-
-@cache
-def _path_manager() -> PathManager:
-    manager = PathManager()
-    manager.register_handler(_WebHandler())
-    return manager
-
-
 def _fetch(url: str) -> Path:
     """Return the cached file of an address, fetched if it is not there."""
     address, _, fragment = url.partition("#")
@@ -106,12 +73,18 @@ def _fetch(url: str) -> Path:
     folder = cached / hashlib.sha256(url.encode()).hexdigest()[:16]
     target = folder / address.partition("?")[0].rstrip("/").rpartition("/")[2]
     folder.mkdir(parents=True, exist_ok=True)
+    # Of several processes that start together, one fetches and the others wait.
     with file_lock(str(target)):
         if not target.is_file():
             part = target.with_name(target.name + ".part")
             _download(address, part)
-            if fragment.startswith(CHECKSUM_MARK):
-                _verify(part, fragment.removeprefix(CHECKSUM_MARK), address)
+            found, wanted = "", fragment.removeprefix(CHECKSUM_MARK).lower()
+            if fragment.startswith(CHECKSUM_MARK) and (found := sha256_of(part)) != wanted:
+                part.unlink()
+                raise WeightsError(
+                    f"What '{address}' sent has the checksum {found[:12]}…, not {wanted[:12]}…; it "
+                    "is damaged or another file, and was deleted."
+                )
             part.replace(target)
     return target
 
@@ -123,10 +96,14 @@ def _download(address: str, part: Path) -> None:
             if _append(address, part):
                 return
             reason = "the connection ended early"
-        except (OSError, HTTPException, ValueError) as error:
-            reason = " ".join(str(error).split())[:160]
-            if isinstance(error, HTTPError) and error.code < 500:
+        except httpx.RemoteProtocolError:
+            reason = "the connection ended early"
+        except httpx.HTTPStatusError as error:
+            reason = f"HTTP Error {error.response.status_code}: {error.response.reason_phrase}"
+            if error.response.status_code < 500:  # asking again will not help
                 break
+        except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = " ".join(str(error).split())[:160]
         logger.warning("Attempt %d to fetch %s: %s", attempt, address, reason)
     raise WeightsError(
         f"'{address}' could not be fetched ({reason}); check the address and the connection and "
@@ -137,56 +114,48 @@ def _download(address: str, part: Path) -> None:
 def _append(address: str, part: Path) -> bool:
     """Fetch what ``part`` lacks; tell whether it is whole now."""
     have = part.stat().st_size if part.exists() else 0
-    request = Request(address, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urlopen(request, timeout=_TIMEOUT_SECONDS)
-    except HTTPError as error:
-        if error.code != 416:
-            raise
-        # Nothing lies beyond what we have: all of it, or the remains of another file.
-        whole = error.headers.get("Content-Range", "") == f"bytes */{have}"
-        if not whole:
-            part.unlink()
-        return whole
-    with response:
-        resumed = response.status == 206
+    # Compressed on the way, the bytes would be others than those that a range counts.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with httpx.stream(
+        "GET", address, headers=headers, timeout=_TIMEOUT_SECONDS, follow_redirects=True
+    ) as response:
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+            # Nothing lies beyond what we have: all of it, or the remains of another file.
+            is_whole = response.headers.get("Content-Range", "") == f"bytes */{have}"
+            if not is_whole:
+                part.unlink()
+            return is_whole
+        response.raise_for_status()
+        # A server that does not know ranges sends all again.
+        have = have if response.status_code == httpx.codes.PARTIAL_CONTENT else 0
         length = response.headers.get("Content-Length")
-        have = have if resumed else 0
         total = have + int(length) if length else None
+        # Pieces as they arrive: of a larger one a broken connection would lose what had come.
         with (
-            part.open("ab" if resumed else "wb") as file,
+            part.open("ab" if have else "wb") as file,
             tqdm.wrapattr(
                 file, "write", total=total, initial=have, desc=part.stem, disable=None
             ) as sink,
         ):
-            shutil.copyfileobj(response, sink, _CHUNK)
+            for piece in response.iter_raw():
+                sink.write(piece)
     return total is None or part.stat().st_size == total
-
-
-def _verify(file: Path, checksum: str, address: str) -> None:
-    found = sha256_of(file)
-    if found != checksum.lower():
-        file.unlink()
-        raise WeightsError(
-            f"What '{address}' sent has the checksum {found[:12]}…, not {checksum[:12]}…; it is "
-            "damaged or another file, and was deleted."
-        )
 
 
 def _fetch_repository(name: str) -> str:
     """Return the folder of a Hugging Face repository's weights, configuration and tokenizer."""
     try:
-        folder = Path(_snapshot(name, HUB_PATTERNS))
-        if not any(folder.glob("*.safetensors")):
-            folder = Path(_snapshot(name, (*HUB_PATTERNS, *HUB_PICKLES)))
+        # Pickled weights only where the first look finds no others.
+        for patterns in (HUB_PATTERNS, (*HUB_PATTERNS, *HUB_PICKLES)):
+            folder = snapshot_download(
+                name, allow_patterns=list(patterns), ignore_patterns=list(HUB_COPIES)
+            )
+            if any(Path(folder).glob("*.safetensors")):
+                break
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(
             f"'{name}' is no folder here, and as a Hugging Face id it could not be fetched "
             f"({reason}); check the name, the connection, and 'hf auth login' if it is gated."
         ) from None
-    return str(folder)
-
-
-def _snapshot(name: str, patterns: tuple[str, ...]) -> str:
-    return snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=list(HUB_COPIES))
+    return folder

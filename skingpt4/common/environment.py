@@ -1,10 +1,9 @@
-"""Where and from what a run was made: packages, hardware, git."""
+"""From what and on what something was made: packages, hardware, git."""
 
 import os
 import platform
 import subprocess
-import sys
-from datetime import datetime, timezone
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -26,62 +25,51 @@ PACKAGES = (
     "webdataset",
 )
 
-# What distributed launchers and torch's own switches set; nothing else of the environment is kept.
-VARIABLES = ("WORLD_SIZE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTORCH_CUDA_ALLOC_CONF")
 
-
-def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Return the versions of those packages that are installed."""
-    return {name: found for name in packages if (found := _version(name))}
+def versions() -> dict[str, str]:
+    """Return the versions of those ``PACKAGES`` that are installed."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def describe_environment(processes: int) -> dict[str, Any]:
-    """Return what a reader needs to judge or repeat a run.
+    """Return what changes times and, in half precision, the last digits or rare words.
+
+    Nothing in it says who ran it, when or where, so that equal environments compare equal.
 
     Args:
-        processes: How many processes train.
+        processes: How many processes share the work.
     """
+    # CUDA may be there and unused; a run on the CPU says so in its config.
+    devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     return {
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "system": platform.platform(),
         "packages": versions(),
-        "devices": _devices(),
+        "devices": devices or [f"{platform.machine()} CPU, {os.cpu_count()} cores"],
         "processes": processes,
         "threads": torch.get_num_threads(),
-        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
-        "git": git_state(),
-        "arguments": sys.argv[1:],
     }
 
 
 def git_state() -> dict[str, Any]:
     """Return the project's commit and the files changed since; empty outside a repository."""
-    commit = _git("rev-parse", "HEAD")
-    if commit is None:
-        return {}
-    changed = _git("status", "--porcelain") or ""
+    said = []
+    for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"]):
+        try:
+            done = subprocess.run(
+                ["git", *arguments],
+                cwd=PROJECT_ROOT,
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return {}
+        said.append(done.stdout.rstrip())
+    commit, changed = said
     return {"commit": commit, "changed": [line[3:] for line in changed.splitlines()]}
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.rstrip() if done.returncode == 0 else None
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _devices() -> list[str]:
-    if not torch.cuda.is_available():
-        return [f"{platform.machine()} CPU, {os.cpu_count()} cores"]
-    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]

@@ -8,7 +8,6 @@ here: for that the tests run the page in a network namespace of its own, without
 import ipaddress
 import logging
 import sys
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,13 +19,17 @@ logger = logging.getLogger(__name__)
 
 LOCAL_NAMES = ("localhost", "ip6-localhost")
 
+# Python's events: those with (socket, address, …) as arguments, and those with (host, …).
+CONNECTIONS = ("socket.connect", "socket.sendto", "socket.sendmsg")
+LOOK_UPS = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
+
 
 class OfflineError(UserError, OSError):
     """Something tried to reach another machine; to libraries, a network that is down."""
 
 
 class _Guard:
-    """What the hook, which Python cannot take back, does at present."""
+    """What the hook does at present; Python cannot take a hook back."""
 
     is_on = False
     is_installed = False
@@ -36,7 +39,7 @@ class _Guard:
 def go_offline() -> None:
     """Refuse connections to other machines from now on, in every thread of this process."""
     if not _Guard.is_installed:
-        sys.addaudithook(_on_event)
+        sys.addaudithook(_refuse_others)
         _Guard.is_installed = True
     _Guard.is_on = True
 
@@ -63,11 +66,9 @@ def is_loopback(host: str) -> bool:
     Nothing is looked up; a name other than ``localhost`` counts as another machine, for asking
     about it already leaves this one.
     """
-    name = host.lower().rstrip(".").partition("%")[0]
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name in LOCAL_NAMES
+    name = host.lower().rstrip(".")
+    address = _address(name)
+    return name in LOCAL_NAMES if address is None else address.is_loopback
 
 
 def is_local(host: str) -> bool:
@@ -75,53 +76,38 @@ def is_local(host: str) -> bool:
     return host in ("", "0.0.0.0", "::") or is_loopback(host)
 
 
-def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
-    if _Guard.is_on and event in _READERS:
-        host = _READERS[event](arguments)
-        if host is not None and not is_local(host):
-            _refuse(host)
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Read a numeric address, whose zone (``%eth0``) says nothing about the machine."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
 
 
-def _refuse(host: str) -> None:
+def _refuse_others(event: str, arguments: tuple[Any, ...]) -> None:
+    """Raise for a connection to another machine; called by Python before each of its events."""
+    is_look_up = event in LOOK_UPS
+    if not _Guard.is_on or not (is_look_up or event in CONNECTIONS):
+        return
+    host: str | bytes | bytearray | None
+    if is_look_up:
+        host = arguments[0]
+    else:  # sockets of the file system have no address of this form
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) and address else None
+    if host is None:
+        return
+    if not isinstance(host, str):
+        host = bytes(host).decode("ascii", errors="replace")
+    # An address needs no look-up; connecting to it is seen later.
+    if is_local(host) or (is_look_up and _address(host) is not None):
+        return
     _Guard.refused.append(host)
     logger.warning("Offline: a connection to %s was refused.", host)
     raise OfflineError(
         f"Offline, nothing may connect to {host}; use files of this machine, or start with "
         "--online to allow it."
     )
-
-
-def _addressed(arguments: tuple[Any, ...]) -> str | None:
-    """Read the host of ``(socket, address)``; sockets of the file system have none."""
-    address = arguments[1]
-    return _text(address[0]) if isinstance(address, tuple) and address else None
-
-
-def _looked_up(arguments: tuple[Any, ...]) -> str | None:
-    """Read the host of a look-up; an address needs none, and connecting to it is seen later."""
-    host = arguments[0]
-    if host is None:
-        return None
-    try:
-        ipaddress.ip_address(_text(host).partition("%")[0])
-    except ValueError:
-        return _text(host)
-    return None
-
-
-def _text(host: str | bytes | bytearray) -> str:
-    return host if isinstance(host, str) else bytes(host).decode("ascii", errors="replace")
-
-
-_READERS: dict[str, Callable[[tuple[Any, ...]], str | None]] = {
-    "socket.connect": _addressed,
-    "socket.sendto": _addressed,
-    "socket.sendmsg": _addressed,
-    "socket.getaddrinfo": _looked_up,
-    "socket.gethostbyname": _looked_up,
-    "socket.gethostbyaddr": _looked_up,
-}
-"""How the host is read from the arguments of each event that Python reports."""
 
 
 def settle_offline(wanted: bool | None, model: ModelConfig, share: bool) -> bool:
@@ -135,18 +121,14 @@ def settle_offline(wanted: bool | None, model: ModelConfig, share: bool) -> bool
     Raises:
         ConfigError: If being offline is asked for together with something that needs others.
     """
-    needs = _needs(model, share)
-    if wanted and needs:
-        raise ConfigError(f"--offline cannot be kept with {' and '.join(needs)}; leave one out.")
-    return not needs if wanted is None else wanted
-
-
-def _needs(model: ModelConfig, share: bool) -> list[str]:
-    """Name the settings that need other machines."""
     weights = {
         key: getattr(model, key) for key in ("vit_weights", "q_former_model", "llm_model", "ckpt")
     }
     needs = [f"model.{key}={name}" for key, name in weights.items() if is_remote(name)]
     if model.engine == "vllm" and not is_local(urlsplit(model.engine_url).hostname or ""):
         needs.append(f"model.engine_url={model.engine_url}")
-    return [*needs, "--share"] if share else needs
+    if share:
+        needs.append("--share")
+    if wanted and needs:
+        raise ConfigError(f"--offline cannot be kept with {' and '.join(needs)}; leave one out.")
+    return not needs if wanted is None else wanted

@@ -17,6 +17,9 @@ from skingpt4.processors import build_processor
 TRAIN, VALIDATION = "train", "val"
 """Upstream has the first alone."""
 
+Splits = Mapping[str, Mapping[str, Dataset[Any]]]
+"""Data sets by name and split."""
+
 DEFAULT_VIS = {TRAIN: {"name": "blip2_image_train"}, VALIDATION: {"name": "blip2_image_eval"}}
 DEFAULT_TEXT = {"name": "blip_caption"}
 

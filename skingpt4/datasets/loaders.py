@@ -253,6 +253,12 @@ class MultiIterLoader:
         self.given += 1
         return batch | {"dataset": drawn}
 
+    @property
+    def batches_a_pass(self) -> int | None:
+        """Batches of one pass over all data; None where some have no end."""
+        passes = [loader.batches_a_pass for loader in self.loaders.values()]
+        return None if None in passes else sum(filter(None, passes))
+
     def state_dict(self) -> State:
         """Return the position of the mix and of each loader, as plain data."""
         loaders = {name: loader.state_dict() for name, loader in self.loaders.items()}

@@ -1,6 +1,6 @@
 """Puts the page together from its panels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,24 +8,13 @@ import gradio as gr
 
 from skingpt4.conversation.chat import Chat
 from skingpt4.demo.features import (
-    consent,
+    consultation,
     evidence,
-    masthead,
+    information,
     opinion,
-    privacy,
-    report,
-    settings,
+    patient_report,
+    photos,
 )
-from skingpt4.demo.features import (
-    consultation as conversation,
-)
-from skingpt4.demo.features import (
-    consultation_actions as conversation_actions,
-)
-from skingpt4.demo.features import (
-    photos as photo,
-)
-from skingpt4.demo.features.masthead import TITLE
 from skingpt4.demo.page import Page, Panel
 from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Sessions
@@ -34,7 +23,7 @@ EXAMPLES_FOLDER = Path(__file__).parent / "examples"
 STYLE_PATH = Path(__file__).parent / "style.css"
 
 ANSWERS_AT_ONCE = 2
-"""Answers written side by side in this process; an engine elsewhere may be worth more."""
+"""Answers written side by side in this process; an external engine may be worth more."""
 
 JOBS_AT_ONCE = 1
 """Second opinions and evidence maps that are worked on beside the answers."""
@@ -51,45 +40,50 @@ def build_app(
         sessions: The visitors; by default nobody yet.
     """
     examples = sorted(EXAMPLES_FOLDER.glob("*.jpg")) if examples is None else examples
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as app:
-        masthead.lay_out(chat.model.notice)
-        is_sent_elsewhere = chat.model.config.engine == "vllm"
-        consent_panel = consent.lay_out(is_sent_elsewhere)
+    sessions = Sessions(chat) if sessions is None else sessions
+    is_sent_elsewhere = chat.model.config.engine == "vllm"
+    with gr.Blocks(title=information.TITLE, analytics_enabled=False) as app:
+        # First every panel is laid out, in the order of the page …
+        information.lay_out_masthead(chat.model.notice)
+        consent = information.lay_out_consent(is_sent_elsewhere)
         with gr.Column(visible=False, elem_id="main") as main:
             with gr.Row(equal_height=False):
                 with gr.Column(scale=2, min_width=300):
-                    photo_panel = photo.lay_out(examples)
-                    privacy_panel = privacy.lay_out(is_sent_elsewhere)
+                    photo_panel = photos.lay_out(examples)
+                    privacy = information.lay_out_privacy(is_sent_elsewhere)
                 with gr.Column(scale=3, min_width=320):
-                    conversation_panel = conversation.lay_out()
-                    settings_panel = settings.lay_out()
+                    conversation = consultation.lay_out()
+                    settings = consultation.lay_out_settings(opinion.DRAWS)
             with gr.Row(equal_height=False):
                 with gr.Column(min_width=320):
                     opinion_panel = opinion.lay_out()
                 with gr.Column(min_width=320):
                     evidence_panel = evidence.lay_out()
-            report_panel = report.lay_out()
+            report = patient_report.lay_out()
         panels: tuple[Panel, ...] = (
             photo_panel,
-            conversation_panel,
-            settings_panel,
+            conversation,
+            settings,
             opinion_panel,
             evidence_panel,
-            report_panel,
+            report,
         )
-        visitors = Sessions(chat) if sessions is None else sessions
-        page = Page(visitors, conversation_panel.status, panels)
-        consent.wire(consent_panel, main)
-        photo.wire(photo_panel, page, examples)
-        privacy.wire(privacy_panel, page, partial(forget_tab, app, page.sessions))
+        # … then they are wired, because an action of one shows its result in all of them.
+        page = Page(sessions, conversation.status, panels)
+        information.wire_consent(consent, main)
+        photos.wire(photo_panel, page, examples)
+        information.wire_privacy(privacy, page, partial(forget_tab, app, sessions))
         answers = WaitingRoom(max(ANSWERS_AT_ONCE, chat.engine.at_once))
-        conversation_actions.wire(conversation_panel, page, settings_panel, answers)
-        settings.wire(settings_panel, page)
-        background = WaitingRoom(JOBS_AT_ONCE)
-        opinion.wire(opinion_panel, page, settings_panel.draws, background)
-        evidence.wire(evidence_panel, page, background)
-        report.wire(report_panel, page)
-        app.unload(_close(app, page.sessions))
+        consultation.wire(conversation, settings, page, answers)
+        jobs = WaitingRoom(JOBS_AT_ONCE)
+        opinion.wire(opinion_panel, page, settings.draws, jobs)
+        evidence.wire(evidence_panel, page, jobs)
+        patient_report.wire(report, page, opinion.counts_on)
+
+        def close(request: gr.Request) -> None:
+            forget_tab(app, sessions, str(request.session_hash))
+
+        app.unload(close)
     return app.queue(default_concurrency_limit=ANSWERS_AT_ONCE, api_open=False)
 
 
@@ -99,10 +93,7 @@ def forget_tab(app: gr.Blocks, sessions: Sessions, key: str) -> None:
     app.state_holder.session_data.pop(key, None)
 
 
-def _close(app: gr.Blocks, sessions: Sessions) -> Callable[[gr.Request], None]:
-    """Make the action of a closing tab."""
-
-    def close(request: gr.Request) -> None:
-        forget_tab(app, sessions, str(request.session_hash))
-
-    return close
+def forget_idle(app: gr.Blocks, sessions: Sessions, seconds: float) -> None:
+    """Forget the tabs that did nothing for so long."""
+    for key in sessions.idle(seconds):
+        forget_tab(app, sessions, key)

@@ -1,6 +1,6 @@
 """The page's two languages: labels that the browser translates, sentences that the server writes.
 
-A panel keeps its words in ``texts/<panel>.py`` and names them ``<panel>.<key>``:
+``data/locales/en.yaml`` and ``zh.yaml`` hold the texts, by panel and key:
 
     gr.Button(t("photo.remove"))                        # a label: label, value, info, placeholder …
     say("photo.too_many", language_of(request), most=4)  # a sentence with values in it
@@ -9,20 +9,36 @@ A browser's first language decides, by the same rule on both sides. The rule is 
 forms of Chinese its page knows ``zh-CN`` and ``zh-TW``; every other language sees English.
 """
 
+import logging
 from functools import cache
-from importlib import import_module
-from pkgutil import iter_modules
+from html import escape
+from pathlib import Path
 from typing import Literal
 
 import gradio as gr
+import yaml
 from gradio.i18n import I18nData
 
-from skingpt4.demo import texts
+from skingpt4.common.errors import UserError
+from skingpt4.documents.launch import log_place
+
+logger = logging.getLogger(__name__)
+
+LOCALES = Path(__file__).parents[1] / "data" / "locales"
 
 Language = Literal["en", "zh"]
 
 CHINESE_LOCALES = ("zh-CN", "zh-TW")
 """Browser languages that see Chinese: those that Gradio's own page has a Chinese text for."""
+
+
+@cache
+def catalogue(language: Language) -> dict[str, str]:
+    """Read the texts of all panels, as ``panel.key``."""
+    panels = yaml.safe_load((LOCALES / f"{language}.yaml").read_text(encoding="utf-8"))
+    return {
+        f"{panel}.{key}": text for panel, texts in panels.items() for key, text in texts.items()
+    }
 
 
 def t(key: str) -> I18nData:
@@ -33,7 +49,7 @@ def t(key: str) -> I18nData:
     Raises:
         KeyError: If no panel has the text.
     """
-    _catalogue("en")[key]
+    catalogue("en")[key]  # a missing text is found when the page is built, not when it is shown
     return I18nData(key)
 
 
@@ -43,7 +59,7 @@ def say(key: str, language: Language, **values: object) -> str:
     Raises:
         KeyError: If no panel has the text, or a value is missing.
     """
-    return _catalogue(language)[key].format(**values)
+    return catalogue(language)[key].format(**values)
 
 
 def language_of(request: gr.Request) -> Language:
@@ -55,17 +71,25 @@ def language_of(request: gr.Request) -> Language:
 
 def translations() -> gr.I18n:
     """Give every text to Gradio, whose ``launch`` takes it as ``i18n``."""
-    locales: dict[str, dict[str, str]] = {"en": _catalogue("en")}
-    locales |= {locale: _catalogue("zh") for locale in CHINESE_LOCALES}
-    return gr.I18n(**locales)
+    chinese = dict.fromkeys(CHINESE_LOCALES, catalogue("zh"))
+    return gr.I18n(en=catalogue("en"), **chinese)
 
 
-@cache
-def _catalogue(language: Language) -> dict[str, str]:
-    """Collect the texts of all panels as ``panel.key``."""
-    catalogue: dict[str, str] = {}
-    for module in iter_modules(texts.__path__):
-        panel = import_module(f"{texts.__name__}.{module.name}")
-        words: dict[str, str] = getattr(panel, language.upper())
-        catalogue |= {f"{module.name}.{key}": text for key, text in words.items()}
-    return catalogue
+def translated_notice(language: Language, notice: str) -> str:
+    """Give the embedded model's notice in the visitor's language, and any other as it is."""
+    return say("masthead.drawn", language) if notice == say("masthead.drawn", "en") else notice
+
+
+def status(message: str) -> str:
+    """Write a message for people, as plain text inside HTML."""
+    return f'<p role="status">{escape(message)}</p>'
+
+
+def failure(error: Exception, language: Language = "en") -> str:
+    """Write an error for people; an unforeseen one goes to the log, without what it quotes."""
+    if isinstance(error, UserError):
+        sentence = str(error)
+    else:
+        sentence = say("page.unexpected", language)
+        log_place(error, logger, "an action of the page")
+    return f'<p role="alert" class="error">{escape(sentence)}</p>'

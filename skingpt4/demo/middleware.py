@@ -13,6 +13,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -49,6 +50,8 @@ MAX_BODY_BYTES = 16 << 20
 
 MAX_CLIENTS = 10_000
 """Rates are kept for so many addresses; the one seen longest ago is forgotten first."""
+
+TOO_LARGE = "This is larger than the limit of {} MB; send a smaller file."
 
 HEADERS = {
     "x-content-type-options": "nosniff",
@@ -95,16 +98,17 @@ RATES = {
 
 
 @dataclass
-class Buckets:
+class RateLimiter:
     """Counts requests by address, as buckets that fill up again with time."""
 
     rate: Rate
     _levels: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
 
-    def take(self, client: str, now: float) -> bool:
+    def allows(self, client: str, now: float) -> bool:
         """Count a request at a time, in seconds; False if it is one too many."""
         level, then = self._levels.pop(client, (float(self.rate.at_once), now))
         level = min(level + (now - then) * self.rate.a_second, self.rate.at_once)
+        # Put back at the end: the address seen longest ago is the first to be forgotten.
         self._levels[client] = (max(level - 1, 0), now) if level >= 1 else (level, now)
         if len(self._levels) > MAX_CLIENTS:
             self._levels.popitem(last=False)
@@ -115,7 +119,7 @@ class TooLargeError(Exception):
     """A request's body is longer than allowed."""
 
 
-class Gate:
+class PageMiddleware:
     """An ASGI middleware around Gradio's application.
 
     Args:
@@ -131,7 +135,7 @@ class Gate:
         self._app = app
         self._files = [path.resolve() for path in files]
         self._is_local_only = is_local_only
-        self._buckets = {name: Buckets(rate) for name, rate in RATES.items()}
+        self._limiters = {name: RateLimiter(rate) for name, rate in RATES.items()}
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,104 +145,85 @@ class Gate:
                 await self._app(scope, receive, send)
             return
         outgoing = _Outgoing(send, scope["path"])
-        if refusal := self._refusal(scope):
+        path = scope["path"].rstrip("/")
+        kind = {UPLOAD_ROUTE: "upload", "/login": "login"}.get(path, "other")
+        limit = MAX_UPLOAD_BYTES if kind == "upload" else MAX_BODY_BYTES
+        if refusal := self._refusal(scope, kind, limit):
             await refusal(scope, receive, outgoing)
             return
         try:
-            if _kind(scope) == "upload":
-                async with self._uploads:
-                    await self._app(scope, _Limited(receive, MAX_UPLOAD_BYTES), outgoing)
-            else:
-                await self._app(scope, _Limited(receive, MAX_BODY_BYTES), outgoing)
+            async with self._uploads if kind == "upload" else nullcontext():
+                await self._app(scope, _Limited(receive, limit), outgoing)
         except Exception as error:
-            await _answer_failure(error, scope, receive, outgoing)
+            if isinstance(error, TooLargeError):
+                response = PlainTextResponse(TOO_LARGE.format(limit >> 20), 413)
+            else:  # the log gets the place, without what the error quotes
+                log_place(error, logger, "a request for the page")
+                response = PlainTextResponse("The request was not understood.", 400)
+            if not outgoing.has_started:
+                await response(scope, receive, outgoing)
 
-    def _refusal(self, scope: Scope) -> PlainTextResponse | None:
-        """Give the answer to a request that is not passed on."""
-        if self._is_local_only and not is_loopback(_host_name(scope)):
+    def _refusal(self, scope: Scope, kind: str, limit: int) -> PlainTextResponse | None:
+        """Give the answer to a request that is not passed on.
+
+        Args:
+            scope: The request.
+            kind: Of the request: a key of ``RATES``.
+            limit: Most bytes of its body.
+        """
+        headers, path = Headers(scope=scope), scope["path"]
+        # The name by which the request calls this machine, without the port; IPv6 has brackets.
+        host = headers.get("host", "")
+        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        if self._is_local_only and not is_loopback(name):
             return PlainTextResponse("This page is served under the name localhost only.", 421)
-        if not self._is_open(scope["path"]):
+        if path.startswith(FILE_ROUTE):
+            try:
+                file = Path(unquote(path.removeprefix(FILE_ROUTE))).resolve()
+                is_open = any(file == one or file.is_relative_to(one) for one in self._files)
+            except (OSError, ValueError):  # a name that no file can have
+                is_open = False
+        else:
+            is_open = OPEN_ROUTES.fullmatch(path) is not None and ".." not in path
+        if not is_open:
             return PlainTextResponse("There is nothing here.", 404)
-        length = Headers(scope=scope).get("content-length", "0")
-        limit = MAX_UPLOAD_BYTES if _kind(scope) == "upload" else MAX_BODY_BYTES
+        # A body may also come in pieces of undeclared length; `_Limited` counts those.
+        length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > limit:
-            return PlainTextResponse(_too_large(limit), 413)
-        if scope["method"] == "POST" or _kind(scope) == "login":
+            return PlainTextResponse(TOO_LARGE.format(limit >> 20), 413)
+        if scope["method"] == "POST" or kind == "login":
             client = (scope.get("client") or ("",))[0]
-            if not self._buckets[_kind(scope)].take(client, time.monotonic()):
+            if not self._limiters[kind].allows(client, time.monotonic()):
                 return PlainTextResponse(
                     "Too many requests; wait a few seconds.", 429, {"retry-after": "5"}
                 )
         return None
 
-    def _is_open(self, path: str) -> bool:
-        if path.startswith(FILE_ROUTE):
-            return self._is_open_file(unquote(path.removeprefix(FILE_ROUTE)))
-        return OPEN_ROUTES.fullmatch(path) is not None and ".." not in path
 
-    def _is_open_file(self, name: str) -> bool:
-        try:
-            path = Path(name).resolve()
-        except (OSError, ValueError):  # a name that no file can have
-            return False
-        return any(path == file or path.is_relative_to(file) for file in self._files)
-
-
-def _kind(scope: Scope) -> str:
-    path = scope["path"].rstrip("/")
-    return {UPLOAD_ROUTE: "upload", "/login": "login"}.get(path, "other")
-
-
-def _host_name(scope: Scope) -> str:
-    """Return the name by which the request calls this machine, without the port."""
-    host = Headers(scope=scope).get("host", "")
-    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-
-
-def _too_large(limit: int) -> str:
-    return f"This is larger than the limit of {limit >> 20} MB; send a smaller file."
-
-
-async def _answer_failure(
-    error: Exception, scope: Scope, receive: Receive, outgoing: "_Outgoing"
-) -> None:
-    """Answer with a sentence; log the place, without what the error quotes."""
-    if not isinstance(error, TooLargeError):
-        log_place(error, logger, "a request for the page")
-    if outgoing.has_started:
-        return
-    if isinstance(error, TooLargeError):
-        response = PlainTextResponse(str(error), 413)
-    else:
-        response = PlainTextResponse("The request was not understood.", 400)
-    await response(scope, receive, outgoing)
-
-
+@dataclass
 class _Limited:
-    """Passes a request's body on while it is no longer than a limit, in bytes."""
+    """Passes a request's body on while some of the bytes allowed are left."""
 
-    def __init__(self, receive: Receive, limit: int) -> None:
-        self._receive = receive
-        self._limit = limit
-        self._left = limit
+    receive: Receive
+    left: int
 
     async def __call__(self) -> Message:
-        message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            raise TooLargeError(_too_large(self._limit))
+        message = await self.receive()
+        self.left -= len(message.get("body", b""))
+        if self.left < 0:
+            raise TooLargeError
         return message
 
 
+@dataclass
 class _Outgoing:
     """Adds headers to an answer; an HTML page is held back to name its scripts in its policy."""
 
-    def __init__(self, send: Send, path: str) -> None:
-        self._send = send
-        self._path = path
-        self._held: Message | None = None
-        self._body = b""
-        self.has_started = False
+    send: Send
+    path: str
+    has_started: bool = False
+    _held: Message | None = None
+    _body: bytes = b""
 
     async def __call__(self, message: Message) -> None:
         self.has_started = True
@@ -246,7 +231,11 @@ class _Outgoing:
             # The page's own requests are answered with a sentence, whatever happens; where Gradio
             # gives up, it is on a request that the page does not make.
             message["status"] = 400 if message["status"] == 500 else message["status"]
-            headers = self._add_headers(message)
+            message.setdefault("headers", [])
+            headers = MutableHeaders(raw=message["headers"])
+            headers.update(HEADERS | {"content-security-policy": _policy(b"")})
+            if not self.path.startswith(("/assets/", "/static/")):
+                headers["cache-control"] = "no-store"
             if headers.get("content-type", "").startswith("text/html"):
                 self._held = message
                 return
@@ -256,17 +245,9 @@ class _Outgoing:
                 return
             start, self._held = self._held, None
             MutableHeaders(raw=start["headers"])["content-security-policy"] = _policy(self._body)
-            await self._send(start)
+            await self.send(start)
             message = {"type": "http.response.body", "body": self._body}
-        await self._send(message)
-
-    def _add_headers(self, message: Message) -> MutableHeaders:
-        message.setdefault("headers", [])
-        headers = MutableHeaders(raw=message["headers"])
-        headers.update(HEADERS | {"content-security-policy": _policy(b"")})
-        if not self._path.startswith(("/assets/", "/static/")):
-            headers["cache-control"] = "no-store"
-        return headers
+        await self.send(message)
 
 
 def _policy(page: bytes) -> str:

@@ -1,24 +1,20 @@
-"""What the page's panels have in common: the visitors, what to show of them, how to fail politely.
+"""What the page's panels have in common: the visitors, what to show of them, how jobs are begun.
 
-A panel is a file of ``panels/`` with a dataclass of its components, ``lay_out(...)``, which makes
+A panel is a file of ``features/`` with a dataclass of its components, ``lay_out(...)``, which makes
 them, and ``wire(...)``, which says what each click does. A panel changes other panels only through
 :meth:`Page.show`, which asks each what it shows of a session now.
 """
 
-import logging
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import partial
 from typing import Any, Protocol
 
 import gradio as gr
 
-from skingpt4.common.errors import UserError
-from skingpt4.demo.i18n import Language, language_of, say
+from skingpt4.demo.i18n import language_of
+from skingpt4.demo.queue import WaitingRoom, run_job
 from skingpt4.demo.session import Session, Sessions
-
-logger = logging.getLogger(__name__)
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 """Settings of every event: none is offered as an API."""
@@ -29,6 +25,9 @@ AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False, "show_progress": "hidden"}
 SHOWING: dict[str, Any] = {"postprocess": False}
 """Settings of every event that gives out :meth:`Page.show`: its values go to the browser as they
 are. A photo, ``{"url": "data:image/jpeg;base64,…"}``, is thus shown without a file on the disk."""
+
+JOBS_WAITING = 8
+"""Visitors whose job of one name is done or waits; each takes a thread of the server."""
 
 Updates = dict[Any, Any]
 """What is to change on the page: a new value, or ``gr.update(...)``, by component."""
@@ -82,26 +81,45 @@ class Page:
             updates |= panel.show(session)
         return updates
 
-    def on_load(self, action: Callable[[gr.Request], Updates]) -> None:
-        """Let an action that gives out :meth:`show` happen once, when the page is opened."""
-        gr.on(None, action, None, self.outputs, **AT_ONCE, **SHOWING)
 
-    def refresh(self, request: gr.Request) -> Updates:
-        """Show the tab's session in every panel, as an action of its own."""
-        return self.show(self.session(request))
+def wire_job(
+    panel: Panel,
+    page: Page,
+    name: str,
+    room: WaitingRoom,
+    buttons: tuple[gr.Button, gr.Button],
+    inputs: Sequence[Any],
+    steps: Callable[..., Iterator[str]],
+) -> None:
+    """Let one button begin a job that the panel shows, and another stop it.
 
+    Args:
+        panel: Shows how far the job is.
+        page: Knows the visitors.
+        name: Of the job.
+        room: Where the visitors wait for the model.
+        buttons: The one that begins, and the one that stops.
+        inputs: Components whose values the job gets.
+        steps: Takes the session, the values and what is set to end the job; see `run_job`.
+    """
 
-def status(message: str) -> str:
-    """Write a message for people, in plain text."""
-    return f'<p role="status">{escape(message)}</p>'
+    def begin(request: gr.Request, *given: Any) -> Iterator[Updates]:
+        session = page.session(request)
+        for _ in run_job(name, session, room, partial(steps, session, *given)):
+            yield panel.show(session)
 
+    def stop(request: gr.Request) -> None:
+        page.session(request).case.end(name)
 
-def failure(error: Exception, language: Language = "en") -> str:
-    """Give the sentence to show; an unforeseen error goes to the log, without what it quotes."""
-    if isinstance(error, UserError):
-        sentence = str(error)
-    else:
-        sentence = say("page.unexpected", language)
-        trace = "".join(traceback.format_tb(error.__traceback__))
-        logger.error("%s in an action of the page\n%s", type(error).__name__, trace)
-    return f'<p role="alert" class="error">{escape(sentence)}</p>'
+    begin.__name__ = f"begin_{name}"
+    buttons[0].click(
+        begin,
+        inputs,
+        panel.outputs,
+        concurrency_id=name,
+        concurrency_limit=JOBS_WAITING,
+        show_progress="hidden",
+        **PRIVATE,
+        **SHOWING,
+    )
+    buttons[1].click(stop, None, None, **AT_ONCE)

@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from skingpt4.demo.i18n import say
-from skingpt4.demo.page import Updates, failure, status
-from skingpt4.demo.session import Session
+from skingpt4.demo.i18n import failure, say, status
+
+if TYPE_CHECKING:
+    from skingpt4.demo.session import Session
 
 DURATIONS_KEPT = 20
 """Expected waits follow the last so many visits."""
@@ -39,50 +41,41 @@ class WaitingRoom:
     """
 
     def __init__(self, places: int) -> None:
-        self._places = places
-        self._change = threading.Condition()
-        self._queue: list[Ticket] = []
-        self._durations: deque[float] = deque(maxlen=DURATIONS_KEPT)
+        self.places = places
+        self.change = threading.Condition()
+        self.queue: list[Ticket] = []
+        self.durations: deque[float] = deque(maxlen=DURATIONS_KEPT)
 
     @contextmanager
     def ticket(self) -> Iterator["Ticket"]:
         """Stand in the queue, and then be in, until the end of the ``with`` block."""
         ticket = Ticket(self)
-        with self._change:
-            self._queue.append(ticket)
+        with self.change:
+            self.queue.append(ticket)
         try:
             yield ticket
         finally:
-            with self._change:
-                self._queue.remove(ticket)
+            with self.change:
+                self.queue.remove(ticket)
+                # Those who gave up say nothing about how long a visit takes.
                 if ticket.since is not None:
-                    self._durations.append(time.monotonic() - ticket.since)
-                self._change.notify_all()
-
-    def _look(self, ticket: "Ticket") -> Wait | None:
-        """Return where a ticket stands, or None if it is in; the lock must be held."""
-        ahead = self._queue.index(ticket)
-        if ahead < self._places:
-            return None
-        place = ahead - self._places + 1
-        if not self._durations:
-            return Wait(place, None)
-        mean = sum(self._durations) / len(self._durations)
-        return Wait(place, max(1, round(mean * place / self._places)))
+                    self.durations.append(time.monotonic() - ticket.since)
+                self.change.notify_all()
 
 
+@dataclass(eq=False)
 class Ticket:
     """A place in the queue.
 
     Attributes:
+        room: Whose queue it is.
         since: When it was let in, by the monotonic clock; None before.
         has_waited: Whether it was not let in at once.
     """
 
-    def __init__(self, room: WaitingRoom) -> None:
-        self._room = room
-        self.since: float | None = None
-        self.has_waited = False
+    room: WaitingRoom
+    since: float | None = None
+    has_waited: bool = False
 
     def wait(self, given_up: threading.Event) -> Iterator[Wait]:
         """Wait for one's turn; yield where one stands, now and whenever that changes.
@@ -90,16 +83,24 @@ class Ticket:
         Args:
             given_up: Ends the wait, if set, without being let in.
         """
-        last = None
+        room, last = self.room, None
         while not given_up.is_set():
-            with self._room._change:
-                now = self._room._look(self)
-                if now is None:
+            with room.change:
+                # The first `places` of the queue are in; the others stand behind them.
+                place = room.queue.index(self) - room.places + 1
+                if place <= 0:
                     self.since = time.monotonic()
                     return
+                seconds = None
+                if room.durations:
+                    mean = sum(room.durations) / len(room.durations)
+                    seconds = max(1, round(mean * place / room.places))
+                now = Wait(place, seconds)
                 if now == last:
-                    self._room._change.wait(LOOK_SECONDS)
+                    # With a limit, because nobody notifies the condition when a visitor gives up.
+                    room.change.wait(LOOK_SECONDS)
                     continue
+            # Without the lock: what reads this may take as long as it likes.
             last, self.has_waited = now, True
             yield now
 
@@ -108,45 +109,47 @@ Steps = Callable[[threading.Event], Iterator[str]]
 """Does the work until the event is set; yields what to tell the visitor after each step."""
 
 
-def run_job(
-    name: str, session: Session, room: WaitingRoom, steps: Steps, show: Callable[[str], Updates]
-) -> Iterator[Updates]:
-    """Do a job for the session's case, when it is its turn.
+def run_job(name: str, session: "Session", room: WaitingRoom, steps: Steps) -> Iterator[None]:
+    """Do a job for the session's case when it is its turn; ``case.told[name]`` says how far it is.
 
     Args:
         name: Of the job; of one name, a case does one at a time.
         session: Whose job it is.
         room: Where to wait for the model.
         steps: The work; what it yields last stays.
-        show: Shows how far it is, with a message.
+
+    Yields:
+        None, whenever there is something new to show.
     """
     case = session.case
     if name in case.running:
-        yield show(status(say("page.running", session.language)))
+        case.told[name] = status(say("page.running", session.language))
+        yield
         return
     cancel = case.begin(name)
     case.running.add(name)
-    message = status("")
+    message = ""
     try:
         with room.ticket() as ticket:
             for wait in ticket.wait(cancel):
-                yield show(status(queue_sentence(wait, session)))
-            for told in steps(cancel):
-                message = status(told)
+                case.told[name] = status(queue_sentence(wait, session))
+                yield
+            for message in steps(cancel):
+                case.told[name] = status(message)
+                # After Restart nothing of this case is shown; the work ends at its next step.
                 if case is session.case:
-                    yield show(message)
+                    yield
+        case.told[name] = status(message)
     except Exception as error:
-        message = failure(error, session.language)
+        case.told[name] = failure(error, session.language)
     finally:
         case.running.discard(name)
     if cancel.is_set():
-        message = status(say("page.cancelled", session.language))
-    if case is not session.case:
-        message = status("")
-    yield show(message)
+        case.told[name] = status(say("page.cancelled", session.language))
+    yield
 
 
-def queue_sentence(wait: Wait, session: Session) -> str:
+def queue_sentence(wait: Wait, session: "Session") -> str:
     """Tell a visitor where they stand in the queue."""
     if wait.seconds is None:
         return say("page.queue", session.language, place=wait.place)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -17,11 +16,11 @@ from starlette.middleware import Middleware
 from skingpt4.common.errors import ConfigError
 from skingpt4.common.network import is_loopback
 from skingpt4.conversation.chat import Chat
-from skingpt4.demo.app import EXAMPLES_FOLDER, build_app, forget_tab
+from skingpt4.demo.app import EXAMPLES_FOLDER, build_app, forget_idle
 from skingpt4.demo.i18n import translations
-from skingpt4.demo.middleware import MAX_UPLOAD_BYTES, Gate
+from skingpt4.demo.middleware import MAX_UPLOAD_BYTES, PageMiddleware
 from skingpt4.demo.session import Sessions
-from skingpt4.demo.uploads import check_host, janitor, private_folder
+from skingpt4.demo.uploads import janitor, private_folder
 from skingpt4.documents.launch import launch_options, log_places_only
 
 logger = logging.getLogger(__name__)
@@ -47,8 +46,16 @@ class Address:
     login: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an address that would show photos to strangers."""
-        check_host(self.host, has_login=self.login is not None)
+        """Refuse an address that would show photos to strangers.
+
+        Raises:
+            ConfigError: If `host` is not a loopback address and there is no login.
+        """
+        if self.login is None and not is_loopback(self.host):
+            raise ConfigError(
+                f"--host {self.host} would show people's photos to other machines without a login; "
+                "add --auth user:password or leave --host out."
+            )
 
 
 def parse_login(text: str | None) -> tuple[str, str] | None:
@@ -77,7 +84,8 @@ def serve(chat: Chat, address: Address) -> None:
     """
     if address.share:
         logger.warning("--share makes a public link: whoever has it can use this page.")
-    signal.signal(signal.SIGTERM, _exit)
+    # As an exception, so that the ``with`` blocks below end: what was uploaded is deleted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with served(chat, address) as app:
         logger.info("The page is ready: %s (Ctrl+C ends it)", app.share_url or app.local_url)
         app.block_thread()
@@ -95,41 +103,29 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
         ConfigError: If no port is free.
     """
     log_places_only()
+    is_local_only = is_loopback(address.host) and not address.share
+    middleware = Middleware(PageMiddleware, files=[EXAMPLES_FOLDER], is_local_only=is_local_only)
     with private_folder() as folder:
         sessions = Sessions(chat)
         app = build_app(chat, sessions=sessions)
-        _launch(app, address)
-        with janitor(folder, partial(_forget_idle, app, sessions)):
+        app.launch(
+            server_name=address.host,
+            server_port=free_port(address.host, address.port),
+            share=address.share,
+            auth=address.login,
+            css_paths=STYLES,
+            i18n=translations(),
+            max_file_size=MAX_UPLOAD_BYTES,
+            max_threads=THREADS,
+            state_session_capacity=SESSIONS_KEPT,
+            app_kwargs={"middleware": [middleware]},
+            **launch_options(),
+        )
+        with janitor(folder, partial(forget_idle, app, sessions)):
             try:
                 yield app
             finally:
                 app.close(verbose=False)
-
-
-def _forget_idle(app: gr.Blocks, sessions: Sessions, seconds: float) -> None:
-    for key in sessions.idle(seconds):
-        forget_tab(app, sessions, key)
-
-
-def _launch(app: gr.Blocks, address: Address) -> None:
-    gate = Middleware(
-        Gate,
-        files=[EXAMPLES_FOLDER],
-        is_local_only=is_loopback(address.host) and not address.share,
-    )
-    app.launch(
-        server_name=address.host,
-        server_port=free_port(address.host, address.port),
-        share=address.share,
-        auth=address.login,
-        css_paths=STYLES,
-        i18n=translations(),
-        max_file_size=MAX_UPLOAD_BYTES,
-        max_threads=THREADS,
-        state_session_capacity=SESSIONS_KEPT,
-        app_kwargs={"middleware": [gate]},
-        **launch_options(),
-    )
 
 
 def free_port(host: str, first: int) -> int:
@@ -141,6 +137,7 @@ def free_port(host: str, first: int) -> int:
     last = min(first + PORTS_TRIED, 65536) if first > 0 else first
     for port in range(first, last):
         with socket.socket() as probe:
+            # As the server will do: a port whose last connections are dying out counts as free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
@@ -151,7 +148,3 @@ def free_port(host: str, first: int) -> int:
         f"--port {first}: neither this port nor the {PORTS_TRIED - 1} after it can be used on "
         f"{host}; choose another port or host."
     )
-
-
-def _exit(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit(0)

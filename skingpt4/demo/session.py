@@ -17,13 +17,15 @@ from PIL import Image
 from skingpt4.common.errors import ChatError
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
-from skingpt4.demo.previews import data_url
 from skingpt4.demo.uploads import delete_upload
+from skingpt4.documents.images import data_url, jpeg
 from skingpt4.processors.photo import PhotoSource, open_photo
-from skingpt4.prompts import IMAGE_PLACEHOLDER
 
 PREVIEW_SIDE = 1024
 """Longest side of the photo that the page shows and keeps, in pixels."""
+
+PREVIEW_QUALITY = 88
+"""Of the JPEG that the page shows: its edges are still free of blocks when looked at closely."""
 
 MAX_PHOTOS = 6
 """Photos of one conversation."""
@@ -59,7 +61,8 @@ class Exchange:
         question: As it was asked.
         history: The conversation that ends with it.
         before: The conversation's messages before it.
-        attempt: How often it was asked anew before.
+        photos: How many photos there were when it was asked.
+        attempt: How often it had been asked before.
         settings: How its answer was chosen: fields of ``Decoding``.
         answer: What has been written so far.
         is_finished: Whether nothing follows.
@@ -68,15 +71,11 @@ class Exchange:
     question: str
     history: Conversation
     before: list[list[str | None]]
+    photos: int
     attempt: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     answer: str = ""
     is_finished: bool = False
-
-    @property
-    def photos(self) -> int:
-        """How many photos there were when it was asked."""
-        return photos_in(self.history)
 
 
 @dataclass(eq=False)
@@ -90,7 +89,9 @@ class Case:
         pending: The question that `Session.answer` is to answer next.
         unanswered: The last question, if it was taken back for want of an answer.
         seed: Makes its sampled answers repeatable.
-        running: Jobs under way beside the answers, by name.
+        running: Names of the jobs under way beside the answers.
+        told: What each job's status line says, by the job's name.
+        cancel: Set to end a job that has begun, by the job's name.
     """
 
     conversation: Conversation
@@ -100,7 +101,8 @@ class Case:
     unanswered: Exchange | None = None
     seed: int = field(default_factory=lambda: secrets.randbelow(SEEDS))
     running: set[str] = field(default_factory=set)
-    _jobs: dict[str, threading.Event] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
+    cancel: dict[str, threading.Event] = field(default_factory=dict)
     _states: dict[type, Any] = field(default_factory=dict)
 
     @property
@@ -135,22 +137,13 @@ class Case:
             What is set when the job is to end.
         """
         self.end(job)
-        self._jobs[job] = threading.Event()
-        return self._jobs[job]
+        self.cancel[job] = threading.Event()
+        return self.cancel[job]
 
     def end(self, job: str) -> None:
-        """Ask a job to end, if there is one."""
-        if job in self._jobs:
-            self._jobs[job].set()
-
-    def ending(self, job: str) -> threading.Event:
-        """Return what is set when a job that has begun is to end."""
-        return self._jobs[job]
-
-    def end_all(self) -> None:
-        """Ask every job to end."""
-        for job in list(self._jobs):
-            self.end(job)
+        """Ask a job to end, if it has begun."""
+        if job in self.cancel:
+            self.cancel[job].set()
 
     def panel_state(self, kind: type[State]) -> State:
         """Give a panel's own record of this case, made by ``kind()`` when first asked for."""
@@ -158,29 +151,25 @@ class Case:
 
 
 class Session:
-    """What one browser tab can do: show photos, ask, stop, ask anew, restart.
+    """What one browser tab can do: show photos, ask, stop, ask again, restart.
 
     Actions of one tab can overlap (Stop during an answer, a double click), so each changes the
     current case under a lock. An answer keeps writing to the case it began with.
 
     Attributes:
+        chat: What answers; shared by all sessions.
         case: The photos and what has been said about them.
         uploads: Files that this tab has sent and that are still on the disk.
         language: In which the page speaks to the visitor.
     """
 
     def __init__(self, chat: Chat) -> None:
-        self._chat = chat
-        self._lock = threading.Lock()
-        self._states: dict[type, Any] = {}
-        self.case = self._new_case()
+        self.chat = chat
+        self.case = Case(chat.new_conversation())
         self.uploads: list[Path] = []
         self.language: Literal["en", "zh"] = "en"
-
-    @property
-    def chat(self) -> Chat:
-        """What answers; shared by all sessions."""
-        return self._chat
+        self._lock = threading.Lock()
+        self._states: dict[type, Any] = {}
 
     def panel_state(self, kind: type[State]) -> State:
         """Give a panel's own record of this tab, made by ``kind()``; Restart leaves it alone.
@@ -195,7 +184,7 @@ class Session:
         Raises:
             PhotoError: If it is not a photo that can be opened.
         """
-        self._replace([self._look_at(source)])
+        self._replace([self._encode(source)])
 
     def add_photo(self, source: PhotoSource) -> None:
         """Add a photo to the conversation, which goes on.
@@ -204,8 +193,11 @@ class Session:
             PhotoError: If it is not a photo that can be opened.
             ChatError: If there are ``MAX_PHOTOS`` already or an answer is under way.
         """
-        case = self._idle_case()
-        photo = self._look_at(source)
+        case = self.case
+        if case.is_answering:
+            raise ChatError(BUSY)
+        photo = self._encode(source)
+        # Encoding takes a while, in which the visitor may have asked or pressed Restart.
         with self._lock:
             if self.case is not case or case.is_answering:
                 raise ChatError(BUSY)
@@ -216,29 +208,21 @@ class Session:
             case.conversation.add_photo()
             case.photos.append(photo)
 
-    def replace_photo(self, number: int, source: PhotoSource) -> None:
-        """Put another photo in the place of one; the conversation begins again.
+    def replace_photo(self, number: int, source: PhotoSource | None) -> None:
+        """Put another photo in the place of one, or take it away; the conversation begins again.
 
         Args:
             number: Of the photo to replace, from 1.
-            source: The photo to show instead.
+            source: The photo to show instead; None takes the photo away.
 
         Raises:
             PhotoError: If it is not a photo that can be opened.
             ChatError: If there is no photo of this number.
         """
-        photos = self._numbered(number)
-        photos[number - 1] = self._look_at(source)
-        self._replace(photos)
-
-    def remove_photo(self, number: int) -> None:
-        """Take a photo away; the conversation begins again with the others.
-
-        Raises:
-            ChatError: If there is no photo of this number.
-        """
-        photos = self._numbered(number)
-        del photos[number - 1]
+        photos = list(self.case.photos)
+        if not 1 <= number <= len(photos):
+            raise ChatError(f"There is no photo {number}; there are {len(photos)}.")
+        photos[number - 1 : number] = [] if source is None else [self._encode(source)]
         self._replace(photos)
 
     def restart(self) -> None:
@@ -264,6 +248,7 @@ class Session:
         with self._lock:
             case = self.case
             case.end("answer")
+            # The action that writes the answer has not begun, and will find nothing to do.
             if case.pending is not None:
                 case.conversation.drop_question()
                 case.take_back(case.pending)
@@ -278,7 +263,7 @@ class Session:
         self._ask(question, len(self.case.exchanges))
 
     def ask_again(self, question: str | None = None) -> None:
-        """Ask the last question anew, or another in its place; its answer is taken back.
+        """Ask the last question again, or another in its place; its answer is taken back.
 
         Args:
             question: What to ask; by default the same question.
@@ -289,6 +274,7 @@ class Session:
         last = self.case.last
         if last is None:
             raise ChatError("There is no question to ask again yet: ask one first.")
+        # A question that was taken back is no longer in the list: the new one goes to its end.
         place = len(self.case.exchanges) - (last in self.case.exchanges)
         if question is None:
             self._ask(last.question, place, last.attempt + bool(last.answer))
@@ -299,7 +285,7 @@ class Session:
         """Write the answer to the question just asked, if any; gives the case after each piece.
 
         A question that gets no word, because of Stop or an error, is taken back. Sampling takes the
-        case's seed, and the next one each time a question is asked anew.
+        case's seed, and the next one each time a question is asked again.
 
         Args:
             case: Whose question; by default the present one's.
@@ -315,10 +301,10 @@ class Session:
             return
         exchange.settings = settings | {"seed": case.seed + exchange.attempt}
         try:
-            for piece in self._chat.stream_answer(
+            for piece in self.chat.stream_answer(
                 case.conversation,
                 case.embeddings,
-                cancel=case.ending("answer"),
+                cancel=case.cancel["answer"],
                 **exchange.settings,
             ):
                 exchange.answer += piece
@@ -344,61 +330,47 @@ class Session:
             history = case.conversation.copy()
             if place < len(case.exchanges):
                 history.messages = [list(message) for message in case.exchanges[place].before]
-                for _ in range(len(case.photos) - photos_in(history)):  # those added since
+                for _ in range(len(case.photos) - case.exchanges[place].photos):  # added since
                     history.add_photo()
             before = history.copy().messages
-            self._chat.ask(question, history)
+            self.chat.ask(question, history)
             case.conversation.messages = history.copy().messages
             case.begin("answer")
-            case.pending = Exchange(question.strip(), history, before, attempt)
+            photos = len(case.photos)
+            case.pending = Exchange(question.strip(), history, before, photos, attempt)
             case.exchanges[place:] = [case.pending]
             case.unanswered = None
 
-    def _look_at(self, source: PhotoSource) -> CasePhoto:
-        """Open a photo and let the model see it, in its full size."""
+    def _encode(self, source: PhotoSource) -> CasePhoto:
+        """Open a photo and encode it in its full size; what the page keeps of it is smaller."""
         image = open_photo(source)
-        (embeddings,) = self._chat.encode_photos([image])
+        (embeddings,) = self.chat.encode_photos([image])  # [1, image_tokens, D]
+        if image is source:  # opened before: a panel may keep it in its full size
+            image = image.copy()
         image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-        return CasePhoto(image, embeddings, data_url(image))
-
-    def _new_case(self) -> Case:
-        return Case(self._chat.new_conversation())
-
-    def _idle_case(self) -> Case:
-        if self.case.is_answering:
-            raise ChatError(BUSY)
-        return self.case
-
-    def _numbered(self, number: int) -> list[CasePhoto]:
-        """Return a new list of the photos, one of which has this number."""
-        photos = list(self.case.photos)
-        if not 1 <= number <= len(photos):
-            raise ChatError(f"There is no photo {number}; there are {len(photos)}.")
-        return photos
+        return CasePhoto(image, embeddings, photo_url(image))
 
     def _replace(self, photos: list[CasePhoto]) -> None:
-        """Begin a new case with photos that have been looked at."""
-        case = self._new_case()
-        for photo in photos:
-            case.conversation.add_photo()
-            case.photos.append(photo)
+        """Begin a new case with photos that have been encoded, and end the present one's jobs."""
+        case = Case(self.chat.new_conversation(len(photos)), photos)
         with self._lock:
             last, self.case = self.case, case
-        last.end_all()
-        self._chat.forget(last.conversation)
+        for cancel in list(last.cancel.values()):
+            cancel.set()
+        self.chat.forget(last.conversation)
 
 
+@dataclass(eq=False)
 class Sessions:
     """The open sessions of all browser tabs, by the tab's random key.
 
     Gradio's own `gr.State` would keep a closed tab's photo in memory for an hour.
     """
 
-    def __init__(self, chat: Chat) -> None:
-        self._chat = chat
-        self._lock = threading.Lock()
-        self._open: dict[str, Session] = {}
-        self._seen: dict[str, float] = {}
+    chat: Chat
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _open: dict[str, Session] = field(default_factory=dict)
+    _seen: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -408,7 +380,7 @@ class Sessions:
         with self._lock:
             self._seen[key] = time.monotonic()
             if key not in self._open:
-                self._open[key] = Session(self._chat)
+                self._open[key] = Session(self.chat)
             return self._open[key]
 
     def idle(self, seconds: float) -> list[str]:
@@ -430,6 +402,11 @@ class Sessions:
             session.forget()
 
 
-def photos_in(conversation: Conversation) -> int:
-    """Count the photos of a conversation."""
-    return conversation.get_prompt().count(IMAGE_PLACEHOLDER)
+def photo_url(image: Image.Image, side: int | None = None) -> str:
+    """Return an RGB image as a ``data:`` URL, so that showing it leaves no file.
+
+    Args:
+        image: The image; it is left as it is.
+        side: Longest side of the picture, in pixels; by default the image's own.
+    """
+    return data_url(jpeg(image, side, PREVIEW_QUALITY))

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from skingpt4.common.errors import ConfigError, PhotoError
-from skingpt4.common.network import is_loopback
+from skingpt4.common.errors import PhotoError
 
 logger = logging.getLogger(__name__)
 
@@ -129,16 +128,3 @@ def janitor(folder: Path, forget_idle: Callable[[float], object]) -> Iterator[No
     finally:
         is_over.set()
         worker.join()
-
-
-def check_host(host: str, has_login: bool) -> None:
-    """Refuse to show the page to other machines without a login.
-
-    Raises:
-        ConfigError: If `host` is not a loopback address and there is no login.
-    """
-    if not has_login and not is_loopback(host):
-        raise ConfigError(
-            f"--host {host} would show people's photos to other machines without a login; "
-            "add --auth user:password or leave --host out."
-        )

@@ -63,7 +63,8 @@ def open_photo(
             at a reduced size, which is several times faster for a very large one.
 
     Returns:
-        A new RGB image that shares nothing with `source`.
+        An RGB image that shares nothing with `source`; but one that was opened here before is given
+        back as it is, so that a photo is opened once however many ask for it.
 
     Raises:
         PhotoError: If there is no photo, or it cannot be found, read, recognised or decoded, or it
@@ -75,6 +76,10 @@ def open_photo(
             source = Image.fromarray(source)
         if isinstance(source, Image.Image):
             _check_size(source, max_pixels, name)
+            # A file has a class of its own, and what metadata it had lives on in a copy's `info`.
+            is_plain = type(source) is Image.Image and source.mode == "RGB" and not source.info
+            if is_plain and (max_side is None or max(source.size) <= max_side):
+                return source
             return _plain_rgb(source, max_side)
         with _stream(source, name) as stream, Image.open(stream, formats=FORMATS) as image:
             _check_size(image, max_pixels, name)

@@ -1,8 +1,11 @@
-"""The accelerator of a run: precision, how processes share the work, trackers."""
+"""A run over processes: precision, how they share the work, trackers, sharded states, stopping."""
 
 import logging
+import signal
+import threading
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -22,84 +25,66 @@ from torch.distributed.tensor import DTensor
 
 from skingpt4.common.config import Config
 from skingpt4.common.errors import ConfigError
-from skingpt4.common.schema import RunConfig
 from skingpt4.models import SkinGPT4
 
 logger = logging.getLogger(__name__)
 
-# accelerate's words for ours.
-PRECISIONS = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
-
 TENSORBOARD, WANDB = "tensorboard", "wandb"
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def build_accelerator(config: Config, model: SkinGPT4) -> Accelerator:
     """Build what launches, distributes and rounds as the config says.
 
     Raises:
-        ConfigError: If the precision or sharding is not possible here, or a package is missing.
+        ConfigError: If the precision or sharding is not possible here.
     """
-    run = config.run
+    run, folder = config.run, Path(config.run.output_dir)
+    on_gpu = run.device != "cpu" and torch.cuda.is_available()
+    precision = run.precision or ("fp16" if run.amp and on_gpu else "fp32")
+    if precision == "fp16" and not on_gpu:
+        raise ConfigError("run.precision is fp16, which needs a GPU; set it to bf16 or fp32.")
+
+    fsdp = None
+    if run.fsdp:
+        if not is_fsdp_possible():
+            raise ConfigError(
+                "run.fsdp spreads parameters over GPUs, and there is none; set it False."
+            )
+        # Parameter by parameter, in units of the parts' own layers, gathered when they are used.
+        blocks = getattr(model.visual_encoder, "blocks", [])  # absent where features are cached
+        layers = {type(block).__name__ for block in blocks}
+        fsdp = FullyShardedDataParallelPlugin(
+            fsdp_version=2,
+            auto_wrap_policy="transformer_based_wrap",
+            transformer_cls_names_to_wrap=sorted(
+                layers | set(model.llm_model._no_split_modules or ())
+            ),
+            reshard_after_forward=True,
+            state_dict_type="FULL_STATE_DICT",
+            cpu_ram_efficient_loading=False,
+        )
+
+    trackers: list[Any] = [TENSORBOARD] if run.tensorboard and find_spec(TENSORBOARD) else []
+    if run.wandb_log and find_spec(WANDB):
+        trackers.append(WANDB)
+    elif run.wandb_log:  # MiniGPT-4's own files ask for it
+        logger.warning("run.wandb_log is True, but wandb is not installed: pip install wandb")
     # A batch of text alone leaves the projection without a gradient.
     text_only = any(data.data_type == "text" for data in config.datasets.values())
-    folder = Path(run.output_dir)
     return Accelerator(
         cpu=run.device == "cpu",
-        mixed_precision=PRECISIONS[_precision(run)],
-        fsdp_plugin=_fsdp_plugin(model) if run.fsdp else None,
+        mixed_precision="no" if precision == "fp32" else precision,
+        fsdp_plugin=fsdp,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=text_only)],
-        log_with=_trackers(run) or None,
+        log_with=trackers or None,
         project_config=ProjectConfiguration(str(folder), str(folder / TENSORBOARD)),
-    )
-
-
-def _precision(run: RunConfig) -> str:
-    on_gpu = run.device != "cpu" and torch.cuda.is_available()
-    if not run.precision:
-        return "fp16" if run.amp and on_gpu else "fp32"
-    if run.precision not in PRECISIONS:
-        known = ", ".join(PRECISIONS)
-        raise ConfigError(f"run.precision is '{run.precision}', but must be one of: {known}.")
-    if run.precision == "fp16" and not on_gpu:
-        raise ConfigError("run.precision is fp16, which needs a GPU; set it to bf16 or fp32.")
-    return run.precision
-
-
-def _fsdp_plugin(model: SkinGPT4) -> FullyShardedDataParallelPlugin:
-    """Shard parameter by parameter, in units of the parts' own layers; gather them when used."""
-    if not is_fsdp_possible():
-        raise ConfigError("run.fsdp spreads parameters over GPUs, and there is none; set it False.")
-    if not (model.config.freeze_vit and model.config.freeze_qformer and model.config.freeze_llm):
-        raise ConfigError("run.fsdp trains the projection alone; set model.freeze_* to True.")
-    blocks = getattr(model.visual_encoder, "blocks", [])  # absent where features are cached
-    layers = {type(block).__name__ for block in blocks} | set(
-        model.llm_model._no_split_modules or ()
-    )
-    return FullyShardedDataParallelPlugin(
-        fsdp_version=2,
-        auto_wrap_policy="transformer_based_wrap",
-        transformer_cls_names_to_wrap=sorted(layers),
-        reshard_after_forward=True,
-        state_dict_type="FULL_STATE_DICT",
-        cpu_ram_efficient_loading=False,
     )
 
 
 def is_fsdp_possible() -> bool:
     """Tell whether there are devices that accelerate spreads parameters over."""
     return torch.cuda.is_available()
-
-
-def _trackers(run: RunConfig) -> list[Any]:
-    names: list[Any] = []
-    if run.tensorboard and find_spec(TENSORBOARD):
-        names.append(TENSORBOARD)
-    if run.wandb_log:
-        if find_spec(WANDB):
-            names.append(WANDB)
-        else:  # MiniGPT-4's own files ask for it
-            logger.warning("run.wandb_log is True, but wandb is not installed: pip install wandb")
-    return names
 
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -127,3 +112,39 @@ def load_optimizer(
         set_optimizer_state_dict(model, optimizer, state, options=_WHOLE)
     else:
         optimizer.load_state_dict(state)
+
+
+class StopRequest:
+    """Within it, the first SIGTERM or SIGINT asks for a stop; the second ends the process at once.
+
+    Args:
+        accelerator: Knows the other processes: a signal to one stops all after the same step.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        self._is_asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        # Handlers can be set in the main thread only; elsewhere signals are the caller's affair.
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        self._is_asked = True
+        self.__exit__()
+        logger.info("%s: saving after this step", signal.Signals(number).name)
+
+    def is_asked(self) -> bool:
+        """Tell whether any process was asked; all must call this, and all get the same answer."""
+        if self.accelerator.num_processes == 1:
+            return self._is_asked
+        flag = torch.tensor(int(self._is_asked), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum").item())

@@ -6,27 +6,40 @@ A resumed run continues them as if it had never stopped: what lay beyond its sta
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
-from skingpt4.common.cli import append_json_line
 from skingpt4.common.config import Config
-from skingpt4.common.environment import describe_environment
-from skingpt4.common.files import write_atomically
+from skingpt4.common.environment import describe_environment, git_state
+from skingpt4.common.files import (
+    json_line,
+    read_json_lines,
+    write_atomically,
+    write_json_lines,
+    write_text,
+)
 
 logger = logging.getLogger(__name__)
 
-SIZE_INCHES = (8.0, 6.0)
+LOG_NAME, STEPS_NAME, CURVES_NAME = "log.txt", "steps.jsonl", "curves.png"
+ENVIRONMENT_NAME, CONFIG_NAME, SAMPLES_FOLDER = "environment.jsonl", "config.json", "samples"
+PROJECT = "skingpt4"
 
-DPI = 110
+# What distributed launchers and torch's own switches set; nothing else of the environment is kept.
+VARIABLES = ("WORLD_SIZE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTORCH_CUDA_ALLOC_CONF")
 
-Records = Sequence[Mapping[str, Any]]
+SIZE_INCHES, DPI = (8.0, 6.0), 110
+
+Rows = Sequence[Mapping[str, Any]]
 
 
-def write_curves(path: Path, points: Records, epochs: Records) -> None:
+def write_curves(path: Path, points: Rows, epochs: Rows) -> None:
     """Draw training and validation loss, and the learning rate, over the optimiser steps.
 
     Args:
@@ -43,38 +56,20 @@ def write_curves(path: Path, points: Records, epochs: Records) -> None:
     figure = Figure(SIZE_INCHES, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     loss, lr = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    _line(loss, points, "loss", "one step", color="0.75", linewidth=0.8)
-    _line(loss, epochs, "train_loss", "training, epoch mean", color="C0", marker="o")
-    _line(loss, epochs, "val_loss", "validation", color="C1", marker="s")
+    for axes, rows, key, label, style in (
+        (loss, points, "loss", "one step", {"color": "0.75", "linewidth": 0.8}),
+        (loss, epochs, "train_loss", "training, epoch mean", {"color": "C0", "marker": "o"}),
+        (loss, epochs, "val_loss", "validation", {"color": "C1", "marker": "s"}),
+        (lr, points, "lr", "learning rate", {"color": "C2"}),
+    ):
+        shown = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+        if shown:
+            axes.plot(*zip(*shown, strict=True), label=label, **style)
     loss.set_ylabel("loss (nats a token)")
     loss.legend()
-    _line(lr, points, "lr", "learning rate", color="C2")
     lr.set_ylabel("learning rate")
     lr.set_xlabel("optimiser step")
     write_atomically(path, lambda file: figure.savefig(file, format="png"))
-
-
-def _line(axes: Any, records: Records, key: str, label: str, **style: Any) -> None:
-    shown = [(row["step"], row[key]) for row in records if row.get(key) is not None]
-    if shown:
-        axes.plot(*zip(*shown, strict=True), label=label, **style)
-
-
-LOG_NAME = "log.txt"
-
-STEPS_NAME = "steps.jsonl"
-
-CURVES_NAME = "curves.png"
-
-ENVIRONMENT_NAME = "environment.jsonl"
-
-CONFIG_NAME = "config.json"
-
-SAMPLES_FOLDER = "samples"
-
-PROJECT = "skingpt4"
-
-Record = Mapping[str, Any]
 
 
 class Logbook:
@@ -90,7 +85,7 @@ class Logbook:
         self.folder = Path(config.run.output_dir)
         self.points: list[dict[str, Any]] = []
 
-    def open(self, step: int, history: Sequence[Record]) -> None:
+    def open(self, step: int, history: Rows) -> None:
         """Begin, or go on after ``step``: write down the environment and the config.
 
         Args:
@@ -101,31 +96,45 @@ class Logbook:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / STEPS_NAME
-        self.points = [row for row in _read_lines(path) if row["step"] <= step] if step else []
-        _write_lines(path, self.points)
-        _write_lines(self.folder / LOG_NAME, history)
-        environment = describe_environment(self.accelerator.num_processes)
-        append_json_line(self.folder / ENVIRONMENT_NAME, {"from_step": step, **environment})
-        text = json.dumps(self.config.to_dict(), indent=1)
-        write_atomically(self.folder / CONFIG_NAME, lambda file: _write_text(file, text))
-        self._open_trackers(step)
+        # Points beyond the state that is continued were written by steps that are taken again.
+        old = read_json_lines(path) if step and path.exists() else []
+        self.points = [row for row in old if row["step"] <= step]
+        write_json_lines(path, self.points)
+        write_json_lines(self.folder / LOG_NAME, history)
+        self._append(
+            ENVIRONMENT_NAME,
+            {
+                "from_step": step,
+                "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                **describe_environment(self.accelerator.num_processes),
+                "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+                "git": git_state(),
+                "arguments": sys.argv[1:],
+            },
+        )
+        config = self.config.to_dict()
+        write_text(self.folder / CONFIG_NAME, json.dumps(config, indent=1))
+        wandb = {"name": self.config.run.job_name or self.folder.name, "config": config}
+        self.accelerator.init_trackers(
+            PROJECT, init_kwargs={"tensorboard": {"purge_step": step}, "wandb": wandb}
+        )
 
-    def point(self, step: int, values: Record) -> None:
+    def point(self, step: int, values: Mapping[str, Any]) -> None:
         """Add a point to the curves."""
         if self.accelerator.is_main_process:
             self.points.append({"step": step, **values})
-            append_json_line(self.folder / STEPS_NAME, self.points[-1])
+            self._append(STEPS_NAME, self.points[-1])
             self.accelerator.log(dict(values), step=step)
 
-    def epoch(self, history: Sequence[Record], samples: Sequence[Record]) -> None:
+    def epoch(self, history: Rows, samples: Rows) -> None:
         """Write the records of all epochs, and what the model said after the last."""
         if not self.accelerator.is_main_process:
             return
-        _write_lines(self.folder / LOG_NAME, history)
+        write_json_lines(self.folder / LOG_NAME, history)
         last = dict(history[-1])
         if samples:
             name = f"epoch_{last['epoch'] + 1:03d}.jsonl"
-            _write_lines(self.folder / SAMPLES_FOLDER / name, samples)
+            write_json_lines(self.folder / SAMPLES_FOLDER / name, samples)
         write_curves(self.folder / CURVES_NAME, self.points, history)
         self.accelerator.log(last, step=last["step"])
 
@@ -134,29 +143,6 @@ class Logbook:
         for tracker in self.accelerator.trackers:
             tracker.finish()
 
-    def _open_trackers(self, step: int) -> None:
-        name = self.config.run.job_name or self.folder.name
-        self.accelerator.init_trackers(
-            PROJECT,
-            init_kwargs={
-                "tensorboard": {"purge_step": step},
-                "wandb": {"name": name, "config": self.config.to_dict()},
-            },
-        )
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a JSON-lines file; a last line that a kill cut short is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def _write_lines(path: Path, records: Sequence[Record]) -> None:
-    text = "".join(json.dumps(dict(record), ensure_ascii=False) + "\n" for record in records)
-    write_atomically(path, lambda file: _write_text(file, text))
-
-
-def _write_text(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8")
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        with (self.folder / name).open("a", encoding="utf-8") as file:
+            file.write(json_line(row))

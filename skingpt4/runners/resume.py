@@ -9,17 +9,23 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skingpt4.common.checkpoint import load_state, save_state
 from skingpt4.common.errors import ConfigError, WeightsError
-from skingpt4.runners.train_step import StepResult
+
+if TYPE_CHECKING:
+    from skingpt4.common.config import Config
+    from skingpt4.common.schema import RunConfig
+    from skingpt4.datasets.builders import Splits
+    from skingpt4.runners.train_step import StepResult
 
 STATE_NAME = "training_state.pt"
-
 PREVIOUS_NAME = "training_state.previous.pt"
-
 NEXT_NAME = "training_state.next.pt"
+
+AUTO = "auto"
+"""Value of ``run.resume_ckpt_path``: go on if there is a state in ``run.output_dir``."""
 
 NO_MATTER = {
     "run": (
@@ -48,8 +54,7 @@ NO_MATTER = {
 """What may change between two parts of a run: no number of the training depends on it."""
 
 SHOWN = 6
-
-Tree = Mapping[str, Any]
+"""Differences that an error lists."""
 
 
 def write_training_state(folder: Path, state: dict[str, Any]) -> None:
@@ -59,29 +64,71 @@ def write_training_state(folder: Path, state: dict[str, Any]) -> None:
     if current.exists():
         current.replace(folder / PREVIOUS_NAME)
     fresh.replace(current)
-    _sync_folder(folder)
+    # Makes the renames outlast a power cut; other systems cannot open a folder.
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
-def has_training_state(folder: Path) -> bool:
-    """Tell whether there is a run to continue."""
-    return any((folder / name).exists() for name in (STATE_NAME, PREVIOUS_NAME))
+def find_training_state(
+    run: "RunConfig", identity: Mapping[str, Any], total_steps: int
+) -> dict[str, Any] | None:
+    """Return the state of the run to be continued, if one is.
 
-
-def read_training_state(folder: Path) -> dict[str, Any]:
-    """Read the last state, or the previous one if the last is missing or damaged.
+    Args:
+        run: Says which.
+        identity: Of the present run.
+        total_steps: Of the present run.
 
     Raises:
-        WeightsError: If neither can be read.
+        ConfigError: If it is another run's, or has no step left although it was named.
+        WeightsError: If neither the last nor the previous state can be read.
     """
+    path, folder = run.resume_ckpt_path, Path(run.output_dir)
+    if not path:
+        return None
+    if path != AUTO:
+        folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    elif not any((folder / name).exists() for name in (STATE_NAME, PREVIOUS_NAME)):
+        return None
     try:
-        return load_state(folder / STATE_NAME)
+        state = load_state(folder / STATE_NAME)
     except WeightsError as error:
+        # A kill between two renames leaves the previous state alone.
         if not (folder / PREVIOUS_NAME).exists():
             raise WeightsError(f"{error} There is no run to continue in '{folder}'.") from None
-    return load_state(folder / PREVIOUS_NAME)
+        state = load_state(folder / PREVIOUS_NAME)
+    if not run.resume_changed:
+        check_same_run(state["identity"], identity, folder)
+    step = state["progress"]["step"]
+    if step >= total_steps and path != AUTO:
+        raise ConfigError(
+            f"The run in '{folder}' has finished all its {step} steps; to train on, raise "
+            "run.max_epoch and set run.resume_changed=True."
+        )
+    return state
 
 
-def check_same_run(saved: Tree, present: Tree, folder: Path) -> None:
+def identify_run(config: "Config", datasets: "Splits", processes: int) -> dict[str, Any]:
+    """Return what makes a run the one it is: all that a number of the training depends on."""
+    settings = {
+        section: {
+            key: value for key, value in values.items() if key not in NO_MATTER.get(section, ())
+        }
+        for section, values in config.to_dict().items()
+    }
+    data = {
+        name: splits[split].identity()  # type: ignore[attr-defined]
+        for name, splits in datasets.items()
+        for split in config.run.train_splits
+    }
+    return {"config": settings, "data": data, "processes": processes}
+
+
+def check_same_run(saved: Mapping[str, Any], present: Mapping[str, Any], folder: Path) -> None:
     """Refuse to continue a run with another config or data set.
 
     Args:
@@ -102,16 +149,6 @@ def check_same_run(saved: Tree, present: Tree, folder: Path) -> None:
         )
 
 
-def comparable(config: Tree) -> dict[str, Any]:
-    """Return a config without what no number of the training depends on."""
-    return {
-        section: {
-            key: value for key, value in values.items() if key not in NO_MATTER.get(section, ())
-        }
-        for section, values in config.items()
-    }
-
-
 def _differences(saved: Any, present: Any, name: str) -> Iterator[str]:
     """Yield a phrase for each leaf that differs; keys that one version lacks are not compared."""
     if isinstance(saved, Mapping) and isinstance(present, Mapping):
@@ -123,45 +160,22 @@ def _differences(saved: Any, present: Any, name: str) -> Iterator[str]:
         yield f"{name.removeprefix('config.')} was {saved!r} and is {present!r}"
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make renames outlast a power cut; where a folder cannot be opened there is nothing to do."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 @dataclass
 class Progress:
-    """Counters of a run, all over from its first step.
+    """Counters of a run, over all its parts from its first step on."""
 
-    Attributes:
-        step: Optimiser steps done.
-        loss_sum: Of this epoch's finite steps.
-        finite_steps: Of this epoch.
-        images: Samples seen in this epoch, over all processes.
-        seconds: Time this epoch took, that before a stop included.
-        nonfinite: Steps skipped because a loss or gradient was not finite.
-        nonfinite_in_a_row: Of these, the latest without one between.
-        overflows: Steps skipped by the loss scaling.
-        best_loss: Lowest validation loss; infinite before the first.
-        history: A record an epoch, the lines of ``log.txt``.
-    """
+    step: int = 0  # optimiser steps done
+    loss_sum: float = 0.0  # of this epoch's finite steps
+    finite_steps: int = 0  # of this epoch
+    images: int = 0  # samples seen in this epoch, over all processes
+    seconds: float = 0.0  # this epoch took, the time before a stop included
+    nonfinite: int = 0  # steps skipped because a loss or gradient was not finite
+    nonfinite_in_a_row: int = 0  # of these, the latest without a finite one between
+    overflows: int = 0  # steps skipped by the loss scaling
+    best_loss: float = math.inf  # lowest validation loss
+    history: list[dict[str, Any]] = field(default_factory=list)  # the lines of log.txt
 
-    step: int = 0
-    loss_sum: float = 0.0
-    finite_steps: int = 0
-    images: int = 0
-    seconds: float = 0.0
-    nonfinite: int = 0
-    nonfinite_in_a_row: int = 0
-    overflows: int = 0
-    best_loss: float = math.inf
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, result: StepResult, seconds: float) -> None:
+    def add(self, result: "StepResult", seconds: float) -> None:
         """Count one step."""
         self.step += 1
         self.images += result.images

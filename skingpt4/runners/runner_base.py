@@ -2,51 +2,51 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import gather_object, set_seed
-from torch import Tensor
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from skingpt4.common.checkpoint import save_tensors
-from skingpt4.common.config import Config
 from skingpt4.common.environment import versions
 from skingpt4.common.errors import ConfigError, DatasetError
 from skingpt4.common.optims import build_optimizer, build_schedule
 from skingpt4.common.registry import registry
 from skingpt4.common.seeding import rng_state, set_rng_state
-from skingpt4.datasets.loaders import Batch, MultiIterLoader, TrainLoader
-from skingpt4.models import SkinGPT4
+from skingpt4.datasets.loaders import MultiIterLoader, TrainLoader
 from skingpt4.models.weights import assign
-from skingpt4.runners.distributed import build_accelerator, load_optimizer, optimizer_state, whole
+from skingpt4.runners.distributed import (
+    StopRequest,
+    build_accelerator,
+    load_optimizer,
+    optimizer_state,
+    whole,
+)
 from skingpt4.runners.logbook import Logbook
 from skingpt4.runners.resume import (
     STATE_NAME,
     Progress,
-    check_same_run,
-    comparable,
-    has_training_state,
-    read_training_state,
+    find_training_state,
+    identify_run,
     write_training_state,
 )
-from skingpt4.runners.signals import StopRequest
-from skingpt4.runners.train_step import StepResult, Updater, recompute_activations
+from skingpt4.runners.train_step import Updater, checkpoint_activations
 from skingpt4.runners.validation import Validator
-from skingpt4.tasks.base_task import BaseTask
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from skingpt4.common.config import Config
+    from skingpt4.datasets.builders import Splits
+    from skingpt4.models import SkinGPT4
+    from skingpt4.tasks.base_task import BaseTask
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT_NAME = "checkpoint_last.safetensors"
-BEST_NAME = "checkpoint_best.safetensors"
-AUTO = "auto"
-
-Splits = Mapping[str, Mapping[str, Dataset[Any]]]
-State = dict[str, Any]
+CHECKPOINT_NAME, BEST_NAME = "checkpoint_last.safetensors", "checkpoint_best.safetensors"
 
 
 @registry.register_runner("runner_base")
@@ -64,19 +64,28 @@ class RunnerBase:
         WeightsError: If the state to continue from cannot be read or does not fit.
     """
 
-    def __init__(self, config: Config, task: BaseTask, model: SkinGPT4, datasets: Splits) -> None:
+    def __init__(
+        self, config: "Config", task: "BaseTask", model: "SkinGPT4", datasets: "Splits"
+    ) -> None:
         run = config.run
         self.config, self.run = config, run
         self.output_dir = Path(run.output_dir)
         self.accelerator = build_accelerator(config, model)
-        self.loader = self._mix(datasets)
-        self.identity = self._identify(datasets)
+        self.loader = self._build_loader(datasets)
         self.validator = Validator(config, task, self.accelerator, datasets)
-        self.iters_per_epoch = run.iters_per_epoch or self._one_pass()
+        batches = self.loader.batches_a_pass
+        if run.iters_per_epoch is None and batches is None:
+            raise ConfigError("WebDataset shards have no length; set run.iters_per_epoch.")
+        one_pass = max(1, (batches or 0) // run.accum_grad_iters)
+        self.iters_per_epoch = run.iters_per_epoch or one_pass
+        self.total_steps = run.max_epoch * self.iters_per_epoch
         self.schedule = build_schedule(run, self.iters_per_epoch)
         self.logbook = Logbook(config, self.accelerator)
         self.progress = Progress()
-        state = self._find_state()
+
+        # The tensors of a continued run go in before the model is spread over processes.
+        self.identity = identify_run(config, datasets, self.accelerator.num_processes)
+        state = find_training_state(run, self.identity, self.total_steps)
         if state is not None:
             assign(model, state["tensors"], STATE_NAME, required=tuple(_trainable(model)))
         # Of a model that is spread later no process alone could tell; its parts are frozen.
@@ -91,23 +100,36 @@ class RunnerBase:
         if state is not None:
             self._restore(state)
 
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps of the whole run."""
-        return self.run.max_epoch * self.iters_per_epoch
-
     def train(self) -> Path:
         """Take the steps that are left, or until asked to stop; return the last checkpoint."""
-        self.logbook.open(self.progress.step, self.progress.history)
+        progress, is_stopped = self.progress, False
+        self.logbook.open(progress.step, progress.history)
         try:
-            with StopRequest() as stop:
-                is_stopped = False
-                while self.progress.step < self.total_steps and not is_stopped:
-                    is_stopped = self._train_epoch(stop)
+            with StopRequest(self.accelerator) as stop:
+                while progress.step < self.total_steps and not is_stopped:
+                    self._set_training()
+                    epoch, done = divmod(progress.step, self.iters_per_epoch)
+                    with tqdm(
+                        total=self.iters_per_epoch,
+                        initial=done,
+                        desc=f"epoch {epoch + 1}/{self.run.max_epoch}",
+                        disable=not self.accelerator.is_main_process,
+                    ) as bar:
+                        for left in range(self.iters_per_epoch - done - 1, -1, -1):
+                            bar.set_postfix(self._take_step(), refresh=False)
+                            bar.update()
+                            is_stopped = stop.is_asked()
+                            # The last step of an epoch is saved by its end, once validated.
+                            if left and (is_stopped or self._is_due(self.run.save_iters)):
+                                self.save()
+                            if is_stopped:
+                                break
+                    if not left:
+                        self._end_epoch(epoch)
             if is_stopped:
                 logger.info(
                     "Stopped after step %d of %d; run.resume_ckpt_path=auto goes on from there",
-                    self.progress.step,
+                    progress.step,
                     self.total_steps,
                 )
         finally:
@@ -115,55 +137,36 @@ class RunnerBase:
             self.logbook.close()
         return self.output_dir / CHECKPOINT_NAME
 
-    def _train_epoch(self, stop: StopRequest) -> bool:
-        """Take what is left of an epoch's steps and save; tell whether to stop."""
-        self._set_training()
-        epoch, done = divmod(self.progress.step, self.iters_per_epoch)
-        with tqdm(
-            total=self.iters_per_epoch,
-            initial=done,
-            desc=f"epoch {epoch + 1}/{self.run.max_epoch}",
-            disable=not self.accelerator.is_main_process,
-        ) as bar:
-            for left in range(self.iters_per_epoch - done - 1, -1, -1):
-                self._take_step(bar)
-                is_stopped = self._is_any(stop.asked)
-                if left and (is_stopped or self._is_due(self.run.save_iters)):
-                    self.save()
-                if is_stopped and left:
-                    return True
-        self._end_epoch(epoch)
-        return is_stopped
+    def _take_step(self) -> dict[str, str]:
+        """Take one optimiser step with the next batches; return what the progress bar shows.
 
-    def _take_step(self, bar: tqdm) -> None:
-        """Take one optimiser step with the next batches; count, judge and show it."""
+        Raises:
+            DatasetError: If too many steps in a row had no finite loss.
+        """
+        run, progress = self.run, self.progress
         started = time.monotonic()
-        lr = self._set_lr(self.progress.step)
-        batches = [next(self.loader) for _ in range(self.run.accum_grad_iters)]
+        lr = self.schedule(progress.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        batches = [next(self.loader) for _ in range(run.accum_grad_iters)]
         result = self.updater.step(batches)
-        self.progress.add(result, time.monotonic() - started)
-        self._judge(result, batches)
-        speed = round(self.progress.images_per_second, 2)
-        shown = {"loss": f"{self.progress.mean_loss or result.loss:.3f}", "lr": f"{lr:.1e}"}
-        bar.set_postfix(shown | {"images": f"{speed:.1f}/s"}, refresh=False)
-        bar.update()
-        if self._is_due(self.run.log_freq) or self._is_due(self.iters_per_epoch):
-            point = {"loss": result.loss, "lr": lr, "grad_norm": result.grad_norm}
-            self.logbook.point(self.progress.step, point | {"images_per_second": speed})
-
-    def _judge(self, result: StepResult, batches: Sequence[Batch]) -> None:
-        """Warn of a step without a finite loss; end the run after a few in a row."""
-        if result.is_finite:
-            return
-        names = [f"{batch['dataset']}: {', '.join(batch['name'])}" for batch in batches]
-        count = self.progress.nonfinite_in_a_row
-        logger.warning("Step %d skipped: no finite loss or gradient", self.progress.step)
-        if count >= self.run.max_nonfinite:
+        progress.add(result, time.monotonic() - started)
+        # One such step may be bad luck; several in a row do not heal by themselves.
+        if not result.is_finite:
+            logger.warning("Step %d skipped: no finite loss or gradient", progress.step)
+        if progress.nonfinite_in_a_row >= run.max_nonfinite:
+            names = [f"{batch['dataset']}: {', '.join(batch['name'])}" for batch in batches]
             raise DatasetError(
-                f"The last {count} steps had no finite loss or gradient, the last with the batch "
-                f"of {'; '.join(names)}; look at these samples, or lower run.init_lr, or set "
-                "run.precision to bf16 or fp32."
+                f"The last {progress.nonfinite_in_a_row} steps had no finite loss or gradient, the "
+                f"last with the batch of {'; '.join(names)}; look at these samples, or lower "
+                "run.init_lr, or set run.precision to bf16 or fp32."
             )
+        speed = round(progress.images_per_second, 2)
+        if self._is_due(run.log_freq) or self._is_due(self.iters_per_epoch):
+            point = {"loss": result.loss, "lr": lr, "grad_norm": result.grad_norm}
+            self.logbook.point(progress.step, point | {"images_per_second": speed})
+        loss = progress.mean_loss or result.loss
+        return {"loss": f"{loss:.3f}", "lr": f"{lr:.1e}", "images": f"{speed:.1f}/s"}
 
     def _end_epoch(self, epoch: int) -> None:
         """Validate, save, and write the epoch down."""
@@ -195,8 +198,15 @@ class RunnerBase:
         optimizer = optimizer_state(self.model, self.optimizer.optimizer, self.run.fsdp)
         ranks = gather_object([{"rng": rng_state(), "data": self.loader.state_dict()}])
         if self.accelerator.is_main_process:
+            metadata = {
+                **(self._parts or model.record()),
+                "config": self.config.to_dict(),
+                "epoch": (self.progress.step - 1) // self.iters_per_epoch,
+                "step": self.progress.step,
+                "versions": versions(),
+            }
             for name in [CHECKPOINT_NAME, *([BEST_NAME] if is_best else [])]:
-                save_tensors(self.output_dir / name, tensors, self._record(model))
+                save_tensors(self.output_dir / name, tensors, metadata)
             scaler = self.accelerator.scaler
             state = {
                 "tensors": tensors,
@@ -210,34 +220,7 @@ class RunnerBase:
             logger.info("Saved step %d in %s", self.progress.step, self.output_dir)
         self.accelerator.wait_for_everyone()
 
-    def _record(self, model: SkinGPT4) -> dict[str, Any]:
-        return {
-            **(self._parts or model.record()),
-            "config": self.config.to_dict(),
-            "epoch": (self.progress.step - 1) // self.iters_per_epoch,
-            "step": self.progress.step,
-            "versions": versions(),
-        }
-
-    def _find_state(self) -> State | None:
-        """Return the state of the run to be continued, if one is; refuse another run's."""
-        path = self.run.resume_ckpt_path
-        if not path or (path == AUTO and not has_training_state(self.output_dir)):
-            return None
-        folder = self.output_dir if path == AUTO else Path(path)
-        folder = folder if folder.is_dir() else folder.parent
-        state = read_training_state(folder)
-        if not self.run.resume_changed:
-            check_same_run(state["identity"], self.identity, folder)
-        step = state["progress"]["step"]
-        if step >= self.total_steps and path != AUTO:
-            raise ConfigError(
-                f"The run in '{folder}' has finished all its {step} steps; to train on, raise "
-                "run.max_epoch and set run.resume_changed=True."
-            )
-        return state
-
-    def _restore(self, state: State) -> None:
+    def _restore(self, state: dict[str, Any]) -> None:
         """Take up optimiser, loss scale, counters, and this process's position and generators."""
         load_optimizer(self.model, self.optimizer.optimizer, state["optimizer"], self.run.fsdp)
         if self.accelerator.scaler is not None and state["scaler"]:
@@ -249,18 +232,8 @@ class RunnerBase:
         set_rng_state(own["rng"])
         logger.info("Resumed after step %d of %d", self.progress.step, self.total_steps)
 
-    def _identify(self, datasets: Splits) -> dict[str, Any]:
-        """Return what makes this run the one it is."""
-        config = comparable(self.config.to_dict())
-        data = {
-            name: splits[split].identity()  # type: ignore[attr-defined]
-            for name, splits in datasets.items()
-            for split in self.run.train_splits
-        }
-        processes = self.accelerator.num_processes
-        return {"config": config, "data": data, "processes": processes}
-
-    def _mix(self, datasets: Splits) -> MultiIterLoader:
+    def _build_loader(self, datasets: "Splits") -> MultiIterLoader:
+        """Mix the training splits; each process draws its own part of every data set."""
         loaders, ratios = {}, []
         for name, splits in datasets.items():
             cfg = self.config.datasets[name]
@@ -278,36 +251,16 @@ class RunnerBase:
                 ratios.append(cfg.sample_ratio)
         return MultiIterLoader(loaders, ratios, seed=self.run.seed)
 
-    def _one_pass(self) -> int:
-        batches = 0
-        for loader in self.loader.loaders.values():
-            if loader.batches_a_pass is None:
-                raise ConfigError("WebDataset shards have no length; set run.iters_per_epoch.")
-            batches += loader.batches_a_pass
-        return max(1, batches // self.run.accum_grad_iters)
-
     def _set_training(self) -> None:
+        """Put the model in training mode, in which its frozen parts stay as they are."""
         self.model.train()
         if self.run.checkpoint_llm:
-            recompute_activations(self.accelerator.unwrap_model(self.model).llm_model)
-
-    def _set_lr(self, step: int) -> float:
-        lr = self.schedule(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        return lr
+            checkpoint_activations(self.accelerator.unwrap_model(self.model).llm_model)
 
     def _is_due(self, every: int | None) -> bool:
         return bool(every) and self.progress.step % every == 0  # type: ignore[operator]
 
-    def _is_any(self, asked: bool) -> bool:
-        """Tell whether any process says yes; all of them get the same answer."""
-        if self.accelerator.num_processes == 1:
-            return asked
-        flag = torch.tensor(int(asked), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flag, "sum").item())
 
-
-def _trainable(model: SkinGPT4) -> dict[str, Tensor]:
+def _trainable(model: "SkinGPT4") -> dict[str, "Tensor"]:
     """Return what training changes, by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}

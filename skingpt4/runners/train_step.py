@@ -1,8 +1,8 @@
 """One optimiser step over micro-batches and processes: loss scaling, clipping, no-number losses."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -63,63 +63,46 @@ class Updater:
 
     def step(self, batches: Sequence[Batch]) -> StepResult:
         """Take one step; one whose loss or gradient is not finite changes nothing."""
-        model = self.accelerator.unwrap_model(self.model)
+        accelerator = self.accelerator
+        model = accelerator.unwrap_model(self.model)
         counts = [self.task.count_targets(model, batch) for batch in batches]
         images = sum(len(batch["dialogue"]) for batch in batches)
         total, images = (int(n) for n in self._sum(torch.tensor([sum(counts), images])))
-        loss = torch.zeros((), device=self.accelerator.device)
+        loss = torch.zeros((), device=accelerator.device)
         for number, batch in enumerate(batches):
             weight = counts[number] / total
-            with self._gathering(is_last=number == len(batches) - 1):
-                loss += weight * self._backward(batch, weight)
-        return self._update(self._sum(loss).item(), images)
+            # Processes exchange gradients after the last micro-batch alone.
+            is_last = number == len(batches) - 1
+            with nullcontext() if is_last else accelerator.no_sync(self.model):
+                on_device = send_to_device(batch, accelerator.device, non_blocking=True)
+                with accelerator.autocast():
+                    mean = self.task.train_step(self.model, on_device)
+                # Processes average their gradients, but the weights are shares of a sum over all.
+                accelerator.backward(mean * (weight * accelerator.num_processes))
+                loss += weight * mean.detach().float()
 
-    def _backward(self, batch: Batch, weight: float) -> Tensor:
-        """Add a micro-batch's gradient; return its mean loss."""
-        on_device = send_to_device(batch, self.accelerator.device, non_blocking=True)
-        with self.accelerator.autocast():
-            mean = self.task.train_step(self.model, on_device)
-        # Processes average their gradients, but the weights are shares of a sum over all.
-        self.accelerator.backward(mean * (weight * self.accelerator.num_processes))
-        return mean.detach().float()
-
-    def _update(self, loss: float, images: int) -> StepResult:
-        """Move the parameters unless the loss, or without loss scaling the gradient, is no number.
-
-        The loss is that of all processes: they decide alike.
-        """
-        norm, is_overflow = math.nan, False
-        if math.isfinite(loss):
-            norm = self._clip()
-            if math.isfinite(norm) or self.accelerator.scaler is not None:
+        # The loss is now that of all processes, so that they decide alike whether to move.
+        value, norm, is_overflow = self._sum(loss).item(), math.nan, False
+        if math.isfinite(value):
+            limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
+            trained = [p for p in self.model.parameters() if p.requires_grad]
+            norm = whole(accelerator.clip_grad_norm_(trained, limit)).item()
+            # With loss scaling the optimiser itself skips a gradient that is no number.
+            if math.isfinite(norm) or accelerator.scaler is not None:
                 self.optimizer.step()
                 is_overflow = self.optimizer.step_was_skipped
         self.optimizer.zero_grad()
-        return StepResult(loss, norm, images, is_overflow)
-
-    def _clip(self) -> float:
-        limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        return whole(self.accelerator.clip_grad_norm_(trained, limit)).item()
+        return StepResult(value, norm, images, is_overflow)
 
     def _sum(self, values: Tensor) -> Tensor:
         """Add up a number of every process."""
         return self.accelerator.reduce(values.to(self.accelerator.device), "sum")
 
-    @contextmanager
-    def _gathering(self, is_last: bool) -> Iterator[None]:
-        """Let processes exchange gradients after the last micro-batch alone."""
-        if is_last:
-            yield
-        else:
-            with self.accelerator.no_sync(self.model):
-                yield
 
-
-def recompute_activations(llm: PreTrainedModel) -> None:
+def checkpoint_activations(llm: PreTrainedModel) -> None:
     """Keep only each layer's input. To be called again after every change of mode.
 
-    The library recomputes in training mode alone, which a frozen model is never in (its dropout
+    The library checkpoints in training mode alone, which a frozen model is never in (its dropout
     would act); the mode of the layers themselves, not of what is in them, is all that it looks at.
     """
     # transformers 5.2x renamed it.

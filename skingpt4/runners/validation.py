@@ -2,30 +2,30 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import send_to_device
-from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Subset
 
-from skingpt4.common.config import Config
 from skingpt4.common.errors import ConfigError
 from skingpt4.common.seeding import seeded
 from skingpt4.conversation.chat import Chat
-from skingpt4.datasets.builders import VALIDATION
-from skingpt4.datasets.image_text import Sample
-from skingpt4.datasets.loaders import Batch, build_eval_loader
+from skingpt4.datasets.builders import VALIDATION, Splits
+from skingpt4.datasets.loaders import build_eval_loader
 from skingpt4.datasets.shards import ShardDataset
-from skingpt4.models import SkinGPT4
 from skingpt4.models.dialogue import FEATURES, IMAGE, shows_photo
 from skingpt4.prompts import IMAGE_SLOT
-from skingpt4.tasks.base_task import BaseTask
 
-Splits = Mapping[str, Mapping[str, Dataset[Any]]]
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from PIL import Image
+
+    from skingpt4.common.config import Config
+    from skingpt4.datasets.image_text import Sample
+    from skingpt4.models import SkinGPT4
+    from skingpt4.tasks.base_task import BaseTask
 
 # An answer in training is at most this long by default; a greedy one that rambles stops there too.
 MAX_NEW_TOKENS = 160
@@ -44,7 +44,7 @@ class Validator:
     """
 
     def __init__(
-        self, config: Config, task: BaseTask, accelerator: Accelerator, datasets: Splits
+        self, config: "Config", task: "BaseTask", accelerator: "Accelerator", datasets: Splits
     ) -> None:
         self.run, self.task, self.accelerator = config.run, task, accelerator
         self.datasets = {
@@ -65,24 +65,33 @@ class Validator:
 
         Infinite where there is nothing to validate on.
         """
-        unwrapped = self.accelerator.unwrap_model(model)
+        accelerator, run = self.accelerator, self.run
+        unwrapped = accelerator.unwrap_model(model)
         model.eval()
-        total = torch.zeros(2, dtype=torch.float64)
-        with seeded(self.run.seed, VALIDATION):
-            for batch in self._batches():
-                count = self.task.count_targets(unwrapped, batch)
-                batch = send_to_device(batch, self.accelerator.device)
-                with self.accelerator.autocast():
-                    mean = self.task.train_step(model, batch)
-                total += torch.tensor([mean.item() * count, count], dtype=torch.float64)
+        total = torch.zeros(2, dtype=torch.float64)  # sum of losses, number of tokens
+        with seeded(run.seed, VALIDATION):
+            for dataset in self.datasets.values():
+                # This process's part: every nth sample, or shards in an order of its own.
+                rank, world = accelerator.process_index, accelerator.num_processes
+                if isinstance(dataset, ShardDataset):
+                    dataset.resume(rank, positions={}, first=0)
+                else:
+                    dataset = Subset(dataset, range(rank, len(dataset), world))  # type: ignore[arg-type]
+                loader = build_eval_loader(dataset, run.batch_size_eval, run.num_workers)
+                for batch in itertools.islice(loader, run.valid_iters):
+                    count = self.task.count_targets(unwrapped, batch)
+                    batch = send_to_device(batch, accelerator.device)
+                    with accelerator.autocast():
+                        mean = self.task.train_step(model, batch)
+                    total += torch.tensor([mean.item() * count, count], dtype=torch.float64)
         model.train()
         # The GPUs of some vendors know no float64.
-        summed = self.accelerator.reduce(total.float().to(self.accelerator.device), "sum")
+        summed = accelerator.reduce(total.float().to(accelerator.device), "sum")
         loss, count = summed.tolist()
         return loss / count if count else math.inf
 
     def generate(self, model: nn.Module) -> list[dict[str, Any]]:
-        """Return what the model says, greedily, of the first samples; [] in other processes.
+        """Return what the model says, greedily, of the first photos; [] in other processes.
 
         A model spread over processes cannot answer in one of them: it says nothing.
         """
@@ -90,39 +99,26 @@ class Validator:
             return []
         unwrapped: SkinGPT4 = self.accelerator.unwrap_model(model)
         unwrapped.eval()
-        samples = itertools.islice(self._photos(), self.run.val_generations)
+        said: list[dict[str, Any]] = []
         with seeded(self.run.seed, VALIDATION):
-            said = [_answer(unwrapped, name, sample) for name, sample in samples]
+            for name, dataset in self.datasets.items():
+                if isinstance(dataset, ShardDataset):
+                    dataset.resume(0, positions={}, first=0)
+                    rows = iter(dataset)
+                else:
+                    rows = (dataset[number] for number in range(len(dataset)))  # type: ignore[arg-type]
+                shown = (row for row in rows if shows_photo(row))
+                left = self.run.val_generations - len(said)
+                said += [
+                    {"dataset": name} | _answer(unwrapped, row)
+                    for row in itertools.islice(shown, left)
+                ]
         unwrapped.train()
         return said
 
-    def _batches(self) -> Iterator[Batch]:
-        for dataset in self.datasets.values():
-            yield from itertools.islice(self._loader(dataset), self.run.valid_iters)
-
-    def _loader(self, dataset: Dataset[Sample]) -> DataLoader[Sample]:
-        """Give this process its part: every nth sample, or shards in an order of its own."""
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        if isinstance(dataset, ShardDataset):
-            dataset.resume(rank, positions={}, first=0)
-        else:
-            dataset = Subset(dataset, range(rank, len(dataset), world))  # type: ignore[arg-type]
-        return build_eval_loader(dataset, self.run.batch_size_eval, self.run.num_workers)
-
-    def _photos(self) -> Iterator[tuple[str, Sample]]:
-        for name, dataset in self.datasets.items():
-            if isinstance(dataset, ShardDataset):
-                dataset.resume(0, positions={}, first=0)
-            rows = dataset if isinstance(dataset, ShardDataset) else _rows(dataset)
-            yield from ((name, row) for row in rows if shows_photo(row))
-
-
-def _rows(dataset: Dataset[Sample]) -> Iterator[Sample]:
-    return (dataset[number] for number in range(len(dataset)))  # type: ignore[arg-type]
-
 
 @torch.no_grad()
-def _answer(model: SkinGPT4, name: str, sample: Sample) -> dict[str, Any]:
+def _answer(model: "SkinGPT4", sample: "Sample") -> dict[str, Any]:
     """Ask a sample's own question, or the first training prompt, about its photo."""
     question, answer = sample["dialogue"][0]
     if question is None:
@@ -130,20 +126,14 @@ def _answer(model: SkinGPT4, name: str, sample: Sample) -> dict[str, Any]:
     chat, photos = Chat(model, _unused_processor), list[Tensor]()
     conv = chat.new_conversation()
     if FEATURES in sample:
-        photos.append(model.project(sample[FEATURES][None].to(model.device)))
+        photos.append(model.project(sample[FEATURES][None].to(model.device)))  # [1, tokens, D]
         conv.add_photo()
     else:
         chat.upload_img(sample[IMAGE], conv, photos)
     chat.ask(question or "?", conv)
     said, _ids = chat.answer(conv, photos, max_new_tokens=MAX_NEW_TOKENS)
-    return {
-        "dataset": name,
-        "image_id": sample["image_id"],
-        "question": question,
-        "wanted": answer,
-        "said": said,
-    }
+    return {"image_id": sample["image_id"], "question": question, "wanted": answer, "said": said}
 
 
-def _unused_processor(_photo: Image.Image) -> Tensor:
+def _unused_processor(_photo: "Image.Image") -> Tensor:
     raise AssertionError("validation photos are processed already")

@@ -1,6 +1,10 @@
 """Config: overlays, paths, and one clear error for each mistake."""
 
+import itertools
+import re
+
 import pytest
+from omegaconf import OmegaConf
 
 from skingpt4.common.config import Config, locate
 from skingpt4.common.errors import ConfigError
@@ -184,4 +188,93 @@ def test_every_shipped_config_loads_and_names_its_own_command(path):
     config = Config.load(path)
     assert config.to_dict()["run"]["task"] == "image_text_pretrain"
     command = path.relative_to(PROJECT).as_posix()
-    assert f"--cfg-path {command}" in path.read_text(encoding="utf-8").split("\nmodel:")[0]
+    assert f"--cfg-path {command}" in head_of(path)
+
+
+def head_of(path):
+    """Return the comments that a file begins with."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return "\n".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
+
+
+@pytest.fixture
+def layered(tmp_path):
+    """Files that lie over each other, in folders of their own."""
+    texts = {
+        "models/tiny.yaml": "model: {model_type: tiny, max_txt_len: 80}\n",
+        "steps/shared.yaml": "run: {seed: 1, max_epoch: 2}\n",
+        "steps/one.yaml": "base: shared.yaml\nrun: {max_epoch: 3, init_lr: 1.0e-3}\n",
+        "run.yaml": "base: [models/tiny.yaml, steps/one.yaml]\nrun: {init_lr: 2.0e-3}\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_file_lies_over_the_bases_that_it_names(layered):
+    config = Config.load(layered / "run.yaml", ["model.max_txt_len=90"])
+    run = config.run
+    assert (run.seed, run.max_epoch, run.init_lr) == (1, 3, 2e-3)
+    assert (config.model.image_size, config.model.max_txt_len) == (112, 90)
+
+
+def test_several_files_lie_over_each_other_in_order(layered):
+    names = ["models/tiny.yaml", "steps/one.yaml", "run.yaml"]
+    together = Config.load([layered / name for name in names])
+    assert together == Config.load(layered / "run.yaml")
+    # What a file named before is not read again over it.
+    reverse = Config.load([layered / "run.yaml", layered / "steps" / "shared.yaml"])
+    assert reverse == together
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: {sed: 1}\n", r"In '.*steps/shared.yaml': unknown key 'run.sed'"),
+        ("run: {max_epoch: many}\n", r"In '.*shared.yaml', key 'run.max_epoch'"),
+        ("run: {warmup_steps: -1}\n", r"In '.*shared.yaml': run.warmup_steps is -1, must be ≥ 0\."),
+        ("run: {output_dir: '${oc.env:UNSET_VARIABLE}'}\n", r"In '.*shared.yaml', .*UNSET"),
+        ("base: absent.yaml\n", r"In '.*shared.yaml', base 'absent.yaml' does not exist"),
+        ("base: one.yaml\nrun: {min_lr: 1}\n", r"In '.*run.yaml': run.min_lr 1.0 is above run.in"),
+    ],
+)
+def test_errors_name_the_file_that_holds_the_key(layered, text, message):
+    (layered / "steps" / "shared.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        Config.load(layered / "run.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "run: {fsdp: True}\nmodel: {freeze_vit: False}\n",
+            r"run\.fsdp trains the projection alone",
+        ),
+        ("run: {precision: half}\n", r"precision is 'half', but must be one of: fp32, fp16, bf16"),
+        ("run: {cache_features: True, cache_crops: 0}\n", r"run.cache_crops is 0; it must be 1"),
+    ],
+)
+def test_keys_that_contradict_each_other(write, text, message):
+    with pytest.raises(ConfigError, match=message):
+        Config.load(write(text))
+
+
+def test_every_overlay_of_training_is_used():
+    folder = PROJECT / "train_configs"
+    used = set()
+    for path in folder.rglob("*.yaml"):
+        bases = OmegaConf.load(path).get("base", [])
+        used |= {path.parent / name for name in ([bases] if isinstance(bases, str) else bases)}
+    assert {path for path in folder.rglob("*.yaml") if path.parent != folder} <= used
+
+
+def test_every_key_is_documented_beside_its_field():
+    """By a comment behind it or in the lines above; groups share the comment that heads them."""
+    source = (PROJECT / "skingpt4" / "common" / "schema.py").read_text(encoding="utf-8")
+    is_told = False
+    for line in source.splitlines():
+        if re.match(r"    \w+: .* = ", line):
+            assert "#" in line or is_told, line
+        is_told = (is_told and bool(line.strip())) or line.strip().startswith("#")

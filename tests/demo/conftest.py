@@ -35,8 +35,11 @@ class FakeChat:
         self.decodings = []
         self.forgotten = []
 
-    def new_conversation(self):
-        return CONV_VISION.copy()
+    def new_conversation(self, photos=0):
+        conversation = CONV_VISION.copy()
+        for _ in range(photos):
+            conversation.add_photo()
+        return conversation
 
     def forget(self, conversation):
         self.forgotten.append(conversation)

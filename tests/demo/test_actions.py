@@ -8,18 +8,25 @@ import gradio as gr
 import pytest
 
 from skingpt4.common.errors import ChatError
-from skingpt4.demo.features import settings
-from skingpt4.demo.features.consultation import ConversationPanel
-from skingpt4.demo.features.consultation_actions import ConversationActions, now_and_then
-from skingpt4.demo.page import Page, status
+from skingpt4.demo.features import consultation
+from skingpt4.demo.features.consultation import (
+    CHOICES,
+    DEFAULTS,
+    ConversationActions,
+    ConversationPanel,
+)
+from skingpt4.demo.i18n import say, status
+from skingpt4.demo.page import Page
 from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Sessions
-from skingpt4.demo.texts.conversation import EN, ZH
-from skingpt4.demo.texts.page import EN as PAGE_EN
 from skingpt4.dermatology import QUESTIONS
 
-CHOSEN = [getattr(settings.DEFAULTS, name) for name in settings.CHOICES]
+CHOSEN = [getattr(DEFAULTS, name) for name in CHOICES]
 STEPS = ("step 1", "step 2", "step 3", "step 4")
+
+
+def en(key):
+    return say(f"conversation.{key}", "en")
 
 
 def visitor(name, language="en"):
@@ -87,7 +94,7 @@ def test_question_and_answer(open_tab):
     *pieces, last = tab.answer()
     assert [texts(piece, "assistant") for piece in pieces] == [["word0 "]]  # then one a frame
     assert texts(last, "assistant") == ["word0 word1 word2 "]
-    assert last["chatbot"][-1]["content"][1]["text"] == EN["note"]
+    assert last["chatbot"][-1]["content"][1]["text"] == en("note")
     assert last["send"] == gr.update(interactive=True)
     assert last["stop"] == gr.update(interactive=False)
     assert last["status"] == status("")
@@ -96,13 +103,13 @@ def test_question_and_answer(open_tab):
 def test_a_steps_button_leaves_the_text_box_and_is_then_done(open_tab):
     tab = open_tab()
     labels = [tab.welcome()[step]["value"] for step in STEPS]
-    assert labels == [f"▸ {EN['step_1']}", *(EN[f"step_{n}"] for n in (2, 3, 4))]
+    assert labels == [f"▸ {en('step_1')}", *(en(f"step_{n}") for n in (2, 3, 4))]
     shown = tab.actions.ask_step(1)(ANNA)
     assert texts(shown, "user") == [QUESTIONS[0]]
     assert "question" not in shown
     *_, last = tab.answer()
-    assert last["step 1"]["value"] == f"✓ {EN['step_1']}"
-    assert last["step 2"]["value"] == f"▸ {EN['step_2']}"
+    assert last["step 1"]["value"] == f"✓ {en('step_1')}"
+    assert last["step 2"]["value"] == f"▸ {en('step_2')}"
 
 
 def test_all_steps_that_are_left_are_asked_in_order(open_tab):
@@ -110,8 +117,8 @@ def test_all_steps_that_are_left_are_asked_in_order(open_tab):
     tab.finish(QUESTIONS[1])
     *_, last = tab.ask_all(*CHOSEN)
     assert texts(last, "user") == [QUESTIONS[1], QUESTIONS[0], *QUESTIONS[2:]]
-    assert last["status"] == status(EN["all_asked"])
-    assert [shown["status"] for shown in tab.ask_all(*CHOSEN)] == [status(EN["all_asked"])]
+    assert last["status"] == status(en("all_asked"))
+    assert [shown["status"] for shown in tab.ask_all(*CHOSEN)] == [status(en("all_asked"))]
 
 
 def test_stop_ends_all_steps(open_tab):
@@ -120,7 +127,7 @@ def test_stop_ends_all_steps(open_tab):
     next(shown), next(shown)
     tab.stop()
     *_, last = shown
-    assert last["status"] == status(EN["stopped"])
+    assert last["status"] == status(en("stopped"))
     assert texts(last, "user") == [QUESTIONS[0]]
 
 
@@ -158,7 +165,7 @@ def test_stop(open_tab):
     next(pieces)
     tab.stop()
     (last,) = pieces
-    assert last["status"] == status(EN["stopped"])
+    assert last["status"] == status(en("stopped"))
     assert texts(last, "assistant") == ["word0 "]
 
 
@@ -168,7 +175,7 @@ def test_retry_replaces_the_answer_and_says_why_it_is_the_same(open_tab):
     tab.retry()
     *_, last = tab.answer()
     assert texts(last, "user") == ["What is it?"]
-    assert last["status"] == status(EN["same_again"])
+    assert last["status"] == status(en("same_again"))
     seeds = [decoding["seed"] for decoding in tab.session.chat.decodings]
     assert seeds == [seeds[0], seeds[0] + 1]
 
@@ -178,14 +185,14 @@ def test_edit_puts_the_question_back_and_the_next_one_in_its_place(open_tab):
     tab.finish("First?")
     tab.finish("Secnod?")
     shown = tab.edit()
-    assert shown == {"question": "Secnod?", "status": status(EN["editing"])}
+    assert shown == {"question": "Secnod?", "status": status(en("editing"))}
     assert texts(tab.finish("Second?"), "user") == ["First?", "Second?"]
     assert texts(tab.finish("Third?"), "user") == ["First?", "Second?", "Third?"]
 
 
 def test_nothing_to_edit_or_retry(open_tab):
     tab = open_tab()
-    assert tab.edit() == {"status": status(EN["nothing_to_edit"])}
+    assert tab.edit() == {"status": status(en("nothing_to_edit"))}
     assert "ask one first" in tab.retry()["status"]
     assert not tab.welcome()["retry"]["interactive"]
 
@@ -216,9 +223,9 @@ def test_who_has_to_wait_is_told_and_answered_in_turn(open_tab, photo_bytes):
     bert.ask()
     first, second = anna.answer(), bert.answer()
     next(first)
-    assert next(second) == {"status": status(PAGE_EN["queue"].format(place=1))}
+    assert next(second) == {"status": status(say("page.queue", "en", place=1))}
     threading.Timer(0.05, lambda: list(first)).start()
-    assert next(second) == {"status": status(EN["writing"])}
+    assert next(second) == {"status": status(en("writing"))}
     *_, last = second
     assert texts(last, "assistant") == ["word0 word1 word2 "]
 
@@ -233,7 +240,7 @@ def test_who_gives_up_waiting_can_retry(open_tab, photo_bytes):
     next(first), next(second)
     bert.stop()
     *_, last = second
-    assert (last["status"], texts(last, "user")) == (status(EN["stopped"]), [])
+    assert (last["status"], texts(last, "user")) == (status(en("stopped")), [])
     list(first)
     bert.retry()
     *_, last = bert.answer()
@@ -261,9 +268,9 @@ def test_visitors_see_their_own_only(open_tab, photo_bytes):
 def test_visitors_read_their_own_language(open_tab):
     tab = open_tab()
     chinese = tab.other(visitor("wang", "zh-CN,zh;q=0.9,en;q=0.5"))
-    assert chinese.welcome()["status"] == status(ZH["welcome"])
-    assert chinese.welcome()["step 1"]["value"].endswith(ZH["step_1"])
-    assert tab.welcome()["status"] == status(EN["welcome"])
+    assert chinese.welcome()["status"] == status(say("conversation.welcome", "zh"))
+    assert chinese.welcome()["step 1"]["value"].endswith(say("conversation.step_1", "zh"))
+    assert tab.welcome()["status"] == status(en("welcome"))
 
 
 def test_user_error_is_shown_and_escaped(open_tab):
@@ -275,7 +282,7 @@ def test_user_error_is_shown_and_escaped(open_tab):
 def test_unforeseen_error_is_logged_without_what_it_quotes(open_tab, caplog):
     with caplog.at_level(logging.DEBUG):
         last = open_tab(error=ValueError("secret question")).finish()
-    assert PAGE_EN["unexpected"] in last["status"]
+    assert say("page.unexpected", "en") in last["status"]
     assert "ValueError" in caplog.text and "stream_answer" in caplog.text
     assert "secret" not in caplog.text
 
@@ -285,11 +292,11 @@ def test_markup_becomes_text(open_tab):
     assert texts(shown, "user") == ["&lt;img src=http://example.com>"]
 
 
-def test_a_fast_answer_is_shown_a_few_times_a_second(monkeypatch):
-    clock = iter([0.0, 0.02, 0.09, 0.1, 0.2])
-    monkeypatch.setattr(
-        "skingpt4.demo.features.consultation_actions.time.monotonic", clock.__next__
-    )
-    said = []
-    shown = [len(said) for _ in now_and_then((said.append(word) for word in "abcde"), 0.08)]
-    assert shown == [1, 3, 5]
+@pytest.mark.parametrize(("seconds", "shown"), [(0, 3), (1000, 1)])
+def test_a_fast_answer_is_shown_a_few_times_a_second(open_tab, monkeypatch, seconds, shown):
+    monkeypatch.setattr(consultation, "FRAME_SECONDS", seconds)
+    tab = open_tab(words=3)
+    tab.ask()
+    *pieces, last = tab.answer()
+    assert len(pieces) == shown
+    assert texts(last, "assistant") == ["word0 word1 word2 "]

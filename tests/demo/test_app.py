@@ -4,8 +4,8 @@ import pytest
 
 from skingpt4.demo import app as app_module
 from skingpt4.demo.app import STYLE_PATH, build_app
+from skingpt4.demo.features.consultation import CHOICES, DEFAULTS
 from skingpt4.demo.features.opinion import DRAWS
-from skingpt4.demo.features.settings import CHOICES, DEFAULTS
 from skingpt4.dermatology import DISCLAIMER, QUESTIONS
 from skingpt4.documents.launch import launch_options
 

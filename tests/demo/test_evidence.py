@@ -2,6 +2,7 @@
 
 import copy
 import threading
+from functools import partial
 
 import gradio as gr
 import numpy as np
@@ -15,14 +16,14 @@ from skingpt4.demo.features.evidence import (
     GRID,
     Evidence,
     EvidencePanel,
-    begin,
     draw,
     look_for_evidence,
+    make_map,
     places,
 )
-from skingpt4.demo.queue import WaitingRoom
+from skingpt4.demo.i18n import say
+from skingpt4.demo.queue import WaitingRoom, run_job
 from skingpt4.demo.session import Session
-from skingpt4.demo.texts.evidence import EN
 from skingpt4.dermatology import QUESTIONS
 from tests.conftest import PROJECT
 
@@ -74,7 +75,7 @@ def test_both_ways_of_looking_agree_on_a_single_spot():
 def test_map_gets_finer_until_every_place_was_looked_at():
     stages = map_of(photo_with_spot(1, 1))
     assert [stage.done for stage in stages] == [*range(4, 36, 4), 36]
-    assert stages[-1].share == 1
+    assert stages[-1].done == len(places())
     assert sorted(places()) == [(row, column) for row in range(6) for column in range(6)]
 
 
@@ -175,19 +176,27 @@ def panel():
     return EvidencePanel(**{name: name for name in EvidencePanel.__dataclass_fields__})
 
 
+def begin(panel, session, answer, photo):
+    """Make a map when it is its turn; yield what the panel shows meanwhile."""
+    for _ in run_job(
+        "evidence", session, WaitingRoom(1), partial(make_map, session, answer, photo)
+    ):
+        yield panel.show(session)
+
+
 def test_the_page_shows_progress_the_map_and_what_it_says(panel, session):
-    first, *_, last = begin(panel, session, 0, 1, WaitingRoom(1))
+    first, *_, last = begin(panel, session, 0, 1)
     assert "11 % of the photo" in first["status"]
     assert first["stop"] == gr.update(interactive=True)
     assert "data:image/jpeg;base64," in first["map"]
-    assert EN["label"] in last["map"]
+    assert say("evidence.label", "en") in last["map"]
     assert "Strongest: centre" in last["map"]
     assert last["begin"] == gr.update(interactive=True)
 
 
 def test_nothing_to_explain_is_a_sentence(panel, make_chat):
-    (shown,) = begin(panel, Session(make_chat()), None, None, WaitingRoom(1))
-    assert EN["no_answer"] in shown["status"]
+    *_, shown = begin(panel, Session(make_chat()), None, None)
+    assert say("evidence.no_answer", "en") in shown["status"]
     assert shown["begin"] == gr.update(interactive=False)
 
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from starlette.responses import HTMLResponse, PlainTextResponse
 
-from skingpt4.demo import middleware as gate
-from skingpt4.demo.middleware import Buckets, Gate, Rate
+from skingpt4.demo import middleware
+from skingpt4.demo.middleware import PageMiddleware, Rate, RateLimiter
 
 
 async def echo(scope, receive, send):
@@ -76,19 +76,19 @@ CLOSED = [
 
 @pytest.mark.parametrize("path", OPEN)
 def test_what_the_page_needs_is_open(path):
-    assert ask(Gate(echo), path).text == "reached " + path
+    assert ask(PageMiddleware(echo), path).text == "reached " + path
 
 
 @pytest.mark.parametrize("path", CLOSED)
 def test_everything_else_is_closed(path):
-    answer = ask(Gate(echo), path)
+    answer = ask(PageMiddleware(echo), path)
     assert (answer.status_code, answer.text) == (404, "There is nothing here.")
 
 
 def test_files_are_open_one_folder_at_a_time(tmp_path):
     (tmp_path / "examples").mkdir()
     wanted = tmp_path / "examples" / "acne.jpg"
-    app = Gate(echo, files=[tmp_path / "examples"])
+    app = PageMiddleware(echo, files=[tmp_path / "examples"])
     assert ask(app, f"/gradio_api/file={wanted}").status_code == 200
     for name in (
         tmp_path / "other.jpg",
@@ -107,36 +107,43 @@ def test_a_link_out_of_an_open_folder_is_closed(tmp_path):
     folder.mkdir()
     (tmp_path / "secret").write_text("x")
     (folder / "link").symlink_to(tmp_path / "secret")
-    assert ask(Gate(echo, files=[folder]), f"/gradio_api/file={folder}/link").status_code == 404
+    assert (
+        ask(PageMiddleware(echo, files=[folder]), f"/gradio_api/file={folder}/link").status_code
+        == 404
+    )
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:7860", "[::1]:7860"])
 def test_own_names_are_answered(host):
-    assert ask(Gate(echo), "/", host=host).status_code == 200
+    assert ask(PageMiddleware(echo), "/", host=host).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "0.0.0.0:7860", "localhost.evil.example"])
 def test_a_foreign_name_for_this_machine_is_refused(host):
     """A web page could have been given this machine's address (DNS rebinding)."""
-    assert ask(Gate(echo), "/", host=host).status_code == 421
-    assert ask(Gate(echo, is_local_only=False), "/", host=host).status_code == 200
+    assert ask(PageMiddleware(echo), "/", host=host).status_code == 421
+    assert ask(PageMiddleware(echo, is_local_only=False), "/", host=host).status_code == 200
 
 
 def test_every_answer_carries_the_headers():
-    for answer in (ask(Gate(echo), "/"), ask(Gate(echo), "/docs"), ask(Gate(echo), "/config")):
+    for answer in (
+        ask(PageMiddleware(echo), "/"),
+        ask(PageMiddleware(echo), "/docs"),
+        ask(PageMiddleware(echo), "/config"),
+    ):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "no-referrer"
         assert answer.headers["cache-control"] == "no-store"
         policy = answer.headers["content-security-policy"]
         assert "frame-ancestors 'none'" in policy
         assert "http" not in policy and "*" not in policy
-    assert "cache-control" not in ask(Gate(echo), "/assets/x.js").headers
+    assert "cache-control" not in ask(PageMiddleware(echo), "/assets/x.js").headers
 
 
 def test_only_the_pages_own_inline_scripts_may_run():
     script = "window.config = {};"
     page = HTMLResponse(f"<script>{script}</script><script type=module src='./x.js'></script>")
-    policy = ask(Gate(page), "/").headers["content-security-policy"]
+    policy = ask(PageMiddleware(page), "/").headers["content-security-policy"]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["script-src"].count("'sha256-") == 1
@@ -145,19 +152,22 @@ def test_only_the_pages_own_inline_scripts_may_run():
 
 
 def test_large_requests_are_refused_before_and_while_they_come(monkeypatch):
-    monkeypatch.setattr(gate, "MAX_BODY_BYTES", 100)
+    monkeypatch.setattr(middleware, "MAX_BODY_BYTES", 100)
 
     async def pieces():
         for _ in range(3):
             yield b"x" * 50
 
     for body in (b"x" * 101, pieces()):
-        answer = ask(Gate(echo), "/gradio_api/queue/join", "POST", content=body)
+        answer = ask(PageMiddleware(echo), "/gradio_api/queue/join", "POST", content=body)
         assert answer.status_code == 413
         assert "smaller" in answer.text
-    assert ask(Gate(echo), "/gradio_api/upload", "POST", content=b"x" * 101).status_code == 200
+    assert (
+        ask(PageMiddleware(echo), "/gradio_api/upload", "POST", content=b"x" * 101).status_code
+        == 200
+    )
     odd = {"content-length": "-1"}
-    assert ask(Gate(echo), "/gradio_api/upload", "POST", headers=odd).status_code == 413
+    assert ask(PageMiddleware(echo), "/gradio_api/upload", "POST", headers=odd).status_code == 413
 
 
 def test_an_error_is_one_sentence_and_not_quoted_in_the_log(caplog):
@@ -167,31 +177,31 @@ def test_an_error_is_one_sentence_and_not_quoted_in_the_log(caplog):
         raise ValueError(question)
 
     with caplog.at_level(logging.DEBUG):
-        answer = ask(Gate(broken), "/")
+        answer = ask(PageMiddleware(broken), "/")
     assert (answer.status_code, answer.text) == (400, "The request was not understood.")
     assert "ValueError" in caplog.text and question not in caplog.text
 
 
 def test_buckets_fill_up_again():
-    buckets = Buckets(Rate(at_once=2, a_second=0.5))
-    assert [buckets.take("anna", 0.0) for _ in range(3)] == [True, True, False]
-    assert buckets.take("bert", 0.0)
-    assert not buckets.take("anna", 1.0)
-    assert buckets.take("anna", 2.0)
-    assert [buckets.take("anna", 1000.0) for _ in range(3)] == [True, True, False]
+    buckets = RateLimiter(Rate(at_once=2, a_second=0.5))
+    assert [buckets.allows("anna", 0.0) for _ in range(3)] == [True, True, False]
+    assert buckets.allows("bert", 0.0)
+    assert not buckets.allows("anna", 1.0)
+    assert buckets.allows("anna", 2.0)
+    assert [buckets.allows("anna", 1000.0) for _ in range(3)] == [True, True, False]
 
 
 def test_addresses_are_not_remembered_without_end(monkeypatch):
-    monkeypatch.setattr(gate, "MAX_CLIENTS", 3)
-    buckets = Buckets(Rate(1, 0))
+    monkeypatch.setattr(middleware, "MAX_CLIENTS", 3)
+    buckets = RateLimiter(Rate(1, 0))
     for client in "abcd":
-        assert buckets.take(client, 0.0)
-    assert buckets.take("a", 0.0)  # the first was forgotten
-    assert not buckets.take("d", 0.0)
+        assert buckets.allows(client, 0.0)
+    assert buckets.allows("a", 0.0)  # the first was forgotten
+    assert not buckets.allows("d", 0.0)
 
 
 def test_guessing_passwords_takes_time():
-    app = Gate(echo)
+    app = PageMiddleware(echo)
     codes = [ask(app, "/login", "POST").status_code for _ in range(12)]
     assert codes == [200] * 10 + [429] * 2
 
@@ -199,7 +209,7 @@ def test_guessing_passwords_takes_time():
 def test_websockets_are_not_answered():
     async def go():
         sent = []
-        await Gate(echo)({"type": "websocket", "path": "/"}, None, sent.append)
+        await PageMiddleware(echo)({"type": "websocket", "path": "/"}, None, sent.append)
         return sent
 
     assert run(go()) == []

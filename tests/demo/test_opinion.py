@@ -1,6 +1,7 @@
 """The second opinion: what is drawn, what is counted, what the page says of it."""
 
 import threading
+from functools import partial
 
 import gradio as gr
 import pytest
@@ -9,15 +10,14 @@ from skingpt4.demo.features.opinion import (
     AGREEMENT,
     Opinion,
     OpinionPanel,
-    OpinionRecord,
-    ask_again,
-    begin,
+    OpinionState,
     chart,
+    draw,
 )
+from skingpt4.demo.i18n import say
 from skingpt4.demo.page import Page
-from skingpt4.demo.queue import WaitingRoom
+from skingpt4.demo.queue import WaitingRoom, run_job
 from skingpt4.demo.session import Session, Sessions
-from skingpt4.demo.texts.opinion import EN
 from skingpt4.dermatology import QUESTIONS
 
 PSORIASIS = "This could be a skin disease image of psoriasis."
@@ -70,14 +70,16 @@ def drawing(make_chat):
     return make
 
 
-def test_the_first_question_is_asked_of_all_photos_with_one_seed_each(drawing):
-    chat, opinion = drawing(PSORIASIS, TINEA), Opinion(draws=2, seed=7)
-    list(ask_again(chat, ["photo", "photo"], opinion, threading.Event()))
-    ((prompt, photos, seeds, settings),) = chat.drawn
+def test_the_first_question_is_asked_of_all_photos_with_one_seed_each(open_panel, photo_bytes):
+    _, session = open_panel(PSORIASIS, TINEA)
+    session.add_photo(photo_bytes)
+    session.case.seed = 7
+    list(draw(session, 2.0, threading.Event()))
+    ((prompt, photos, seeds, settings),) = session.chat.drawn
     assert QUESTIONS[0] in prompt and prompt.count("<ImageHere>") == photos == 2
     assert seeds == [7, 8]
     assert settings == {"temperature": 1.0}
-    assert opinion.is_complete
+    assert session.case.panel_state(OpinionState).opinion.is_complete
 
 
 @pytest.fixture
@@ -93,19 +95,25 @@ def open_panel(drawing, photo_bytes):
     return make
 
 
+def begin(panel, session, draws):
+    """Draw an opinion when it is its turn; yield what the panel shows meanwhile."""
+    for _ in run_job("opinion", session, WaitingRoom(1), partial(draw, session, draws)):
+        yield panel.show(session)
+
+
 def test_the_chart_grows_and_ends_with_a_verdict(open_panel):
     panel, session = open_panel(PSORIASIS, TINEA, PSORIASIS)
-    *growing, last = begin(panel, session, 3, WaitingRoom(1))
-    assert EN["progress"].format(done=1, draws=3) in growing[1]["status"]
+    *growing, last = begin(panel, session, 3)
+    assert say("opinion.progress", "en", done=1, draws=3) in growing[1]["status"]
     assert growing[1]["stop"] == gr.update(interactive=True)
-    assert EN["differs"].format(count=2, done=3) in last["chart"]
+    assert say("opinion.differs", "en", count=2, done=3) in last["chart"]
     assert "verdict" not in growing[1]["chart"]
     assert last["begin"] == gr.update(interactive=True)
 
 
 def test_stop_keeps_what_was_drawn_without_a_verdict(open_panel):
     panel, session = open_panel(PSORIASIS, TINEA, PSORIASIS)
-    shown = begin(panel, session, 3, WaitingRoom(1))
+    shown = begin(panel, session, 3)
     next(shown), next(shown)
     session.case.end("opinion")
     *_, last = shown
@@ -115,7 +123,7 @@ def test_stop_keeps_what_was_drawn_without_a_verdict(open_panel):
 
 def test_restart_ends_it_and_clears_the_chart(open_panel):
     panel, session = open_panel(PSORIASIS, TINEA)
-    shown = begin(panel, session, 2, WaitingRoom(1))
+    shown = begin(panel, session, 2)
     next(shown), next(shown)
     session.restart()
     *_, last = shown
@@ -124,22 +132,22 @@ def test_restart_ends_it_and_clears_the_chart(open_panel):
 
 def test_an_added_photo_makes_it_stale(open_panel, photo_bytes):
     panel, session = open_panel(PSORIASIS)
-    list(begin(panel, session, 1, WaitingRoom(1)))
-    record = session.case.panel_state(OpinionRecord)
+    list(begin(panel, session, 1))
+    record = session.case.panel_state(OpinionState)
     assert record.on(session.case) is record.opinion is not None
     session.add_photo(photo_bytes)
     shown = panel.show(session)
     assert (shown["chart"], record.on(session.case)) == ("", None)
-    assert EN["stale"] in shown["status"]
-    *_, last = begin(panel, session, 1, WaitingRoom(1))
-    assert "psoriasis" in last["chart"] and EN["stale"] not in last["status"]
+    assert say("opinion.stale", "en") in shown["status"]
+    *_, last = begin(panel, session, 1)
+    assert "psoriasis" in last["chart"] and say("opinion.stale", "en") not in last["status"]
 
 
 def test_an_error_leaves_the_opinion_before(open_panel):
     panel, session = open_panel(PSORIASIS)
-    list(begin(panel, session, 1, WaitingRoom(1)))
+    list(begin(panel, session, 1))
     session.chat.draw = None
-    *_, last = begin(panel, session, 1, WaitingRoom(1))
+    *_, last = begin(panel, session, 1)
     assert 'class="error"' in last["status"]
     assert session.case.running == set()
 
@@ -153,8 +161,8 @@ def test_model_text_is_escaped(make_chat):
 def test_page_shows_each_case_its_own(open_panel):
     panel, session = open_panel(PSORIASIS)
     page = Page(Sessions(session.chat), "status", (panel,))
-    list(begin(panel, session, 1, WaitingRoom(1)))
+    list(begin(panel, session, 1))
     assert "psoriasis" in page.show(session)["chart"]
     session.restart()
     assert page.show(session)["chart"] == ""
-    assert session.case.panel_state(OpinionRecord).opinion is None
+    assert session.case.panel_state(OpinionState).opinion is None

@@ -7,9 +7,10 @@ import gradio as gr
 import pytest
 from PIL import Image, ImageFilter
 
-from skingpt4.demo.app import EXAMPLES_FOLDER
+from skingpt4.demo.app import EXAMPLES_FOLDER, build_app
+from skingpt4.demo.features import photos
 from skingpt4.demo.features.photo_edit import Edit, Window, outline
-from skingpt4.demo.features.photos import OPENED_SIDE, PhotoActions, PhotoPanel, PhotoView
+from skingpt4.demo.features.photos import OPENED_SIDE, PhotoPanel, PhotoView, act, aim
 from skingpt4.demo.page import Page
 from skingpt4.demo.session import MAX_PHOTOS, Sessions
 from skingpt4.processors.photo import open_photo
@@ -22,8 +23,9 @@ POOR = GOOD.filter(ImageFilter.GaussianBlur(6))
 class Tab:
     """One visitor's tab: the panel's actions, as the browser calls them."""
 
-    def __init__(self, actions, page, folder, language):
-        self.actions = actions
+    def __init__(self, panel, page, folder, language):
+        self.panel = panel
+        self.page = page
         self.folder = folder
         headers = {"accept-language": language}
         self.request = SimpleNamespace(session_hash=f"tab-{language}", headers=headers)
@@ -35,13 +37,16 @@ class Tab:
         path.parent.mkdir(parents=True, exist_ok=True)
         data = image if isinstance(image, bytes) else jpeg(image)
         path.write_bytes(data)
-        shown = self.actions.take({"path": str(path)}, self.request)
-        self.actions.discard_uploads(self.request)
+        shown = self.do("take", {"path": str(path)})
+        self.session.discard_uploads()
         assert not path.parent.exists()
         return shown
 
     def do(self, action, *given):
-        return getattr(self.actions, action)(*given, self.request)
+        return act(self.panel, self.page, self.request, getattr(photos, action), *given)
+
+    def tap(self, x, y):
+        return aim(self.session, 100, 50, 50, (x, y))
 
     @property
     def sizes(self):
@@ -63,8 +68,7 @@ def open_tab(make_chat, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     panel = PhotoPanel(**{name: name for name in PhotoPanel.__dataclass_fields__})
     page = Page(Sessions(make_chat()), "status", (panel,))
-    actions = PhotoActions(panel, page, EXAMPLES)
-    return lambda language="en-US": Tab(actions, page, tmp_path / "uploads", language)
+    return lambda language="en-US": Tab(panel, page, tmp_path / "uploads", language)
 
 
 def visible(shown, part):
@@ -96,7 +100,7 @@ def test_a_poor_photo_waits_with_a_hint(open_tab):
 def test_another_may_be_taken_instead(open_tab):
     tab = open_tab()
     tab.send(POOR)
-    shown = tab.do("retake")
+    shown = tab.do("make_room")
     assert shown["photo"] is None and not visible(shown, "decision")
     tab.send(GOOD)
     assert tab.sizes == [(400, 300)]
@@ -105,20 +109,45 @@ def test_another_may_be_taken_instead(open_tab):
 def test_photos_are_numbered_chosen_and_removed(open_tab):
     tab = open_tab()
     tab.send(GOOD)
-    assert tab.do("add")["photo"] is None
+    assert tab.do("make_room")["photo"] is None
     shown = tab.send(GOOD.crop((0, 0, 300, 300)))
     assert "Photo 2 is ready." in shown["status"]
     captions = [item["caption"] for item in shown["thumbnails"]["value"]]
     assert captions == ["Photo 1", "Photo 2"]
     assert shown["thumbnails"]["selected_index"] == 1
-    first = SimpleNamespace(index=0)
-    shown = tab.actions.choose(first, tab.request)
+    shown = tab.do("choose", 0)
     assert shown["photo"] == {"url": tab.session.case.photos[0].preview}
     shown = tab.do("remove")
     assert tab.sizes == [(300, 300)] and not visible(shown, "thumbnails")
     assert "begins again" in shown["status"]
-    shown = tab.actions.take(None, tab.request)
-    assert tab.sizes == [] and shown["photo"] is None and "to begin" in shown["status"]
+    shown = tab.do("take", None)
+    assert tab.sizes == [] and "to begin" in shown["status"]
+
+
+def test_a_box_that_the_visitor_emptied_is_not_emptied_again(open_tab):
+    """The answer could come after a photo that is being pasted, and wipe it out."""
+    tab = open_tab()
+    assert tab.do("take", None) == {}
+    tab.send(GOOD)
+    assert tab.do("take", {"url": tab.session.case.photos[0].preview}) == {}
+    assert tab.sizes == [(400, 300)]
+    shown = tab.do("take", None)
+    assert "photo" not in shown and tab.sizes == []
+    tab.send(GOOD)
+    tab.do("make_room")
+    assert tab.do("take", None) == {} and tab.sizes == [(400, 300)]
+    tab.send(POOR)
+    assert "photo" not in tab.do("take", None)
+    assert tab.view.draft is None and tab.sizes == [(400, 300)]
+
+
+@pytest.mark.parametrize(("name", "given"), [("take", None), ("example", 0)])
+def test_the_guide_is_folded_once_there_is_a_photo(make_chat, name, given):
+    app = build_app(make_chat(), examples=EXAMPLES)
+    (guide,) = (part for part in app.blocks.values() if part.elem_id == "guide")
+    (event,) = (event.fn for event in app.fns.values() if event.name == name)
+    request = SimpleNamespace(session_hash="anna", headers={})
+    assert event(request, given)[guide] == gr.update(open=False)
 
 
 def test_one_photo_too_many_is_a_sentence_and_the_others_stay(open_tab):
@@ -132,23 +161,23 @@ def test_one_photo_too_many_is_a_sentence_and_the_others_stay(open_tab):
 def test_an_example_begins_anew(open_tab):
     tab = open_tab()
     tab.send(GOOD)
-    shown = tab.do("example", 1)
+    tab.do("example", EXAMPLES, 1)
     assert tab.sizes == [Image.open(EXAMPLES[1]).size]
-    assert shown["guide"] == gr.update(open=False)
+    assert "no such photo" in tab.do("example", EXAMPLES, len(EXAMPLES))["status"]
 
 
 def test_turning_cropping_and_back(open_tab):
     tab = open_tab()
     tab.send(GOOD)
-    tab.actions.turn(1)(tab.request)
+    tab.do("edit", "turn_right")
     assert tab.sizes == [(300, 400)]
-    tab.do("outline", 50, 25, 25)
+    tab.do("choose_window", 50, 25, 25)
     assert tab.sizes == [(300, 400)]
-    shown = tab.do("crop")
-    assert tab.sizes == [(150, 200)] and shown["size"] == 100
-    tab.actions.turn(3)(tab.request)
+    tab.do("edit", "crop")
+    assert tab.sizes == [(150, 200)]
+    tab.do("edit", "turn_left")
     assert tab.sizes == [(200, 150)]
-    tab.do("undo")
+    tab.do("edit", "undo")
     assert tab.sizes == [(400, 300)]
     assert tab.session.case.photos[0].image.tobytes() == open_photo(jpeg(GOOD)).tobytes()
 
@@ -157,37 +186,35 @@ def test_only_the_photo_shown_is_edited(open_tab):
     tab = open_tab()
     tab.send(GOOD)
     tab.send(GOOD)
-    tab.actions.turn(1)(tab.request)
+    tab.do("edit", "turn_right")
     assert tab.sizes == [(400, 300), (300, 400)] and tab.view.number == 2
 
 
 def test_a_tap_aims_the_crop(open_tab):
     tab = open_tab()
     tab.send(GOOD)
-    shown = tab.actions.aim(100, 50, 50, SimpleNamespace(index=(100, 225)), tab.request)
-    assert (shown["size"], shown["across"], shown["down"]) == (50, 25, 75)
-    tab.do("crop")
+    assert tab.tap(100, 225) == (50, 25, 75)
+    tab.do("choose_window", 50, 25, 75)
+    tab.do("edit", "crop")
     assert tab.sizes == [(200, 150)]
     expected = open_photo(jpeg(GOOD)).crop((0, 150, 200, 300))
     assert tab.session.case.photos[0].image.tobytes() == expected.tobytes()
-    tap = SimpleNamespace(index=(10, 10))
-    shown = tab.actions.aim(100, 50, 50, tap, tab.request)  # the whole photo comes back first
-    assert (shown["across"], shown["down"]) == (25, 75)
+    assert tab.tap(10, 10) == (50, 25, 75)  # the whole photo comes back first
 
 
 def test_after_a_question_the_photo_stays_as_it_is(open_tab):
     tab = open_tab()
     tab.send(GOOD)
     tab.session.ask("What is it?")
-    shown = tab.actions.turn(1)(tab.request)
+    shown = tab.do("edit", "turn_right")
     assert "add it again" in shown["status"] and tab.sizes == [(400, 300)]
     assert not visible(shown, "edit")
-    assert tab.actions.aim(100, 50, 50, SimpleNamespace(index=(1, 1)), tab.request) == {}
+    assert tab.tap(1, 1) is None
 
 
 @pytest.mark.parametrize("action", ["undo", "crop"])
 def test_nothing_to_edit_is_a_sentence(open_tab, action):
-    assert "no photo to edit" in open_tab().do(action)["status"]
+    assert "no photo to edit" in open_tab().do("edit", action)["status"]
 
 
 def test_a_bad_file_leaves_the_photo_that_is_there(open_tab):
@@ -205,9 +232,9 @@ def test_no_other_file_of_this_machine_is_shown_or_deleted(open_tab, tmp_path, d
     private.write_bytes(jpeg(GOOD))
     tab = open_tab()
     path = disguise.format(private, tab.folder, private.name)
-    shown = tab.actions.take({"path": path}, tab.request)
+    shown = tab.do("take", {"path": path})
     assert "was not uploaded through this page" in shown["status"] and tab.sizes == []
-    tab.actions.discard_uploads(tab.request)
+    tab.session.discard_uploads()
     assert private.exists()
 
 
@@ -238,7 +265,7 @@ def test_sentences_are_in_the_visitors_language(open_tab):
 def test_visitors_see_their_own_only(open_tab):
     anna, bert = open_tab("en"), open_tab("de")
     anna.send(GOOD)
-    assert bert.sizes == [] and bert.do("add")["photo"] is None
+    assert bert.sizes == [] and bert.do("make_room")["photo"] is None
     assert anna.sizes == [(400, 300)]
 
 

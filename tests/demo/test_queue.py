@@ -27,9 +27,9 @@ def test_the_others_are_let_in_in_order(room):
         waits = fourth.wait(NEVER)
         assert next(third.wait(NEVER)) == Wait(place=1, seconds=None)
         assert next(waits) == Wait(place=2, seconds=None)
-        threading.Timer(0.02, room._queue.remove, [first]).start()
+        threading.Timer(0.02, room.queue.remove, [first]).start()
         assert next(waits) == Wait(place=1, seconds=None)
-        room._queue.append(first)
+        room.queue.append(first)
 
 
 def test_expected_wait_follows_the_visits_before(room, monkeypatch):
@@ -51,12 +51,12 @@ def test_who_gives_up_is_not_let_in_and_does_not_count(room):
             given_up.set()
             assert list(waits) == []
             assert third.since is None
-        assert len(room._queue) == 2
-    assert not room._durations
+        assert len(room.queue) == 2
+    assert not room.durations
 
 
 def test_place_is_free_again_after_an_error(room):
     with pytest.raises(ValueError), room.ticket() as ticket:
         list(ticket.wait(NEVER))
         raise ValueError
-    assert room._queue == []
+    assert room.queue == []

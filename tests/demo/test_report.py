@@ -15,14 +15,13 @@ from pypdf import PdfReader
 
 from skingpt4.common.errors import ChatError
 from skingpt4.common.schema import ModelConfig
-from skingpt4.demo.features import report as report_panel
+from skingpt4.demo.features import patient_report
+from skingpt4.demo.features.opinion import counts_on
 from skingpt4.demo.features.report_draft import (
     LONGEST_SECTION,
-    MISSING,
     SECTIONS,
     Report,
     draft,
-    jpeg,
     model_name,
     to_html,
     to_json,
@@ -31,6 +30,7 @@ from skingpt4.demo.features.report_draft import (
 from skingpt4.demo.page import Page
 from skingpt4.demo.session import Sessions
 from skingpt4.dermatology import DISCLAIMER, QUESTIONS
+from skingpt4.documents.pdf import MISSING
 
 DESCRIBED, FEATURES, CAUSES, TREATMENT = QUESTIONS
 TALK = [
@@ -113,6 +113,21 @@ def test_a_disease_that_an_answer_denies_is_not_the_condition():
 
 def test_of_a_question_asked_twice_the_last_answer_counts():
     assert draft([*TALK, (CAUSES, "Nobody knows.")], "en")["causes"] == "Nobody knows."
+
+
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    [
+        ("This is not melanoma.", "The answers name no disease."),
+        ("This is not melanoma. It looks like psoriasis.", "It looks like psoriasis."),
+        (
+            "A rash. No sign of acne! It could be eczema or psoriasis.",
+            "It could be eczema or psoriasis.",
+        ),
+    ],
+)
+def test_a_disease_that_is_denied_is_not_named(answer, named):
+    assert draft([(DESCRIBED, answer)], "en")["condition"] == named
 
 
 def test_a_second_opinion_is_counted_in_the_report():
@@ -230,24 +245,25 @@ def test_json_gives_the_same_again(make_report):
     assert len(content["photos"]) == 2
 
 
-def test_photos_bring_no_metadata_along():
+def test_photos_bring_no_metadata_along(make_report):
     photo = Image.new("RGB", (40, 30), "peru")
     exif = Image.Exif()
     exif[0x010E] = "secret place"
     photo.info["exif"] = exif.tobytes()
-    assert b"secret place" not in jpeg(photo)
+    (file,) = make_report(photos=[photo]).photo_files()
+    assert file.startswith(b"\xff\xd8") and b"secret place" not in file
 
 
 @pytest.fixture
 def visitor(make_chat, photo_bytes):
     """A tab with a photo, the report's panel and its actions."""
     with gr.Blocks():
-        panel = report_panel.lay_out()
+        panel = patient_report.lay_out()
         page = Page(Sessions(make_chat()), gr.HTML(), (panel,))
     request = SimpleNamespace(session_hash="a", headers={})
     session = page.session(request)
     session.add_photo(photo_bytes)
-    actions = report_panel.ReportActions(panel, page)
+    actions = patient_report.ReportActions(panel, page, counts_on)
     return SimpleNamespace(
         panel=panel, page=page, session=session, request=request, actions=actions
     )
@@ -267,23 +283,23 @@ def test_the_button_waits_for_an_answer(visitor):
 
 
 def test_asking_too_early_is_one_sentence(visitor):
-    updates = visitor.actions.make(visitor.request)
+    updates = visitor.actions.make_report(visitor.request)
     assert "nothing to report" in updates[visitor.panel.status]
     assert 'role="alert"' in updates[visitor.panel.status]
 
 
-@pytest.mark.parametrize("ending", report_panel.FORMATS)
+@pytest.mark.parametrize("ending", patient_report.FORMATS)
 def test_what_was_edited_is_saved_without_a_file(visitor, ending, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
     say_something(visitor)
     panel = visitor.panel
-    drafted = visitor.actions.make(visitor.request)
+    drafted = visitor.actions.make_report(visitor.request)
     edited = {box: drafted[box] for box in panel.sections} | {panel.sections[0]: "My own line."}
     updates = visitor.actions.save(ending)(edited, visitor.request)
     link = _Text(updates[panel.link].encode()).tags[0][1]
     assert link["download"] == f"skin-report-{date.today().isoformat()}.{ending}"
     kind, _, content = link["href"].partition(";base64,")
-    assert kind == "data:" + report_panel.FORMATS[ending][0]
+    assert kind == "data:" + patient_report.FORMATS[ending][0]
     content = base64.b64decode(content)
     text = pdf_text(content) if ending == "pdf" else content.decode("utf-8")
     assert "My own line." in text and "word0 word1 word2" in text
@@ -292,7 +308,7 @@ def test_what_was_edited_is_saved_without_a_file(visitor, ending, tmp_path, monk
 
 def test_restart_takes_the_report_away_and_editing_stays_until_then(visitor):
     say_something(visitor)
-    visitor.actions.make(visitor.request)
+    visitor.actions.make_report(visitor.request)
     panel = visitor.panel
     assert panel.sections[0] not in panel.show(visitor.session)
     visitor.session.restart()

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from skingpt4.common.errors import ConfigError
-from skingpt4.demo.server import Address, _forget_idle, free_port, parse_login, served
+from skingpt4.demo.app import forget_idle
+from skingpt4.demo.server import Address, free_port, parse_login, served
 from skingpt4.demo.session import Sessions
 
 SCRIPT = Path(__file__).resolve().parents[2] / "demo.py"
@@ -63,7 +64,10 @@ def test_open_address_needs_a_login():
 def test_script_passes_its_arguments_on(demo, monkeypatch):
     seen = []
     monkeypatch.setattr(demo, "setup_logger", lambda: None)
-    monkeypatch.setattr(demo, "load_chat", lambda *args: seen.append(args))
+    loaded = []
+    load = demo.Config.load
+    monkeypatch.setattr(demo.Config, "load", lambda *args: loaded.append(args) or load(*args))
+    monkeypatch.setattr(demo, "build_chat", lambda *args: seen.append(args))
     monkeypatch.setattr(demo, "serve", lambda chat, address: seen.append(address))
     monkeypatch.setattr(demo, "go_offline", lambda: seen.append("offline"))
     options = ["model.max_txt_len=99", "run.task=image_text_pretrain"]
@@ -72,7 +76,9 @@ def test_script_passes_its_arguments_on(demo, monkeypatch):
     monkeypatch.setattr(demo, "best_device", lambda gpu_id: f"cuda:{gpu_id}")
     demo.main()
     assert seen[0] == "offline"
-    assert seen[1] == (demo.DEFAULT_CONFIG, options, "cuda:0")
+    assert loaded == [(demo.DEFAULT_CONFIG, options)]
+    config, device = seen[1]
+    assert (config.model.max_txt_len, device) == (99, "cuda:0")
     assert seen[2] == Address(port=8000, login=("anna", "secret"))
 
 
@@ -125,7 +131,7 @@ def test_idle_visitors_are_forgotten(make_chat):
     sessions = Sessions(make_chat())
     with served(make_chat(), Address()) as app:
         sessions.get("anna")
-        _forget_idle(app, sessions, seconds=60)
+        forget_idle(app, sessions, seconds=60)
         assert len(sessions) == 1
-        _forget_idle(app, sessions, seconds=-1)
+        forget_idle(app, sessions, seconds=-1)
         assert len(sessions) == 0

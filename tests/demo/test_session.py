@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from skingpt4.common.errors import ChatError, PhotoError
-from skingpt4.demo.session import MAX_PHOTOS, PREVIEW_SIDE, Session, Sessions, photos_in
+from skingpt4.demo.session import MAX_PHOTOS, PREVIEW_SIDE, Session, Sessions
+from skingpt4.processors.photo import open_photo
 
 
 @pytest.fixture
@@ -23,6 +24,10 @@ def open_session(make_chat, photo_bytes):
     return make
 
 
+def photos_in(session):
+    return session.case.conversation.get_prompt().count("<ImageHere>")
+
+
 def said(session):
     return [(exchange.question, exchange.answer) for exchange in session.case.exchanges]
 
@@ -35,7 +40,7 @@ def test_question_is_answered_piece_by_piece(open_session):
     assert said(session) == [("What is it?", states[-1])]
     assert session.case.exchanges[-1].is_finished
     settings = {"num_beams": 2, "temperature": 0.5, "seed": session.case.seed}
-    assert session._chat.decodings == [settings] == [session.case.exchanges[0].settings]
+    assert session.chat.decodings == [settings] == [session.case.exchanges[0].settings]
 
 
 def test_follow_up_continues_the_same_conversation(open_session):
@@ -94,7 +99,7 @@ def test_stop_keeps_what_was_written(open_session):
     assert list(pieces) == []
     assert said(session) == [("One?", "word0 ")]
     assert not session.case.is_answering
-    assert session._chat.active == 0
+    assert session.chat.active == 0
 
 
 def test_stop_before_the_first_word_takes_the_question_back(open_session):
@@ -135,7 +140,7 @@ def test_abandoned_answer_ends_generation(open_session):
     pieces = session.answer()
     next(pieces)
     pieces.close()
-    assert session._chat.active == 0
+    assert session.chat.active == 0
     assert not session.case.is_answering
 
 
@@ -146,8 +151,8 @@ def test_restart_stops_and_forgets(open_session):
     old = next(pieces)
     session.restart()
     assert list(pieces) == []
-    assert old.ending("answer").is_set()
-    assert session._chat.forgotten[-1] is old.conversation
+    assert old.cancel["answer"].is_set()
+    assert session.chat.forgotten[-1] is old.conversation
     assert (said(session), session.case.photos) == ([], [])
 
 
@@ -169,7 +174,7 @@ def test_bad_photo_leaves_the_case(open_session, data):
     with pytest.raises(PhotoError):
         session.show_photo(data)
     assert session.case is case
-    assert not case.ending("answer").is_set()
+    assert not case.cancel["answer"].is_set()
 
 
 def test_preview_is_a_small_upright_jpeg_without_metadata(make_chat):
@@ -183,6 +188,19 @@ def test_preview_is_a_small_upright_jpeg_without_metadata(make_chat):
     preview = Image.open(BytesIO(data))
     assert preview.size == (PREVIEW_SIDE // 2, PREVIEW_SIDE)
     assert dict(preview.getexif()) == {}
+
+
+def test_a_photo_that_a_panel_opened_goes_to_the_model_as_it_is(make_chat, monkeypatch):
+    chat, given = make_chat(), []
+    encode = chat.encode_photos
+    monkeypatch.setattr(
+        chat, "encode_photos", lambda images: given.extend(images) or encode(images)
+    )
+    image = open_photo(Image.new("L", (2 * PREVIEW_SIDE, 9)))
+    session = Session(chat)
+    session.show_photo(image)
+    assert given[0] is image
+    assert image.width == 2 * PREVIEW_SIDE == 2 * session.case.photos[0].image.width
 
 
 def test_uploads_are_deleted_at_restart(open_session, tmp_path):
@@ -237,7 +255,7 @@ def test_added_photos_join_the_conversation(open_session, photo_bytes):
     list(session.answer())
     add(session, photo_bytes, 2)
     session.ask("Two?")
-    assert photos_in(session.case.conversation) == len(session.case.photos) == 3
+    assert photos_in(session) == len(session.case.photos) == 3
     assert [exchange.photos for exchange in session.case.exchanges] == [1, 3]
     assert len(session.case.embeddings) == 3
 
@@ -251,7 +269,7 @@ def test_photos_are_limited_and_wait_for_the_answer(open_session, photo_bytes):
     add(session, photo_bytes, MAX_PHOTOS - 1)
     with pytest.raises(ChatError, match=f"{MAX_PHOTOS} photos already"):
         session.add_photo(photo_bytes)
-    assert len(session.case.photos) == photos_in(session.case.conversation) == MAX_PHOTOS
+    assert len(session.case.photos) == photos_in(session) == MAX_PHOTOS
 
 
 def test_replaced_and_removed_photos_begin_the_conversation_again(open_session, photo_bytes):
@@ -263,12 +281,12 @@ def test_replaced_and_removed_photos_begin_the_conversation_again(open_session, 
     session.replace_photo(1, Image.new("RGB", (50, 20)))
     assert session.case.photos[0].image.size == (50, 20)
     assert said(session) == []
-    session.remove_photo(1)
+    session.replace_photo(1, None)
     assert session.case.photos == [kept]
-    assert photos_in(session.case.conversation) == 1
+    assert photos_in(session) == 1
     for number in (0, 2):
         with pytest.raises(ChatError, match=f"no photo {number}"):
-            session.remove_photo(number)
+            session.replace_photo(number, None)
 
 
 def test_asking_again_takes_the_answer_back_but_no_photo(open_session, photo_bytes):
@@ -280,11 +298,11 @@ def test_asking_again_takes_the_answer_back_but_no_photo(open_session, photo_byt
     session.ask_again()
     list(session.answer())
     assert [question for question, _ in said(session)] == ["One?", "Two?"]
-    assert photos_in(session.case.conversation) == 2
+    assert photos_in(session) == 2
     session.ask_again("Three?")
     list(session.answer())
     assert [question for question, _ in said(session)] == ["One?", "Three?"]
-    seeds = [settings["seed"] - session.case.seed for settings in session._chat.decodings]
+    seeds = [settings["seed"] - session.case.seed for settings in session.chat.decodings]
     assert seeds == [0, 0, 1, 0]
 
 

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from skingpt4.common.errors import ConfigError, PhotoError
-from skingpt4.demo import uploads as privacy
+from skingpt4.demo import uploads
+from skingpt4.demo.server import Address
 
 
 def test_importing_the_package_turns_telemetry_off():
@@ -18,7 +19,7 @@ def test_importing_the_package_turns_telemetry_off():
 
 def test_private_folder_is_ours_alone_and_goes_with_its_content(monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", "as before")
-    with privacy.private_folder() as folder:
+    with uploads.private_folder() as folder:
         assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         (folder / "photo.jpg").write_bytes(b"x")
@@ -28,7 +29,7 @@ def test_private_folder_is_ours_alone_and_goes_with_its_content(monkeypatch):
 
 def test_private_folder_goes_after_an_error(monkeypatch):
     monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
-    with pytest.raises(KeyboardInterrupt), privacy.private_folder() as folder:
+    with pytest.raises(KeyboardInterrupt), uploads.private_folder() as folder:
         raise KeyboardInterrupt
     assert not folder.exists()
     assert "GRADIO_TEMP_DIR" not in os.environ
@@ -38,15 +39,15 @@ def test_upload_is_read_then_deleted_with_its_folder(tmp_path):
     path = tmp_path / "hash" / "a.jpg"
     path.parent.mkdir()
     path.write_bytes(b"photo")
-    assert privacy.read_upload(path) == b"photo"
-    privacy.delete_upload(path)
-    privacy.delete_upload(path)
+    assert uploads.read_upload(path) == b"photo"
+    uploads.delete_upload(path)
+    uploads.delete_upload(path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_lost_upload_is_one_sentence_without_its_name(tmp_path):
     with pytest.raises(PhotoError, match="send the photo again") as caught:
-        privacy.read_upload(tmp_path / "anna.jpg")
+        uploads.read_upload(tmp_path / "anna.jpg")
     assert "anna" not in str(caught.value)
 
 
@@ -59,29 +60,29 @@ def upload_to(folder):
 
 
 def test_sweep_deletes_what_is_due_and_the_folders_left_empty():
-    with privacy.private_folder() as folder:
+    with uploads.private_folder() as folder:
         upload = upload_to(folder)
         now = time.time()
-        assert privacy.sweep(folder, now + privacy.UPLOAD_SECONDS - 5) == 0
+        assert uploads.sweep(folder, now + uploads.UPLOAD_SECONDS - 5) == 0
         assert upload.exists()
-        assert privacy.sweep(folder, now + privacy.UPLOAD_SECONDS + 5) == 1
-        privacy.sweep(folder, time.time() + 2 * privacy.UPLOAD_SECONDS)
+        assert uploads.sweep(folder, now + uploads.UPLOAD_SECONDS + 5) == 1
+        uploads.sweep(folder, time.time() + 2 * uploads.UPLOAD_SECONDS)
         assert list(folder.iterdir()) == []
 
 
 def test_janitor_cleans_up_goes_on_after_an_error_and_ends(monkeypatch):
-    monkeypatch.setattr(privacy, "SWEEP_SECONDS", 0.01)
-    monkeypatch.setattr(privacy, "UPLOAD_SECONDS", -1)
+    monkeypatch.setattr(uploads, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(uploads, "UPLOAD_SECONDS", -1)
     rounds = threading.Semaphore(0)
 
     def forget_idle(seconds):
-        assert seconds == privacy.IDLE_SECONDS
+        assert seconds == uploads.IDLE_SECONDS
         rounds.release()
         raise RuntimeError("once more")
 
-    with privacy.private_folder() as folder:
+    with uploads.private_folder() as folder:
         upload = upload_to(folder)
-        with privacy.janitor(folder, forget_idle):
+        with uploads.janitor(folder, forget_idle):
             assert rounds.acquire(timeout=5) and rounds.acquire(timeout=5)
         assert not upload.exists()
     assert "janitor" not in {thread.name for thread in threading.enumerate()}
@@ -89,11 +90,11 @@ def test_janitor_cleans_up_goes_on_after_an_error_and_ends(monkeypatch):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
 def test_this_machine_needs_no_login(host):
-    privacy.check_host(host, has_login=False)
+    Address(host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "clinic.example", ""])
 def test_other_machines_need_a_login(host):
-    privacy.check_host(host, has_login=True)
+    Address(host, login=("anna", "secret"))
     with pytest.raises(ConfigError, match="--auth"):
-        privacy.check_host(host, has_login=False)
+        Address(host)

@@ -56,15 +56,15 @@ def visit() -> dict[str, Any]:
         client.act("ask", QUESTIONS[0])
         answer = client.queue("answer", *DECODING)
         client.act("refresh")
-        opinion = client.queue("draw", 3)
-        evidence = client.queue("make/2", 0, 1)
-        client.act("make/0")
+        opinion = client.queue("begin_opinion", 3)
+        evidence = client.queue("begin_evidence", 0, 1)
+        client.act("make_report")
         report = client.act(f"save/{SECTIONS}", *["Text"] * SECTIONS)
         return {
             "page": page,
             "answer": client.output("answer", answer, "conversation"),
-            "opinion": client.output("draw", opinion, "opinion-chart"),
-            "evidence": client.output("make/2", evidence, "evidence-map"),
+            "opinion": client.output("begin_opinion", opinion, "opinion-chart"),
+            "evidence": client.output("begin_evidence", evidence, "evidence-map"),
             "report": report,
         }
 

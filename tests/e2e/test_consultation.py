@@ -10,8 +10,7 @@ from playwright.sync_api import expect
 
 from skingpt4.conversation.chat import load_chat
 from skingpt4.demo.app import EXAMPLES_FOLDER
-from skingpt4.demo.texts.conversation import EN
-from skingpt4.demo.texts.evidence import EN as EVIDENCE
+from skingpt4.demo.i18n import say
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.synthetic.questions import WORDINGS, Intent
 from tests.conftest import PROJECT
@@ -34,13 +33,13 @@ def test_a_guided_consultation(visit):
     visitor = visit(viewport={"width": 1280, "height": 900})
     visitor.page.locator("#examples button").nth(2).click()
     visitor.expect_status("The photo is ready.")
-    expect(step(visitor, 1)).to_have_text(f"▸ {EN['step_1']}")
+    expect(step(visitor, 1)).to_have_text(f"▸ {say('conversation.step_1', 'en')}")
     step(visitor, 1).click()
     first = visitor.finish()
-    expect(step(visitor, 1)).to_have_text(f"✓ {EN['step_1']}")
-    visitor.press(EN["ask_all"])
+    expect(step(visitor, 1)).to_have_text(f"✓ {say('conversation.step_1', 'en')}")
+    visitor.press(say("conversation.ask_all", "en"))
     visitor.finish(4)
-    visitor.expect_status(EN["all_asked"])
+    visitor.expect_status(say("conversation.all_asked", "en"))
     assert visitor.questions() == list(QUESTIONS)
 
     visitor.press("Retry")
@@ -75,7 +74,7 @@ def check_map(visitor):
     expect(picture).to_be_visible(timeout=60_000)
     expect(visitor.page.locator("#evidence-status")).to_have_text("", timeout=60_000)
     assert picture.evaluate("image => image.naturalWidth") > 0
-    expect(visitor.page.locator("#evidence-map")).to_contain_text(EVIDENCE["label"])
+    expect(visitor.page.locator("#evidence-map")).to_contain_text(say("evidence.label", "en"))
 
 
 def photo_of(number):

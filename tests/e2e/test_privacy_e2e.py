@@ -26,9 +26,6 @@ DROP = """([box, data]) => {
     for (const name of ['dragenter', 'dragover', 'drop']) box.dispatchEvent(event(name));
 }"""
 
-# The page's own updates after a photo, which a person's hands are slower than.
-SETTLING_MS = 1500
-
 
 def encoded(image, kind="JPEG"):
     buffer = io.BytesIO()
@@ -122,10 +119,8 @@ def test_a_photo_may_be_dropped_or_pasted(calm, server):
     box = page.locator("#photo button:has(input[type=file])").element_handle()
     page.evaluate(DROP, [box, base64_png(PHOTOS[2])])
     visitor.expect_status("The photo is ready.")
-    page.wait_for_timeout(SETTLING_MS)
     visitor.press("Add another photo")
     visitor.expect_status("Add the next photo")
-    page.wait_for_timeout(SETTLING_MS)
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.evaluate(PASTE, base64_png(PHOTOS[4]))
     page.get_by_role("button", name="Paste from clipboard").click()

@@ -2,6 +2,7 @@ import csv
 import json
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -162,17 +163,13 @@ def test_the_whole_protocol_runs_and_says_that_nobody_rated(drawn_cases, tmp_pat
     rows = drawn_cases.read_text(encoding="utf-8").splitlines()
     cases = drawn_cases.with_name("fifteen.csv")
     cases.write_text("\n".join(rows[:16]) + "\n", encoding="utf-8")
-    read = {"sha256_of": [], "open_photo": []}
-    for name, paths in read.items():
-
-        def counted(path, whole=getattr(case_lists, name), paths=paths):
-            paths.append(path)
-            return whole(path)
-
-        monkeypatch.setattr(case_lists, name, counted)
+    spies = {name: Mock(wraps=getattr(case_lists, name)) for name in ("sha256_of", "open_photo")}
+    for name, spy in spies.items():
+        monkeypatch.setattr(case_lists, name, spy)
     run_command("protocol", ["--cases", str(cases), "--output", str(tmp_path), "--limit", "4"])
     # Beside what the models see, every photo is hashed once and opened once.
-    for paths in read.values():
+    for spy in spies.values():
+        paths = [call.args[0] for call in spy.call_args_list]
         assert len(paths) == len(set(paths)) == 15
     responses = read_responses(tmp_path / "responses.jsonl")
     assert len(responses.rows) == 4 * 4

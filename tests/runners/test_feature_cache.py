@@ -76,7 +76,8 @@ def test_features_are_those_of_the_vision_side(make_config):
 
 def test_nothing_is_encoded_twice_and_a_changed_setting_is_encoded_anew(make_config, monkeypatch):
     first, _ = cached(make_config())
-    monkeypatch.setattr(feature_cache, "_load_encoder", lambda *_: pytest.fail("encoded again"))
+    encode = "skingpt4.runners.feature_cache.SkinGPT4.from_config"
+    monkeypatch.setattr(encode, lambda *_, **_settings: pytest.fail("encoded again"))
     again, _ = cached(make_config())
     assert again["train"].store.folder == first["train"].store.folder
     places = {first["train"].store.folder}

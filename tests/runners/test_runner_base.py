@@ -63,7 +63,8 @@ def test_accumulated_micro_batches_equal_one_batch(make_runner, photo_folder):
     dialogue[7] = [("Why?", "This answer is longer than all the others, and so has more tokens.")]
 
     def step(runner, batches):
-        runner._set_lr(0)
+        for group in runner.optimizer.param_groups:
+            group["lr"] = runner.schedule(0)
         runner.updater.step(batches)
         return runner.model.llama_proj.weight.detach().clone()
 
@@ -88,8 +89,8 @@ def test_eight_steps_equal_plain_adamw(make_runner):
     )
     runner.model.train()
     for number in range(8):
-        for group in optimizer.param_groups:
-            group["lr"] = runner._set_lr(number)
+        for group in [*optimizer.param_groups, *runner.optimizer.param_groups]:
+            group["lr"] = runner.schedule(number)
         runner.updater.step([batch])
         optimizer.zero_grad()
         plain.train()(batch)["loss"].backward()

@@ -218,8 +218,8 @@ def test_minigpt4s_own_files_train_unchanged(release, stage, small, tmp_path):
 
 def command_of(path):
     """Return the words of the command that heads a file."""
-    head = path.read_text(encoding="utf-8").split("\nmodel:")[0]
-    (line,) = [line for line in head.splitlines() if "train.py --cfg-path" in line]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith("#") and "train.py --cfg-path" in line]
     return shlex.split(line.removeprefix("# "))
 
 

@@ -3,8 +3,7 @@
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -16,10 +15,20 @@ from torch import Tensor
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
 from skingpt4.demo.i18n import say, t
-from skingpt4.demo.page import AT_ONCE, PRIVATE, SHOWING, Page, Updates, status
-from skingpt4.demo.previews import data_url
-from skingpt4.demo.queue import WaitingRoom, run_job
-from skingpt4.demo.session import Exchange, Session
+from skingpt4.demo.page import Page, Updates, wire_job
+from skingpt4.demo.queue import WaitingRoom
+from skingpt4.demo.session import Session, photo_url
+
+JOB = "evidence"
+
+QUESTION_CHARS = 60
+"""Longest question in the list of answers to explain."""
+
+DIM = 0.4
+"""How bright a region is shown that does not matter; one that matters most is shown as it is."""
+
+OUTLINED = 0.5
+"""The region above this share of the greatest strength is outlined."""
 
 GRID = 7
 """Cells a side."""
@@ -44,10 +53,6 @@ Place = tuple[int, int]
 """Row and column of a window's top left cell."""
 
 
-def _cells() -> np.ndarray:
-    return np.zeros((GRID, GRID))
-
-
 @dataclass
 class Evidence:
     """The map of one answer over one photo; all in nats a token, over ``[GRID, GRID]`` cells.
@@ -58,14 +63,9 @@ class Evidence:
         done: Places of the window looked at.
     """
 
-    hidden: np.ndarray = field(default_factory=_cells)
-    alone: np.ndarray = field(default_factory=_cells)
+    hidden: np.ndarray
+    alone: np.ndarray
     done: int = 0
-
-    @property
-    def share(self) -> float:
-        """Share of the places that have been looked at."""
-        return self.done / len(places())
 
     @property
     def weights(self) -> np.ndarray:
@@ -89,7 +89,7 @@ class Evidence:
         If nothing matters, everything is 0: an untrained model's map has a shape, too.
         """
         if not self.matters:
-            return _cells()
+            return np.zeros_like(self.weights)
         above = (self.weights - max(self.weights.min(), 0)).clip(min=0)
         return above / max(above.max(), FULL_WEIGHT)
 
@@ -125,7 +125,9 @@ def look_for_evidence(
     number, image = shown
     image = image.copy()
     image.thumbnail((WORKING_SIDE, WORKING_SIDE))
-    blank = Image.new("RGB", image.size, _median(image))
+    # Hidden behind the photo's median colour: black would be a feature of its own.
+    median = np.median(np.asarray(image).reshape(-1, 3), axis=0)
+    blank = Image.new("RGB", image.size, tuple(int(value) for value in median))
 
     def likelihoods(images: Sequence[Image.Image]) -> np.ndarray:
         """Return the answer's mean log-probability a token with each in the photo's place."""
@@ -136,10 +138,18 @@ def look_for_evidence(
 
     with_all, with_nothing = likelihoods([image, blank])
     hidden, alone, seen = np.zeros((3, GRID, GRID))
+    width, height = image.size
     left, done = places(), 0
     while left and not cancel.is_set():
         some, left = left[:PLACES_AT_ONCE], left[PLACES_AT_ONCE:]
-        masks = [_window(image.size, place) for place in some]
+        masks = []
+        for row, column in some:
+            mask = Image.new("L", image.size)
+            top, bottom = (place * height // GRID for place in (row, row + WINDOW))
+            start, end = (place * width // GRID for place in (column, column + WINDOW))
+            mask.paste(255, (start, top, end, bottom))
+            # Edges are soft, for a sharp one would be a feature of its own.
+            masks.append(mask.filter(ImageFilter.GaussianBlur(min(width, height) / GRID / 8)))
         without = likelihoods([Image.composite(blank, image, mask) for mask in masks])
         just = likelihoods([Image.composite(image, blank, mask) for mask in masks])
         for (row, column), without_it, just_it in zip(some, without, just, strict=True):
@@ -148,33 +158,8 @@ def look_for_evidence(
             alone[cells] += just_it - with_nothing
             seen[cells] += 1
         done += len(some)
+        # A cell is in up to four windows and gets their mean.
         yield Evidence(hidden / seen.clip(min=1), alone / seen.clip(min=1), done)
-
-
-def _median(image: Image.Image) -> tuple[int, ...]:
-    return tuple(int(value) for value in np.median(np.asarray(image).reshape(-1, 3), axis=0))
-
-
-def _window(size: tuple[int, int], place: Place) -> Image.Image:
-    """Return the mask of a window, with soft edges that are no feature themselves."""
-    width, height = size
-    row, column = place
-    box = (
-        column * width // GRID,
-        row * height // GRID,
-        (column + WINDOW) * width // GRID,
-        (row + WINDOW) * height // GRID,
-    )
-    mask = Image.new("L", size)
-    mask.paste(255, box)
-    return mask.filter(ImageFilter.GaussianBlur(min(width, height) / GRID / 8))
-
-
-DIM = 0.4
-"""How bright a region is shown that does not matter; one that matters most is shown as it is."""
-
-OUTLINED = 0.5
-"""The region above this share of the greatest strength is outlined."""
 
 
 def draw(image: Image.Image, evidence: Evidence) -> Image.Image:
@@ -186,44 +171,32 @@ def draw(image: Image.Image, evidence: Evidence) -> Image.Image:
         image: The photo, RGB.
         evidence: The map.
     """
-    cells = (evidence.strength() * 255).astype(np.uint8)
+    cells = (evidence.strength() * 255).astype(np.uint8)  # [GRID, GRID]
     strength = Image.fromarray(cells).resize(image.size, Image.Resampling.BICUBIC)
     dark = image.convert("L").point([int(value * DIM) for value in range(256)]).convert("RGB")
     drawn = Image.composite(image, dark, strength)
     if evidence.matters:
         inside = strength.point([255 * (value >= OUTLINED * cells.max()) for value in range(256)])
+        # The outline is what a filter adds around the region.
         wide = 2 * max(1, max(image.size) // 256) + 1
-        outline = Image.composite(
-            Image.new("L", image.size), inside.filter(ImageFilter.MaxFilter(wide)), inside
-        )
+        wider = inside.filter(ImageFilter.MaxFilter(wide))
+        outline = Image.composite(Image.new("L", image.size), wider, inside)
         drawn.paste((255, 255, 255), mask=outline)
     return drawn
 
 
-JOB = "evidence"
-
-WAITING_AT_ONCE = 8
-
-QUESTION_CHARS = 60
-"""Longest question in the list of answers to explain."""
-
-
 @dataclass
-class EvidenceRecord:
+class EvidenceState:
     """The last map of a case.
 
     Attributes:
-        evidence: The map; None before.
-        overlay: It, drawn over the photo, as a ``data:`` address.
+        overlay: The map, drawn over the photo, as a ``data:`` address; empty before.
         sentence: What it says.
-        told: What its line of status says.
         listed: How many answers were offered last; -1 before any offer.
     """
 
-    evidence: Evidence | None = None
     overlay: str = ""
     sentence: str = ""
-    told: str = ""
     listed: int = -1
 
 
@@ -245,34 +218,37 @@ class EvidencePanel:
 
     def show(self, session: Session) -> Updates:
         """Offer the answers and photos there are, and show the case's map, if there is one."""
-        case, record = session.case, session.case.panel_state(EvidenceRecord)
-        busy = JOB in case.running
+        case, state, language = (
+            session.case,
+            session.case.panel_state(EvidenceState),
+            session.language,
+        )
+        busy, figure = JOB in case.running, ""
+        if state.overlay:  # what the map shows is also told in words
+            label, sentence = escape(say("evidence.label", language)), escape(state.sentence)
+            figure = (
+                f'<figure><img src="{state.overlay}" alt="{label}: {sentence}">'
+                f"<figcaption><strong>{label}.</strong> {sentence}</figcaption></figure>"
+            )
         updates: Updates = {
             self.begin: gr.update(interactive=bool(case.answered) and not busy),
             self.stop: gr.update(interactive=busy),
-            self.status: record.told,
-            self.map: _figure(record, session),
+            self.status: case.told.get(JOB, ""),
+            self.map: figure,
         }
-        if len(case.answered) != record.listed:  # a choice that was made stays otherwise
-            record.listed = len(case.answered)
-            updates |= self._choices(session)
-        return updates
-
-    def _choices(self, session: Session) -> Updates:
-        answered = session.case.answered
-        questions = [(one.question[:QUESTION_CHARS], n) for n, one in enumerate(answered)]
-        photos = [
-            (say("evidence.photo_number", session.language, number=number), number)
-            for number in range(1, len(session.case.photos) + 1)
-        ]
-        return {
-            self.answer: gr.update(
-                choices=questions, value=0 if questions else None, visible=bool(questions)
-            ),
-            self.photo: gr.update(
+        # Offered again only when there is another answer, so that a choice that was made stays.
+        if len(case.answered) != state.listed:
+            state.listed = len(case.answered)
+            asked = [(one.question[:QUESTION_CHARS], n) for n, one in enumerate(case.answered)]
+            numbers = range(1, len(case.photos) + 1)
+            photos = [(say("evidence.photo_number", language, number=n), n) for n in numbers]
+            updates[self.answer] = gr.update(
+                choices=asked, value=0 if asked else None, visible=bool(asked)
+            )
+            updates[self.photo] = gr.update(
                 choices=photos, value=1 if photos else None, visible=len(photos) > 1
-            ),
-        }
+            )
+        return updates
 
 
 def lay_out() -> EvidencePanel:
@@ -292,96 +268,44 @@ def lay_out() -> EvidencePanel:
 
 def wire(panel: EvidencePanel, page: Page, room: WaitingRoom) -> None:
     """Connect the panel's two buttons."""
-
-    def make(answer: int | None, photo: int | None, request: gr.Request) -> Iterator[Updates]:
-        yield from begin(panel, page.session(request), answer, photo, room)
-
-    def stop(request: gr.Request) -> None:
-        page.session(request).case.end(JOB)
-
-    panel.begin.click(
-        make,
-        [panel.answer, panel.photo],
-        panel.outputs,
-        concurrency_id=JOB,
-        concurrency_limit=WAITING_AT_ONCE,
-        show_progress="hidden",
-        **PRIVATE,
-        **SHOWING,
-    )
-    panel.stop.click(stop, None, None, **AT_ONCE)
+    buttons, chosen = (panel.begin, panel.stop), [panel.answer, panel.photo]
+    wire_job(panel, page, JOB, room, buttons, chosen, make_map)
 
 
-def begin(
-    panel: EvidencePanel,
-    session: Session,
-    answer: int | None,
-    photo: int | None,
-    room: WaitingRoom,
-) -> Iterator[Updates]:
-    """Make the map of one answer over one photo, and show it as it gets finer.
+def make_map(
+    session: Session, answer: int | None, photo: int | None, cancel: threading.Event
+) -> Iterator[str]:
+    """Make the map of one answer over one photo; the case's state always holds it so far.
 
     Args:
-        panel: Where to show it.
-        session: Whose.
+        session: Whose case it is.
         answer: Which finished answer, from 0; None for the first.
         photo: Number of the photo, from 1; None for the first.
-        room: Where to wait for the model.
+        cancel: Ends the work when set.
+
+    Yields:
+        How far it is.
     """
-    record = session.case.panel_state(EvidenceRecord)
-
-    def show(message: str) -> Updates:
-        record.told = message
-        return panel.show(session)
-
-    answered = session.case.answered
-    if not 0 <= (answer or 0) < len(answered):
-        yield show(status(say("evidence.no_answer", session.language)))
+    case, language = session.case, session.language
+    if not 0 <= (answer or 0) < len(case.answered):
+        yield say("evidence.no_answer", language)
         return
-    steps = partial(_steps, session, answered[answer or 0], photo or 1)
-    yield from run_job(JOB, session, room, steps, show)
-
-
-def _steps(
-    session: Session, exchange: Exchange, number: int, cancel: threading.Event
-) -> Iterator[str]:
-    """Look at place after place; the record always holds the map so far."""
-    case, place = session.case, min(number, exchange.photos) - 1
-    image, record = case.photos[place].image, case.panel_state(EvidenceRecord)
+    exchange = case.answered[answer or 0]
+    # The answer rests on the photos that there were then.
+    number = min(photo or 1, exchange.photos) - 1
+    image, state = case.photos[number].image, case.panel_state(EvidenceState)
     seen = case.embeddings[: exchange.photos]
     for evidence in look_for_evidence(
-        session.chat, exchange.history, seen, (place, image), exchange.answer, cancel
+        session.chat, exchange.history, seen, (number, image), exchange.answer, cancel
     ):
-        record.evidence = evidence
-        record.overlay = data_url(draw(image, evidence))
-        record.sentence = _sentence(evidence, session)
-        percent = round(100 * evidence.share)
-        going = say("evidence.progress", session.language, percent=percent)
-        yield going if evidence.share < 1 else ""
-
-
-def _sentence(evidence: Evidence, session: Session) -> str:
-    """Tell in words what the map shows."""
-    if not evidence.matters:
-        return say("evidence.nothing", session.language)
-    row, column = evidence.strongest
-    third = f"evidence.place_{row * 3 // GRID}_{column * 3 // GRID}"
-    return say(
-        "evidence.result",
-        session.language,
-        place=say(third, session.language),
-        times=f"{math.exp(evidence.alone[row, column]):.1f}",
-        drop=f"{100 * -math.expm1(min(0, -evidence.hidden[row, column])):.1f}",
-    )
-
-
-def _figure(record: EvidenceRecord, session: Session) -> str:
-    """Write the map with its label; what it shows is also told in words."""
-    if not record.overlay:
-        return ""
-    label = escape(say("evidence.label", session.language))
-    sentence = escape(record.sentence)
-    return (
-        f'<figure><img src="{record.overlay}" alt="{label}: {sentence}">'
-        f"<figcaption><strong>{label}.</strong> {sentence}</figcaption></figure>"
-    )
+        state.overlay = photo_url(draw(image, evidence))
+        state.sentence = say("evidence.nothing", language)
+        if evidence.matters:
+            row, column = evidence.strongest
+            place = say(f"evidence.place_{row * 3 // GRID}_{column * 3 // GRID}", language)
+            # Nats a token to "so many times as likely" and "so many per cent less likely".
+            times = f"{math.exp(evidence.alone[row, column]):.1f}"
+            drop = f"{100 * -math.expm1(min(0, -evidence.hidden[row, column])):.1f}"
+            state.sentence = say("evidence.result", language, place=place, times=times, drop=drop)
+        percent = round(100 * evidence.done / len(places()))
+        yield say("evidence.progress", language, percent=percent) if percent < 100 else ""

@@ -8,15 +8,15 @@ from html import escape
 from typing import Any
 
 import gradio as gr
-from torch import Tensor
 
-from skingpt4.conversation.chat import Chat
-from skingpt4.demo.i18n import say, t
-from skingpt4.demo.page import AT_ONCE, PRIVATE, Page, Updates, status
-from skingpt4.demo.queue import WaitingRoom, run_job
+from skingpt4.demo.i18n import say, status, t
+from skingpt4.demo.page import Page, Updates, wire_job
+from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Case, Session
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.labeler import label_text
+
+JOB = "opinion"
 
 DRAWS = 10
 """Independent answers (paper)."""
@@ -71,49 +71,17 @@ class Opinion:
         return [word for word, _ in found.most_common()]
 
 
-def ask_again(
-    chat: Chat, photos: Sequence[Tensor], opinion: Opinion, cancel: threading.Event
-) -> Iterator[None]:
-    """Draw the answers, in a conversation of their own; yields after each.
-
-    Args:
-        chat: Answers.
-        photos: What the model saw of each photo.
-        opinion: Gets the answers.
-        cancel: Ends drawing when set.
-
-    Raises:
-        ChatError: If the engine cannot draw.
-    """
-    conversation = chat.new_conversation()
-    for _ in photos:
-        conversation.add_photo()
-    chat.ask(QUESTIONS[0], conversation)
-    seeds = range(opinion.seed, opinion.seed + opinion.draws)
-    drawn = chat.draw(conversation, photos, seeds, cancel=cancel, temperature=TEMPERATURE)
-    for number, text in drawn:
-        opinion.answers[number] = text
-        yield
-
-
-JOB = "opinion"
-
-WAITING_AT_ONCE = 8
-
-
 @dataclass
-class OpinionRecord:
+class OpinionState:
     """The last opinion on a case.
 
     Attributes:
         opinion: What was drawn; None before.
         photos: How many photos it is about.
-        told: What its line of status says.
     """
 
     opinion: Opinion | None = None
     photos: int = 0
-    told: str = ""
 
     def on(self, case: Case) -> Opinion | None:
         """Return the opinion, if it is about all photos of the case."""
@@ -136,16 +104,15 @@ class OpinionPanel:
 
     def show(self, session: Session) -> Updates:
         """Show the opinion on the case, if there is one."""
-        record = session.case.panel_state(OpinionRecord)
-        opinion = record.on(session.case)
-        busy = JOB in session.case.running
-        is_stale = bool(record.opinion and not opinion)
+        case, state = session.case, session.case.panel_state(OpinionState)
+        opinion, busy = state.on(case), JOB in case.running
+        line = case.told.get(JOB, "")
+        if state.opinion and not opinion and not busy:
+            line = status(say("opinion.stale", session.language))
         return {
-            self.status: status(say("opinion.stale", session.language))
-            if is_stale and not busy
-            else record.told,
+            self.status: line,
             self.chart: chart(opinion, session) if opinion and opinion.answers else "",
-            self.begin: gr.update(interactive=bool(session.case.photos) and not busy),
+            self.begin: gr.update(interactive=bool(case.photos) and not busy),
             self.stop: gr.update(interactive=busy),
         }
 
@@ -164,96 +131,75 @@ def lay_out() -> OpinionPanel:
 
 def wire(panel: OpinionPanel, page: Page, draws: gr.Slider, room: WaitingRoom) -> None:
     """Connect the panel's two buttons."""
-
-    def draw(wanted: float, request: gr.Request) -> Iterator[Updates]:
-        yield from begin(panel, page.session(request), int(wanted), room)
-
-    def stop(request: gr.Request) -> None:
-        page.session(request).case.end(JOB)
-
-    panel.begin.click(
-        draw,
-        [draws],
-        panel.outputs,
-        concurrency_id=JOB,
-        concurrency_limit=WAITING_AT_ONCE,
-        show_progress="hidden",
-        **PRIVATE,
-    )
-    panel.stop.click(stop, None, None, **AT_ONCE)
+    wire_job(panel, page, JOB, room, (panel.begin, panel.stop), [draws], draw)
 
 
-def begin(
-    panel: OpinionPanel, session: Session, draws: int, room: WaitingRoom
-) -> Iterator[Updates]:
-    """Draw an opinion on the case, and show it as it grows."""
-    case = session.case
-    record, opinion = case.panel_state(OpinionRecord), Opinion(draws, case.seed)
-    photos = case.embeddings
+def draw(session: Session, draws: float, cancel: threading.Event) -> Iterator[str]:
+    """Draw an opinion on the case, in a conversation of its own; yields how far it is.
 
-    def steps(cancel: threading.Event) -> Iterator[str]:
-        yield _progress(opinion, session)
-        for _ in ask_again(session.chat, photos, opinion, cancel):
-            record.opinion, record.photos = opinion, len(photos)
-            yield "" if opinion.is_complete else _progress(opinion, session)
+    Args:
+        session: Whose case it is.
+        draws: How many answers.
+        cancel: Ends drawing when set.
 
-    def show(message: str) -> Updates:
-        record.told = message
-        return panel.show(session)
+    Raises:
+        ChatError: If the engine cannot draw.
+    """
+    case, chat, language = session.case, session.chat, session.language
+    opinion, photos = Opinion(int(draws), case.seed), case.embeddings
+    conversation = chat.new_conversation(len(photos))
+    chat.ask(QUESTIONS[0], conversation)
+    yield say("opinion.progress", language, done=0, draws=opinion.draws)
+    seeds = range(opinion.seed, opinion.seed + opinion.draws)
+    drawn = chat.draw(conversation, photos, seeds, cancel=cancel, temperature=TEMPERATURE)
+    for number, text in drawn:
+        opinion.answers[number] = text
+        # Only now: until its first answer is there, the opinion before stays on the page.
+        state = case.panel_state(OpinionState)
+        state.opinion, state.photos = opinion, len(photos)
+        done = len(opinion.answers)
+        progress = say("opinion.progress", language, done=done, draws=opinion.draws)
+        yield "" if opinion.is_complete else progress
 
-    yield from run_job(JOB, session, room, steps, show)
 
-
-def _progress(opinion: Opinion, session: Session) -> str:
-    done = len(opinion.answers)
-    return say("opinion.progress", session.language, done=done, draws=opinion.draws)
+def counts_on(case: Case) -> list[tuple[str | None, int]]:
+    """Return which conditions a whole second opinion on the case named how often, if any."""
+    opinion = case.panel_state(OpinionState).on(case)
+    return opinion.counts if opinion and opinion.is_complete else []
 
 
 def chart(opinion: Opinion, session: Session) -> str:
     """Write the counts as a table with bars, the verdict on them, and every answer to be read."""
-    done = len(opinion.answers)
-    rows = "".join(_bar(opinion, top, count, session) for top, count in opinion.counts)
-    caption = say("opinion.caption", session.language, done=done)
-    head = "".join(
-        f'<th scope="col">{escape(say(f"opinion.{name}", session.language))}</th>'
-        for name in ("condition", "answers")
-    )
-    return (
-        f"{_verdict(opinion, session) if opinion.is_complete else ''}"
-        f'<table class="bars"><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        f"{_all_answers(opinion, session)}"
-    )
-
-
-def _bar(opinion: Opinion, top: str | None, count: int, session: Session) -> str:
-    done = len(opinion.answers)
-    name = top or say("opinion.none", session.language)
-    words = ", ".join(f"“{word}”" for word in opinion.words(top)) if top else ""
-    counted = say("opinion.count", session.language, count=count, done=done)
-    return (
-        f'<tr><th scope="row">{escape(name)}<small>{escape(words)}</small></th>'
-        f'<td><span class="bar" style="width:{100 * count / opinion.draws:.0f}%"></span>'
-        f"<span>{escape(counted)}</span></td></tr>"
-    )
-
-
-def _verdict(opinion: Opinion, session: Session) -> str:
-    (top, count), *_ = opinion.counts
-    key = "agrees" if opinion.agrees else "differs" if top else "unnamed"
-    sentence = say(f"opinion.{key}", session.language, count=count, done=len(opinion.answers))
-    return f'<p class="verdict {key}" role="status">{escape(sentence)}</p>'
-
-
-def _all_answers(opinion: Opinion, session: Session) -> str:
-    """Write the answers themselves, folded away."""
-    language = session.language
+    language, done = session.language, len(opinion.answers)
+    rows = ""
+    for top, count in opinion.counts:
+        name = escape(top or say("opinion.none", language))
+        words = escape(", ".join(f"“{word}”" for word in opinion.words(top)) if top else "")
+        counted = escape(say("opinion.count", language, count=count, done=done))
+        width = f"{100 * count / opinion.draws:.0f}%"  # of all that were asked for: bars only grow
+        rows += (
+            f'<tr><th scope="row">{name}<small>{words}</small></th>'
+            f'<td><span class="bar" style="width:{width}"></span><span>{counted}</span></td></tr>'
+        )
+    verdict = ""
+    if opinion.is_complete:
+        top, count = opinion.counts[0]
+        key = "agrees" if opinion.agrees else "differs" if top else "unnamed"
+        sentence = escape(say(f"opinion.{key}", language, count=count, done=done))
+        verdict = f'<p class="verdict {key}" role="status">{sentence}</p>'
+    # The answers themselves, folded away, with what it takes to draw them again.
     items = "".join(f"<li>{escape(opinion.answers[n])}</li>" for n in sorted(opinion.answers))
-    heading = say("opinion.all", language, done=len(opinion.answers))
+    heading = escape(say("opinion.all", language, done=done))
     last = opinion.seed + opinion.draws - 1
     values = {"temperature": TEMPERATURE, "first": opinion.seed, "last": last}
-    note = say("opinion.repeat", language, **values)
+    caption = escape(say("opinion.caption", language, done=done))
+    condition, answers, note = (
+        escape(say(f"opinion.{key}", language, **values))
+        for key in ("condition", "answers", "repeat")
+    )
     return (
-        f"<details><summary>{escape(heading)}</summary><ol>{items}</ol>"
-        f"<p>{escape(note)}</p></details>"
+        f'{verdict}<table class="bars"><caption>{caption}</caption>'
+        f'<thead><tr><th scope="col">{condition}</th><th scope="col">{answers}</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
+        f"<details><summary>{heading}</summary><ol>{items}</ol><p>{note}</p></details>"
     )

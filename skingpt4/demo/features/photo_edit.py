@@ -34,15 +34,13 @@ class Window:
 
     def box(self, image: Image.Image) -> tuple[int, int, int, int]:
         """Return left, top, right and bottom in an image's pixels, moved to lie inside it."""
-        sides = [max(1, round(side * self._share())) for side in image.size]
+        share = min(max(self.size, SMALLEST), 1.0)
+        sides = [max(1, round(side * share)) for side in image.size]
         corner = [
             min(max(round(middle * whole - side / 2), 0), whole - side)
             for middle, whole, side in zip((self.x, self.y), image.size, sides, strict=True)
         ]
         return corner[0], corner[1], corner[0] + sides[0], corner[1] + sides[1]
-
-    def _share(self) -> float:
-        return min(max(self.size, SMALLEST), 1.0)
 
 
 WHOLE = Window()
@@ -59,6 +57,7 @@ class Edit:
         """Turn what is seen clockwise; the same part of the photo is kept."""
         edit = self
         for _ in range(quarters % 4):
+            # A point at the left edge comes to the top; one at the top, to the right edge.
             seen = edit.window
             edit = Edit((edit.turns + 1) % 4, replace(seen, x=1 - seen.y, y=seen.x))
         return edit

@@ -14,7 +14,7 @@ from skingpt4.common.errors import ConfigError, PhotoError, UserError
 from skingpt4.common.network import settle_offline
 from skingpt4.common.schema import ModelConfig
 from skingpt4.demo.app import EXAMPLES_FOLDER
-from skingpt4.demo.cli import ask, ask_folder
+from skingpt4.demo.terminal import ask, ask_folder
 from skingpt4.processors.photo import open_photo
 from tests.conftest import PROJECT
 

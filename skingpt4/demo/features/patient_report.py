@@ -11,22 +11,21 @@ from typing import Any
 
 import gradio as gr
 
-from skingpt4.demo.features.masthead import notice_in
-from skingpt4.demo.features.opinion import OpinionRecord
 from skingpt4.demo.features.report_draft import (
     LONGEST_SECTION,
     SECTIONS,
+    Count,
     Report,
-    data_url,
     draft,
     model_name,
     to_html,
     to_json,
     to_pdf,
 )
-from skingpt4.demo.i18n import say, t
-from skingpt4.demo.page import AT_ONCE, PRIVATE, Page, Updates, failure, status
-from skingpt4.demo.session import Session
+from skingpt4.demo.i18n import failure, say, status, t, translated_notice
+from skingpt4.demo.page import AT_ONCE, PRIVATE, Page, Updates
+from skingpt4.demo.session import Case, Session
+from skingpt4.documents.images import data_url
 
 FORMATS: dict[str, tuple[str, Callable[[Report], bytes]]] = {
     "pdf": ("application/pdf", to_pdf),
@@ -111,38 +110,47 @@ def lay_out() -> ReportPanel:
     return ReportPanel(make, line, editor, sections, save, link)
 
 
-def wire(panel: ReportPanel, page: Page) -> None:
-    """Connect making and saving."""
-    actions = ReportActions(panel, page)
+def wire(panel: ReportPanel, page: Page, counts_on: Callable[[Case], Sequence[Count]]) -> None:
+    """Connect making and saving.
+
+    Args:
+        panel: Its parts.
+        page: The page.
+        counts_on: Tells how often a second opinion on a case named which condition.
+    """
+    actions = ReportActions(panel, page, counts_on)
     made = [panel.status, panel.editor, *panel.sections, panel.link]
-    panel.make.click(actions.make, None, made, **AT_ONCE)
+    panel.make.click(actions.make_report, None, made, **AT_ONCE)
     for button, ending in zip(panel.save, FORMATS, strict=True):
         button.click(
             actions.save(ending), {*panel.sections}, [panel.status, panel.link], **AT_ONCE
         ).then(None, [panel.link], None, js=FOLLOW_LINK, **PRIVATE)
 
 
+@dataclass(frozen=True)
 class ReportActions:
     """What the report's buttons do."""
 
-    def __init__(self, panel: ReportPanel, page: Page) -> None:
-        self._panel = panel
-        self._page = page
+    panel: ReportPanel
+    page: Page
+    counts_on: Callable[[Case], Sequence[Count]]
 
-    def make(self, request: gr.Request) -> Updates:
+    def make_report(self, request: gr.Request) -> Updates:
         """Draft the report from what was said so far."""
-        session = self._page.session(request)
+        session = self.page.session(request)
+        exchanges = [(one.question, one.answer) for one in session.case.answered]
         try:
-            sections = draft(_exchanges(session), session.language, _counts(session))
+            sections = draft(exchanges, session.language, self.counts_on(session.case))
         except Exception as error:
-            return {self._panel.status: failure(error, session.language)}
+            return {self.panel.status: failure(error, session.language)}
+        # From now on the boxes hold what was edited, until the case ends.
         session.case.panel_state(ReportState).is_made = True
         updates: Updates = {
-            self._panel.status: status(say("report.made", session.language)),
-            self._panel.editor: gr.update(visible=True),
-            self._panel.link: "",
+            self.panel.status: status(say("report.made", session.language)),
+            self.panel.editor: gr.update(visible=True),
+            self.panel.link: "",
         }
-        boxes = zip(self._panel.sections, SECTIONS, strict=True)
+        boxes = zip(self.panel.sections, SECTIONS, strict=True)
         return updates | {box: sections[name] for box, name in boxes}
 
     def save(self, ending: str) -> Callable[[dict[gr.Textbox, str], gr.Request], Updates]:
@@ -150,41 +158,28 @@ class ReportActions:
         mime, write = FORMATS[ending]
 
         def save(edited: dict[gr.Textbox, str], request: gr.Request) -> Updates:
-            session = self._page.session(request)
+            session = self.page.session(request)
+            model = session.chat.model
             try:
-                report = _report(session, [edited[box] for box in self._panel.sections])
+                texts = (edited[box] for box in self.panel.sections)
+                report = Report(
+                    sections=dict(zip(SECTIONS, texts, strict=True)),
+                    photos=[photo.image for photo in session.case.photos],
+                    model=model_name(model.config),
+                    notice=translated_notice(session.language, model.notice),
+                    language=session.language,
+                    day=date.today(),
+                )
                 content = write(report)
             except Exception as error:
-                return {self._panel.status: failure(error, session.language), self._panel.link: ""}
+                return {self.panel.status: failure(error, session.language), self.panel.link: ""}
             name = f"{report.say('filename')}-{report.day.isoformat()}.{ending}"
             sentence = report.say("ready", name=name, size=max(1, len(content) // 1000))
+            # The link holds the file, so that none is written on this machine.
             link = (
                 f'<a href="{data_url(content, mime)}" download="{name}">'
                 f"{escape(report.say('link'))}</a>"
             )
-            return {self._panel.status: status(sentence), self._panel.link: link}
+            return {self.panel.status: status(sentence), self.panel.link: link}
 
         return save
-
-
-def _exchanges(session: Session) -> list[tuple[str, str]]:
-    """Return what has been asked and answered to the end."""
-    return [(exchange.question, exchange.answer) for exchange in session.case.answered]
-
-
-def _counts(session: Session) -> list[tuple[str | None, int]]:
-    """Return which conditions a second opinion named how often, if there is one."""
-    opinion = session.case.panel_state(OpinionRecord).on(session.case)
-    return opinion.counts if opinion and opinion.is_complete else []
-
-
-def _report(session: Session, texts: Sequence[str]) -> Report:
-    model = session.chat.model
-    return Report(
-        sections=dict(zip(SECTIONS, texts, strict=True)),
-        photos=[photo.image for photo in session.case.photos],
-        model=model_name(model.config),
-        notice=notice_in(session.language, model.notice),
-        language=session.language,
-        day=date.today(),
-    )
