@@ -12,7 +12,7 @@ from pathlib import Path
 from skingpt4.common.errors import EvaluationError, PhotoError
 from skingpt4.common.files import sha256_of
 from skingpt4.common.tables import read_table
-from skingpt4.dermatology import CLASSES, CONCEPTS, FITZPATRICK_TYPES
+from skingpt4.dermatology import CLASS_NAMES, CONCEPTS, FITZPATRICK_TYPES
 from skingpt4.documents.images import jpeg
 from skingpt4.processors.photo import open_photo
 from skingpt4.processors.photo_quality import measure
@@ -28,8 +28,6 @@ CASE_LIST_NAME = "cases.csv"
 
 CHECK_NAME = "cases_checked.json"
 """What ``evaluate.py cases`` found, for the report."""
-
-CLASS_NAMES = tuple(entry.name for entry in CLASSES)
 
 CONCEPT_NAMES = tuple(entry.name for entry in CONCEPTS)
 

@@ -13,9 +13,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from skingpt4.common.files import write_atomically, write_text
+from skingpt4.dermatology import CLASS_NAMES
 from skingpt4.documents.document import Table
 from skingpt4.documents.images import figure_png
-from skingpt4.evaluation.cases import CASE_LIST_NAME, CLASS_NAMES, case_list_hash, read_cases
+from skingpt4.evaluation.cases import CASE_LIST_NAME, case_list_hash, read_cases
 from skingpt4.evaluation.commands.options import Command, add_common_arguments, load_cases
 from skingpt4.evaluation.report.analysis import bars
 from skingpt4.evaluation.report.build import write_report

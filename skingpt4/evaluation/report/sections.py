@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from skingpt4.dermatology import QUESTIONS
+from skingpt4.dermatology import CLASS_NAMES, QUESTIONS
 from skingpt4.documents.document import Block, Picture, Section, Table, Text
 from skingpt4.documents.images import PNG, figure_png
-from skingpt4.evaluation.cases import CLASS_NAMES, case_list_hash, class_balance
+from skingpt4.evaluation.cases import case_list_hash, class_balance
 from skingpt4.evaluation.report.analysis import AgreementRow, Analysis, LikertRow, bars
 from skingpt4.evaluation.report.figures import confusion_figure, fig_4a, fig_4b, fig_4c
 from skingpt4.evaluation.report.inputs import SIMULATED_RATINGS, SIMULATED_TIMES, Evaluation
