@@ -13,18 +13,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from skingpt4.common.errors import ConfigError, DatasetError
-from skingpt4.common.seeding import derive_seed, seeded
+from skingpt4.common.seeding import derive_seed
 from skingpt4.datasets.image_text import Sample
-from skingpt4.datasets.sampler import Draw, EndlessOrder
+from skingpt4.datasets.sampler import InfiniteBatchSampler, ResampleOnError
 from skingpt4.datasets.shards import ShardDataset
 
 Batch = dict[str, Any]
-State = dict[str, Any]
 
 STACKED = ("image", "features")
-
-REDRAWS = 10
-"""So many unusable samples in a row mean that the folder, not a few photos, is bad."""
 
 GRACE_SECONDS = 30
 """How long a loading process outlives a signal: enough to finish a step."""
@@ -37,33 +33,6 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Stack photos to ``[B, 3, H, W]`` and features to ``[B, N, C]``; list every other key."""
     batch: Batch = {key: [sample[key] for sample in samples] for key in samples[0]}
     return batch | {key: torch.stack(batch[key]) for key in STACKED if key in batch}
-
-
-class Redrawing(Dataset[Sample]):
-    """Samples by :class:`Draw`; another takes the place of one that cannot be used.
-
-    The sample says under ``rejected`` how many were passed over.
-    """
-
-    def __init__(self, dataset: Dataset[Sample]) -> None:
-        self.dataset = dataset
-        self.size = len(cast(Sized, dataset))
-
-    def __getitem__(self, draw: Draw) -> Sample:
-        """Return a usable sample.
-
-        Raises:
-            DatasetError: If several in a row are unusable.
-        """
-        row = draw.row
-        for rejected in range(REDRAWS):
-            try:
-                with seeded(draw.seed, rejected):
-                    return self.dataset[row] | {"rejected": rejected}
-            except DatasetError as error:
-                reason = error
-            row = random.Random(derive_seed(draw.seed, rejected)).randrange(self.size)
-        raise DatasetError(f"{REDRAWS} samples in a row could not be used; the last: {reason}")
 
 
 class TrainLoader:
@@ -100,9 +69,8 @@ class TrainLoader:
         self.dataset, self.batch_size, self.num_workers = dataset, batch_size, num_workers
         self.seed, self.rank, self.world = seed, rank, world
         self.reject_share = reject_share
-        self.lengths = (
-            dataset.lengths() if group_by_length and hasattr(dataset, "lengths") else None
-        )
+        lengths = getattr(dataset, "lengths", None) if group_by_length else None
+        self.lengths: list[int] | None = lengths() if lengths else None
         self.given = self.drawn = self.rejected = 0
         self.positions: dict[int, tuple[int, int]] = {}
         self._batches: Iterator[Batch] | None = None
@@ -110,7 +78,7 @@ class TrainLoader:
     @property
     def batches_a_pass(self) -> int | None:
         """Batches of one pass over the data; None where the data have no end."""
-        return None if isinstance(self.dataset, ShardDataset) else len(self._order())
+        return None if isinstance(self.dataset, ShardDataset) else len(self._sampler())
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -123,14 +91,25 @@ class TrainLoader:
         """
         if self._batches is None:
             self._batches = iter(self._loader())
-        batch = _next_batch(self._batches)
+        try:
+            batch = next(self._batches)
+        except DatasetError as error:  # from a worker, torch puts a traceback before the sentence
+            raise DatasetError(str(error).rpartition("DatasetError: ")[2].strip()) from error
         self.given += 1
         for stream, block, place in batch.pop("position", ()):
             self.positions[stream] = (block, place)
-        self._count(len(batch["dialogue"]), sum(batch.pop("rejected", ())))
+        rejected = sum(batch.pop("rejected", ()))
+        self.drawn += len(batch["dialogue"]) + rejected
+        self.rejected += rejected
+        if self.rejected > max(FREE_REJECTS, self.reject_share * self.drawn):
+            raise DatasetError(
+                f"{self.rejected} of the {self.drawn} samples drawn so far could not be used, more "
+                f"than run.reject_share, {self.reject_share:.0%}; `python train.py --check` names "
+                "those of a folder."
+            )
         return batch
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> dict[str, Any]:
         """Return the position, as plain data."""
         return {
             "given": self.given,
@@ -139,8 +118,8 @@ class TrainLoader:
             "positions": {stream: list(place) for stream, place in self.positions.items()},
         }
 
-    def load_state_dict(self, state: State) -> None:
-        """Go on from a position; loading starts anew."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a position; loading starts again."""
         self.given, self.drawn, self.rejected = state["given"], state["drawn"], state["rejected"]
         self.positions = {stream: (b, p) for stream, (b, p) in state["positions"].items()}
         self.close()
@@ -151,20 +130,9 @@ class TrainLoader:
         getattr(self._batches, "_shutdown_workers", lambda: None)()
         self._batches = None
 
-    def _count(self, given: int, rejected: int) -> None:
-        self.drawn += given + rejected
-        self.rejected += rejected
-        if self.rejected > max(FREE_REJECTS, self.reject_share * self.drawn):
-            raise DatasetError(
-                f"{self.rejected} of the {self.drawn} samples drawn so far could not be used, more "
-                f"than run.reject_share, {self.reject_share:.0%}; `python train.py --check` names "
-                "those of a folder."
-            )
-
-    def _order(self) -> EndlessOrder:
-        size = len(cast(Sized, self.dataset))
-        return EndlessOrder(
-            size,
+    def _sampler(self) -> InfiniteBatchSampler:
+        return InfiniteBatchSampler(
+            len(cast(Sized, self.dataset)),
             self.batch_size,
             self.seed,
             self.rank,
@@ -186,23 +154,9 @@ class TrainLoader:
             # Workers give batches in turn: the one whose turn it is continues as the first.
             self.dataset.resume(self.rank, self.positions, self.given)
             return DataLoader(self.dataset, batch_size=self.batch_size, **settings)
-        return DataLoader(Redrawing(self.dataset), batch_sampler=self._order(), **settings)
-
-
-def _outlive_signals(_worker: int) -> None:
-    """Let the run itself save and stop: schedulers signal every process, a terminal the group.
-
-    A process that is told to end and is not stopped by the run ends by itself a little later.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
-
-
-def _next_batch(batches: Iterator[Batch]) -> Batch:
-    try:
-        return next(batches)
-    except DatasetError as error:  # from a worker, torch puts a traceback before the sentence
-        raise DatasetError(str(error).rpartition("DatasetError: ")[2].strip()) from error
+        size = len(cast(Sized, self.dataset))
+        samples = ResampleOnError(self.dataset, size)
+        return DataLoader(samples, batch_sampler=self._sampler(), **settings)
 
 
 class MultiIterLoader:
@@ -230,8 +184,16 @@ class MultiIterLoader:
         """
         if not loaders:
             raise DatasetError("There is no data set to train on; add one under 'datasets'.")
+        given = [ratio for ratio in ratios or () if ratio is not None]
+        if given and len(given) != len(loaders):
+            raise ConfigError(
+                f"{len(given)} of {len(loaders)} data sets have a sample_ratio; give one to all or "
+                "to none."
+            )
+        if given and min(given) <= 0:
+            raise ConfigError(f"A sample_ratio is {min(given)}; each must be above 0.")
         self.loaders = dict(loaders)
-        self.ratios = _check_ratios(ratios, len(loaders))
+        self.ratios = given or [1.0] * len(loaders)
         self.seed = seed
         self.given = 0
 
@@ -259,12 +221,12 @@ class MultiIterLoader:
         passes = [loader.batches_a_pass for loader in self.loaders.values()]
         return None if None in passes else sum(filter(None, passes))
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> dict[str, Any]:
         """Return the position of the mix and of each loader, as plain data."""
         loaders = {name: loader.state_dict() for name, loader in self.loaders.items()}
         return {"given": self.given, "loaders": loaders}
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a position."""
         self.given = state["given"]
         for name, loader in self.loaders.items():
@@ -274,6 +236,15 @@ class MultiIterLoader:
         """End the loading processes."""
         for loader in self.loaders.values():
             loader.close()
+
+
+def _outlive_signals(_worker: int) -> None:
+    """Let the run itself save and stop: schedulers signal every process, a terminal the group.
+
+    A process that is told to end and is not stopped by the run ends by itself a little later.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
 
 
 def build_eval_loader(
@@ -288,16 +259,3 @@ def build_eval_loader(
         worker_init_fn=_outlive_signals,
         generator=torch.Generator(),
     )
-
-
-def _check_ratios(ratios: Sequence[float | None] | None, count: int) -> list[float]:
-    given = [ratio for ratio in ratios or () if ratio is not None]
-    if not given:
-        return [1.0] * count
-    if len(given) != count:
-        raise ConfigError(
-            f"{len(given)} of {count} data sets have a sample_ratio; give one to all or to none."
-        )
-    if min(given) <= 0:
-        raise ConfigError(f"A sample_ratio is {min(given)}; each must be above 0.")
-    return given
