@@ -10,6 +10,7 @@ from PIL import Image
 
 from skingpt4.convert.sources import SOURCES
 from tests.conftest import PROJECT, TEST_DATA
+from tests.scripts import run_here
 
 REAL = pytest.mark.skipif(
     not (TEST_DATA / "labelled_15class.csv").is_file(),
@@ -18,19 +19,12 @@ REAL = pytest.mark.skipif(
 
 
 @pytest.fixture
-def script(monkeypatch, capsys):
-    """Run a script here, which spares the imports; return its exit code and both outputs."""
-
-    def run(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        code = 0
-        try:
-            runpy.run_path(str(PROJECT / "dataset" / name), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        return (code, *capsys.readouterr())
-
-    return run
+def script(capsys):
+    """Run a script; return its exit code and both outputs."""
+    return lambda name, *arguments: (
+        run_here(f"dataset/{name}", *arguments),
+        *capsys.readouterr(),
+    )
 
 
 def captions(folder):

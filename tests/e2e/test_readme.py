@@ -1,9 +1,7 @@
 """The commands of README and docs/, word for word; long ones cut short by further options."""
 
 import json
-import os
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from skingpt4.common.checkpoint import read_tensors
 from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import held_out_cases
 from tests.conftest import PROJECT
+from tests.scripts import run_here, run_script
 
 README = PROJECT / "README.md"
 # The embedded model comes first: what it trains is what the other pages use.
@@ -58,13 +57,7 @@ def run_in_process(command, extra=""):
     script, *arguments = shlex.split(command)[1:]
     if script == "train.py" and "--options" not in arguments:
         arguments.append("--options")
-    argv, sys.argv = sys.argv, [script, *arguments, *shlex.split(extra)]
-    try:
-        runpy.run_path(str(PROJECT / script), run_name="__main__")
-    except SystemExit as stop:
-        assert not stop.code, f"{command}: exit {stop.code}"
-    finally:
-        sys.argv = argv
+    assert run_here(script, *arguments, *shlex.split(extra)) == 0, command
 
 
 def write_notes(folder):
@@ -119,13 +112,10 @@ def test_step_zero_trains_every_part(workplace):
 
 def test_accelerate_launches_training(workplace):
     (command,) = [line for line in COMMANDS if line.startswith("accelerate")]
-    launcher = [str(Path(sys.executable).parent / "accelerate"), "launch", "--cpu"]
-    arguments = shlex.split(command)[2:]
-    arguments[0] = str(PROJECT / arguments[0])
+    script, *arguments = shlex.split(command)[2:]
     options = [*SHORTER["train.py"].split(), "run.output_dir=output/launched"]
-    done = subprocess.run(
-        [*launcher, *arguments, *options], cwd=workplace, capture_output=True, text=True
-    )
+    launcher = [str(Path(sys.executable).parent / "accelerate"), "launch", "--cpu"]
+    done = run_script(script, *arguments, *options, cwd=workplace, launcher=launcher)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (workplace / "output" / "launched" / "checkpoint_last.safetensors").is_file()
 
@@ -152,14 +142,7 @@ def test_the_protocol_writes_its_report(workplace):
 
 @pytest.mark.parametrize("command", CHECKS)
 def test_checks_say_what_is_missing_without_any_weights(command, tmp_path):
-    environment = {**os.environ, "SKINGPT4_WEIGHTS": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, *shlex.split(command)[1:]],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = run_script(*shlex.split(command)[1:], SKINGPT4_WEIGHTS=str(tmp_path))
     assert done.returncode == 1, done.stderr[-2000:]
     assert "MISSING" in done.stdout
     assert "Not ready" in done.stdout
@@ -189,12 +172,7 @@ def test_scripts_get_answers_without_the_page(command, tmp_path):
         str(PROJECT / word) if word.startswith("skingpt4/") else word
         for word in shlex.split(command)[2:]
     ]
-    done = subprocess.run(
-        [sys.executable, str(PROJECT / "demo.py"), *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    done = run_script("demo.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     written = list(tmp_path.glob("output/*.jsonl"))
     said = written[0].read_text(encoding="utf-8") if written else done.stdout

@@ -5,9 +5,7 @@ show that the path is whole and the loss falls, and nothing about how well skin 
 """
 
 import json
-import runpy
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from skingpt4.common.checkpoint import read_metadata, read_tensors
 from skingpt4.conversation.chat import load_chat
 from skingpt4.dermatology import QUESTIONS
 from tests.conftest import PROJECT, TEST_DATA
+from tests.scripts import run_here
 
 pytestmark = pytest.mark.skipif(
     not (TEST_DATA / "labelled_15class.csv").is_file(),
@@ -36,14 +35,7 @@ FIRST_PROMPT = "What's wrong with my skin?"
 
 
 def run(script, *arguments):
-    """Run one of the project's scripts in this process."""
-    argv, sys.argv = sys.argv, [script, *arguments]
-    try:
-        runpy.run_path(str(PROJECT / script), run_name="__main__")
-    except SystemExit as stop:
-        assert not stop.code, f"{script} {shlex.join(arguments)}: exit {stop.code}"
-    finally:
-        sys.argv = argv
+    assert run_here(script, *arguments) == 0, f"{script} {shlex.join(arguments)}"
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,7 @@
 import csv
 import filecmp
 import json
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -15,8 +12,8 @@ from skingpt4.common.errors import DatasetError
 from skingpt4.dermatology import CLASSES, QUESTIONS
 from skingpt4.synthetic.gallery import EXAMPLE_DISEASES, write_contact_sheet, write_examples
 from skingpt4.synthetic.sets import WorldOptions, write_world
+from tests.scripts import run_script
 
-ROOT = Path(__file__).parents[2]
 SMALL = {
     "foundation": 9,
     "dialogues": 30,
@@ -165,18 +162,14 @@ def test_contact_sheet_and_examples(tmp_path):
     assert names == {name.replace(" ", "_") for name in EXAMPLE_DISEASES}
 
 
-def run_script(*arguments):
-    command = [sys.executable, str(ROOT / "dataset" / "make_synthetic.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def test_script_writes_and_refuses_in_one_sentence(tmp_path):
     few = "--foundation 1 --concept 1 --diagnosis 1 --dialogues 2 --questions 2 "
     few += "--cases-per-class 0 --size 32"
-    first = run_script("--output", tmp_path / "out", "--workers", 1, *few.split())
+    command = ("dataset/make_synthetic.py", "--output", tmp_path / "out", *few.split())
+    first = run_script(*command, "--workers", 1)
     assert first.returncode == 0, first.stderr
     assert (tmp_path / "out" / "manifest.json").is_file()
-    second = run_script("--output", tmp_path / "out", *few.split())
+    second = run_script(*command)
     assert second.returncode == 2
     assert "is not empty" in second.stderr
     assert "Traceback" not in second.stderr
