@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from skingpt4.common.errors import DatasetError, PhotoError
 from skingpt4.common.files import write_text
 from skingpt4.common.seeding import seeded
-from skingpt4.datasets.image_text import Identity, ImageTextDataset, Sample
+from skingpt4.datasets.image_text import Identity, ImageTextDataset, Sample, text_sample
 from skingpt4.processors.photo import open_photo
 
 FEATURES_NAME, RECORD_NAME = "features.npy", "record.json"
@@ -34,6 +34,7 @@ class FeatureStore:
 
     def __init__(self, folder: Path, crops: int) -> None:
         self.folder, self.crops = folder, crops
+        self._partial = folder / (FEATURES_NAME + PARTIAL_SUFFIX)
         self._features: np.ndarray | None = None  # mapped when first read
         self._unusable = frozenset[int]()
 
@@ -80,10 +81,6 @@ class FeatureStore:
     def __getstate__(self) -> dict[str, Any]:
         """Let loading processes map the file themselves: a mapping would be sent as a copy."""
         return {**self.__dict__, "_features": None}
-
-    @property
-    def _partial(self) -> Path:
-        return self.folder / (FEATURES_NAME + PARTIAL_SUFFIX)
 
 
 class CroppedPhotos(Dataset[Tensor | None]):
@@ -132,7 +129,7 @@ class FeatureDataset(Dataset[Sample]):
         rank = self.dataset.ranks[name]
         features = self.store.read(rank, random.randrange(self.store.crops))
         sample = {"features": features, "image_id": rank, "name": name}
-        return sample | self.dataset.text_of(row)
+        return sample | text_sample(row.turns, self.dataset.text_processor)
 
     def lengths(self) -> list[int]:
         """Return how long each row's text is."""

@@ -74,10 +74,6 @@ class AnnotatedDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.annotations)
 
-    def text_of(self, row: Annotation) -> Sample:
-        """Return the text half of a sample: ``text_input`` and ``dialogue``."""
-        return text_sample(row.turns, self.text_processor)
-
     def lengths(self) -> list[int]:
         """Return the length of each row's text, in characters."""
         return [
@@ -141,7 +137,7 @@ class ImageTextDataset(AnnotatedDataset):
             raise DatasetError(f"Image id '{image_id}' in '{self.storage}': {error}") from error
         pixels = self.vis_processor(photo)  # [3, H, W]
         photo_part = {"image": pixels, "image_id": self.ranks[image_id], "name": image_id}
-        return photo_part | self.text_of(row)
+        return photo_part | text_sample(row.turns, self.text_processor)
 
     def identity(self) -> Identity:
         """Return what changes when the data do: a photo is known by its name and size alone."""
@@ -162,8 +158,9 @@ class TextDialogueDataset(AnnotatedDataset):
 
     def __getitem__(self, index: int) -> Sample:
         """Return one dialogue."""
-        number = index % len(self)
-        return {"image_id": number, "name": str(number)} | self.text_of(self.annotations[index])
+        number, turns = index % len(self), self.annotations[index].turns
+        named = {"image_id": number, "name": str(number)}
+        return named | text_sample(turns, self.text_processor)
 
 
 def short_hash(value: object) -> str:

@@ -50,6 +50,7 @@ class TrainLoader:
 
     Attributes:
         given: Batches given so far, by this and earlier processes of the same run.
+        batches_a_pass: Batches of one pass over the data; None where the data have no end.
         rejected: Unusable samples so far.
     """
 
@@ -64,21 +65,22 @@ class TrainLoader:
         reject_share: float = 1.0,
         group_by_length: bool = False,
     ) -> None:
-        if isinstance(dataset, Sized) and len(dataset) == 0:
+        size = len(dataset) if isinstance(dataset, Sized) else None
+        if size == 0:
             raise DatasetError("The data set is empty; add samples to it.")
         self.dataset, self.batch_size, self.num_workers = dataset, batch_size, num_workers
-        self.seed, self.rank, self.world = seed, rank, world
-        self.reject_share = reject_share
-        lengths = getattr(dataset, "lengths", None) if group_by_length else None
-        self.lengths: list[int] | None = lengths() if lengths else None
+        self.seed, self.rank, self.reject_share = seed, rank, reject_share
         self.given = self.drawn = self.rejected = 0
+        # Where each stream of shards stands; a folder stands where `given` says.
         self.positions: dict[int, tuple[int, int]] = {}
+        self.sampler: InfiniteBatchSampler | None = None
+        if size is not None:
+            lengths = getattr(dataset, "lengths", None) if group_by_length else None
+            self.sampler = InfiniteBatchSampler(
+                size, batch_size, seed, rank, world, lengths=lengths and lengths()
+            )
+        self.batches_a_pass = len(self.sampler) if self.sampler else None
         self._batches: Iterator[Batch] | None = None
-
-    @property
-    def batches_a_pass(self) -> int | None:
-        """Batches of one pass over the data; None where the data have no end."""
-        return None if isinstance(self.dataset, ShardDataset) else len(self._sampler())
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -90,11 +92,29 @@ class TrainLoader:
             DatasetError: If too many samples are unusable.
         """
         if self._batches is None:
-            self._batches = iter(self._loader())
+            settings: dict[str, Any] = {
+                "num_workers": self.num_workers,
+                "collate_fn": collate,
+                "pin_memory": torch.cuda.is_available(),
+                "worker_init_fn": _outlive_signals,
+                # Without one, torch draws the workers' seed from the run's own generator.
+                "generator": torch.Generator().manual_seed(self.seed),
+            }
+            if isinstance(self.dataset, ShardDataset):
+                # Workers give batches in turn: the one whose turn it is continues as the first.
+                self.dataset.resume(self.rank, self.positions, self.given)
+                loader = DataLoader(self.dataset, batch_size=self.batch_size, **settings)
+            else:
+                sampler = cast(InfiniteBatchSampler, self.sampler)
+                sampler.start = self.given
+                samples = ResampleOnError(self.dataset, sampler.size)
+                loader = DataLoader(samples, batch_sampler=sampler, **settings)
+            self._batches = iter(loader)
         try:
             batch = next(self._batches)
         except DatasetError as error:  # from a worker, torch puts a traceback before the sentence
             raise DatasetError(str(error).rpartition("DatasetError: ")[2].strip()) from error
+        # Workers load ahead: only what was given counts for the position of a resumed run.
         self.given += 1
         for stream, block, place in batch.pop("position", ()):
             self.positions[stream] = (block, place)
@@ -129,34 +149,6 @@ class TrainLoader:
         # Waiting for the iterator to be collected could take as long as an error's traceback lives.
         getattr(self._batches, "_shutdown_workers", lambda: None)()
         self._batches = None
-
-    def _sampler(self) -> InfiniteBatchSampler:
-        return InfiniteBatchSampler(
-            len(cast(Sized, self.dataset)),
-            self.batch_size,
-            self.seed,
-            self.rank,
-            self.world,
-            start=self.given,
-            lengths=self.lengths,
-        )
-
-    def _loader(self) -> DataLoader[Sample]:
-        settings: dict[str, Any] = {
-            "num_workers": self.num_workers,
-            "collate_fn": collate,
-            "pin_memory": torch.cuda.is_available(),
-            "worker_init_fn": _outlive_signals,
-            # Without one, torch draws the workers' seed from the run's own generator.
-            "generator": torch.Generator().manual_seed(self.seed),
-        }
-        if isinstance(self.dataset, ShardDataset):
-            # Workers give batches in turn: the one whose turn it is continues as the first.
-            self.dataset.resume(self.rank, self.positions, self.given)
-            return DataLoader(self.dataset, batch_size=self.batch_size, **settings)
-        size = len(cast(Sized, self.dataset))
-        samples = ResampleOnError(self.dataset, size)
-        return DataLoader(samples, batch_sampler=self._sampler(), **settings)
 
 
 class MultiIterLoader:
@@ -206,6 +198,8 @@ class MultiIterLoader:
         Raises:
             DatasetError: If the drawn data set cannot give one; the sentence names it.
         """
+        # By the batch's number, not from a running generator: all processes draw alike, and a
+        # resumed run has nothing to replay.
         rng = random.Random(derive_seed(self.seed, self.given))
         drawn = rng.choices(list(self.loaders), self.ratios)[0]
         try:
@@ -214,12 +208,6 @@ class MultiIterLoader:
             raise DatasetError(f"Data set '{drawn}': {error}") from error
         self.given += 1
         return batch | {"dataset": drawn}
-
-    @property
-    def batches_a_pass(self) -> int | None:
-        """Batches of one pass over all data; None where some have no end."""
-        passes = [loader.batches_a_pass for loader in self.loaders.values()]
-        return None if None in passes else sum(filter(None, passes))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of the mix and of each loader, as plain data."""
