@@ -14,11 +14,11 @@ from skingpt4.datasets.image_text import ImageTextDataset, Sample, TextDialogueD
 from skingpt4.datasets.shards import ShardDataset
 from skingpt4.processors import build_processor
 
+# Upstream has the first alone.
 TRAIN, VALIDATION = "train", "val"
-"""Upstream has the first alone."""
 
+# Data sets by name and split.
 Splits = Mapping[str, Mapping[str, Dataset[Any]]]
-"""Data sets by name and split."""
 
 DEFAULT_VIS = {TRAIN: {"name": "blip2_image_train"}, VALIDATION: {"name": "blip2_image_eval"}}
 DEFAULT_TEXT = {"name": "blip_caption"}
@@ -46,6 +46,8 @@ FOLDER = Builder(ImageTextDataset)
 SHARDS = Builder(ShardDataset, cleans_text=True, seeded=True)
 TEXT = Builder(TextDialogueDataset, data_type="text")
 
+# cc_sbu and laion are step 0 of the full model, the skin sets steps 1 and 2 of the paper, and the
+# text sets teach the embedded model's language model.
 BUILDERS = {
     "skin_concept": FOLDER,
     "skin_align": FOLDER,
@@ -85,7 +87,7 @@ def build_dataset(name: str, cfg: DatasetConfig, seed: int = 42) -> dict[str, Da
     storages = {TRAIN: cfg.build_info.storage}
     if cfg.build_info.validation:
         storages[VALIDATION] = locate(cfg.build_info.validation)
-    splits = {}
+    splits: dict[str, Dataset[Sample]] = {}
     for split, storage in storages.items():
         parts: dict[str, Any] = {"storage": storage}
         if builder.data_type == "images":
@@ -96,6 +98,7 @@ def build_dataset(name: str, cfg: DatasetConfig, seed: int = 42) -> dict[str, Da
                 key, default = "eval", {**DEFAULT_VIS[VALIDATION], "image_size": size}
             given, place = cfg.vis_processor.get(key), f"datasets.{name}.vis_processor.{key}"
             parts["vis_processor"] = _build_processor(place, given, default)
+        # Upstream names processors by "train" and "eval"; captions are cleaned alike in both.
         if builder.cleans_text:
             given, place = cfg.text_processor.get("train"), f"datasets.{name}.text_processor.train"
             parts["text_processor"] = _build_processor(place, given, DEFAULT_TEXT)

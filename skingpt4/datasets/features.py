@@ -46,7 +46,7 @@ class FeatureStore:
     def create(self, photos: int, tokens: int, width: int) -> None:
         """Make room on the disk for the features of so many photos."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        shape = (photos, self.crops, tokens, width)
+        shape = (photos, self.crops, tokens, width)  # float16: 2 bytes a number
         np.lib.format.open_memmap(self._partial, "w+", np.float16, shape).flush()
 
     def open_partial(self) -> np.ndarray:
@@ -60,6 +60,7 @@ class FeatureStore:
             record: What they were made of, for the reader.
             unusable: Ranks of photos that cannot be opened.
         """
+        # In this order: a record says that the features beside it are whole.
         self._partial.replace(self.folder / FEATURES_NAME)
         body = json.dumps({**record, "unusable": unusable}, indent=1) + "\n"
         write_text(self.folder / RECORD_NAME, body)
@@ -70,7 +71,7 @@ class FeatureStore:
         Raises:
             DatasetError: If the photo could not be opened when features were made.
         """
-        if self._features is None:
+        if self._features is None:  # the first read in this process
             record = json.loads((self.folder / RECORD_NAME).read_text(encoding="utf-8"))
             self._unusable = frozenset(record["unusable"])
             self._features = np.load(self.folder / FEATURES_NAME, mmap_mode="r")
@@ -101,7 +102,7 @@ class CroppedPhotos(Dataset[Tensor | None]):
         try:
             photo = open_photo(self.paths[rank])
         except PhotoError:
-            return None
+            return None  # a place in the file stays empty, and the record names it
         crops = []
         for number in range(self.crops):
             with seeded(self.seed, rank, number):
@@ -127,6 +128,7 @@ class FeatureDataset(Dataset[Sample]):
         row = self.dataset.annotations[index]
         name = str(row.image_id)
         rank = self.dataset.ranks[name]
+        # In training, rows come seeded by the sampler; so the crop follows from the draw, too.
         features = self.store.read(rank, random.randrange(self.store.crops))
         sample = {"features": features, "image_id": rank, "name": name}
         return sample | text_sample(row.turns, self.dataset.text_processor)

@@ -23,20 +23,20 @@ from skingpt4.processors.photo import open_photo
 
 ANNOTATION_FILE = "filter_cap.json"
 IMAGE_FOLDER = "image"
+# Tried in this order; upstream knows ``.jpg`` only.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
-"""Tried in this order; upstream knows ``.jpg`` only."""
 
 MISSING_SHOWN = 3
 
 ImageProcessor = Callable[[Image.Image], Tensor]
 TextProcessor = Callable[[str], str]
+# A question and its answer; without a question, the model draws one of its training prompts.
 Turn = tuple[str | None, str]
-"""A question and its answer; without a question, the model draws one of its training prompts."""
 
 Sample = dict[str, Any]
 
+# What tells a data set from a changed one, part by part.
 Identity = dict[str, str | int]
-"""What tells a data set from a changed one, part by part."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,7 @@ class ImageTextDataset(AnnotatedDataset):
 
     def identity(self) -> Identity:
         """Return what changes when the data do: a photo is known by its name and size alone."""
+        # Reading every photo for its hash would take as long as an epoch.
         files = [(path.name, path.stat().st_size) for path in self.paths.values()]
         return {**super().identity(), "images": short_hash(files)}
 
@@ -187,6 +188,7 @@ def load_rows(path: Path) -> list[Any]:
             f"The data set folder '{path.parent}' does not exist; set build_info.storage."
         )
     try:
+        # Some editors put a byte order mark in front.
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise DatasetError(f"The data set folder '{path.parent}' has no {path.name}.") from error
@@ -220,6 +222,7 @@ def parse_row(row: Any, place: str, with_images: bool) -> Annotation:
         raise DatasetError(f"{place} has no usable 'image_id': {image_id!r} is no text or number.")
 
     turns: tuple[Turn, ...]
+    # Upstream's form first: a caption, perhaps under a question of its own.
     if "dialogue" not in row:
         question = require_text(row, "question", place) if "question" in row else None
         turns = ((question, require_text(row, "caption", place)),)
@@ -265,6 +268,7 @@ def find_images(storage: Path, image_ids: Sequence[str]) -> tuple[dict[str, Path
     folder = storage / IMAGE_FOLDER
     if not folder.is_dir():
         raise DatasetError(f"The data set folder '{storage}' has no folder '{folder.name}'.")
+    # One listing instead of a question to the disk for each name and ending.
     present = {path.name for path in folder.iterdir()}
     found = {}
     for image_id in image_ids:

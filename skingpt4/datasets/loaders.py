@@ -20,17 +20,19 @@ from skingpt4.datasets.shards import ShardDataset
 
 Batch = dict[str, Any]
 
+# Keys that are tensors of one shape; all others are listed.
 STACKED = ("image", "features")
 
+# How long a loading process outlives a signal: enough to finish a step.
 GRACE_SECONDS = 30
-"""How long a loading process outlives a signal: enough to finish a step."""
 
+# So few unusable samples never stop a run, however short it has been.
 FREE_REJECTS = 10
-"""So few unusable samples never stop a run, however short it has been."""
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack photos to ``[B, 3, H, W]`` and features to ``[B, N, C]``; list every other key."""
+    # Samples of one data set have the same keys; a batch never mixes two sets.
     batch: Batch = {key: [sample[key] for sample in samples] for key in samples[0]}
     return batch | {key: torch.stack(batch[key]) for key in STACKED if key in batch}
 
@@ -121,6 +123,7 @@ class TrainLoader:
         rejected = sum(batch.pop("rejected", ()))
         self.drawn += len(batch["dialogue"]) + rejected
         self.rejected += rejected
+        # A share, since a damaged photo among thousands is no reason to stop, but half of them is.
         if self.rejected > max(FREE_REJECTS, self.reject_share * self.drawn):
             raise DatasetError(
                 f"{self.rejected} of the {self.drawn} samples drawn so far could not be used, more "
@@ -141,6 +144,7 @@ class TrainLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a position; loading starts again."""
         self.given, self.drawn, self.rejected = state["given"], state["drawn"], state["rejected"]
+        # Worker processes that have loaded ahead begin again from there.
         self.positions = {stream: (b, p) for stream, (b, p) in state["positions"].items()}
         self.close()
 

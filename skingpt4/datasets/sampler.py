@@ -13,11 +13,11 @@ from torch.utils.data import Dataset, Sampler
 from skingpt4.common.errors import DatasetError
 from skingpt4.common.seeding import derive_seed, seeded
 
+# Sorting so many batches at a time groups lengths well and still mixes the samples.
 BATCHES_SORTED = 50
-"""Sorting so many batches at a time groups lengths well and still mixes the samples."""
 
+# So many unusable samples in a row mean that the folder, not a few photos, is bad.
 REDRAWS = 10
-"""So many unusable samples in a row mean that the folder, not a few photos, is bad."""
 
 
 class Draw(NamedTuple):
@@ -65,11 +65,12 @@ class InfiniteBatchSampler(Sampler[list[Draw]]):
     def __iter__(self) -> Iterator[list[Draw]]:
         """Yield batches without end."""
         together = self.batch_size * self.world
-        first, given = divmod(self.start, len(self))
+        first, given = divmod(self.start, len(self))  # whole passes, batches of the next
         for number in itertools.count(first):
             order = self.order(number)
             for batch in range(given, len(self)):
                 rows = order[batch * together : (batch + 1) * together]
+                # Each process takes its slice of what all take together.
                 # Where rows do not suffice for all processes, some come twice.
                 share = -(-len(rows) // self.world)
                 begin = self.rank * share
@@ -119,5 +120,6 @@ class ResampleOnError(Dataset[dict[str, Any]]):
                     return self.dataset[row] | {"rejected": rejected}
             except DatasetError as error:
                 reason = error
+            # Not the next row: neighbours are often of one source, and damaged together.
             row = random.Random(derive_seed(draw.seed, rejected)).randrange(self.size)
         raise DatasetError(f"{REDRAWS} samples in a row could not be used; the last: {reason}")

@@ -33,20 +33,20 @@ from skingpt4.processors.photo import open_photo
 
 logger = logging.getLogger(__name__)
 
+# Tried in this order; upstream knows ``jpg`` only.
 IMAGE_KEYS = ("jpg", "jpeg", "png", "webp")
-"""Tried in this order; upstream knows ``jpg`` only."""
 
-SHUFFLE_BUFFER = 1000
+SHUFFLE_BUFFER = 1000  # undecoded samples: 100 MB a worker where a picture has 100 KB
 
+# At least so many samples are drawn before the buffer is emptied and a new block begins: what a
+# resumed run reads again, at most, beside one shard.
 BLOCK_SAMPLES = 10_000
-"""At least so many samples are drawn before the buffer is emptied and a new block begins: what a
-resumed run reads again, at most, beside one shard."""
 
+# What a missing member, broken JSON, a missing caption or a broken image raises.
 BAD_SAMPLE = (StopIteration, KeyError, AttributeError, ValueError, DatasetError, PhotoError)
-"""What a missing member, broken JSON, a missing caption or a broken image raises."""
 
+# So many rejects without one good sample mean that the shards, not a few samples, are bad.
 REJECTS_IN_A_ROW = 1000
-"""So many rejects without one good sample mean that the shards, not a few samples, are bad."""
 
 
 class ShardDataset(IterableDataset[Sample]):
@@ -106,11 +106,13 @@ class ShardDataset(IterableDataset[Sample]):
         Raises:
             DatasetError: If too many samples in a row are bad.
         """
+        # Each worker of each process draws a stream of its own.
         worker = get_worker_info()
         stream = (worker.id + self.first) % worker.num_workers if worker else 0
         block, start = self.positions.get(stream, (0, 0))
         for number in itertools.count(block):
             parts = (self.seed, self.rank, stream, number)
+            # A block depends on its number alone, so those before need not be drawn to resume.
             rng = random.Random(derive_seed(*parts))
             told = self.rejected
             for place, raw in enumerate(shuffle(SHUFFLE_BUFFER, rng=rng)(self._raw_block(rng))):

@@ -157,6 +157,7 @@ class RunnerBase:
         lr = self.schedule(progress.step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        # The time spent waiting for data counts: it is what num_workers is chosen by.
         batches = [next(self.loader) for _ in range(run.accum_grad_iters)]
         result = self.updater.step(batches)
         progress.add(result, time.monotonic() - started)
@@ -180,7 +181,7 @@ class RunnerBase:
     def _end_epoch(self, epoch: int) -> None:
         """Validate, save, and write the epoch down."""
         progress = self.progress
-        val_loss = self.validator.loss(self.model)
+        val_loss = self.validator.loss(self.model)  # infinite without a validation split
         is_best = val_loss < progress.best_loss
         if is_best:
             progress.best_loss = val_loss
@@ -195,6 +196,7 @@ class RunnerBase:
             "skipped_overflow": progress.overflows,
             "rejected": sum(loader.rejected for loader in self.loader.loaders.values()),
         }
+        # Closed before it is saved: a run resumed from here begins with the next epoch.
         progress.close_epoch(record | ({"val_loss": round(val_loss, 5)} if self.validator else {}))
         self.save(is_best)
         self.logbook.epoch(progress.history, self.validator.generate(self.model))
@@ -214,6 +216,8 @@ class RunnerBase:
                 "step": self.progress.step,
                 "versions": versions(),
             }
+            # The state last: after a kill between the two, a resumed run takes the steps since the
+            # last state again and comes to the same checkpoint.
             for name in [CHECKPOINT_NAME, *([BEST_NAME] if is_best else [])]:
                 save_tensors(self.output_dir / name, tensors, metadata)
             scaler = self.accelerator.scaler
@@ -227,6 +231,7 @@ class RunnerBase:
             }
             write_training_state(self.output_dir, state)
             logger.info("Saved step %d in %s", self.progress.step, self.output_dir)
+        # Otherwise another process could end, and the launcher with it, before all is written.
         self.accelerator.wait_for_everyone()
 
     def _build_loader(self, datasets: "Splits") -> MultiIterLoader:

@@ -68,6 +68,7 @@ class Validator:
         """
         accelerator, run = self.accelerator, self.run
         unwrapped = accelerator.unwrap_model(model)
+        # Without dropout, and with the prompts and shards of last time: losses can be compared.
         model.eval()
         total = torch.zeros(2, dtype=torch.float64)  # sum of losses, number of tokens
         with seeded(run.seed, VALIDATION):
@@ -101,6 +102,7 @@ class Validator:
             return []
         unwrapped: SkinGPT4 = self.accelerator.unwrap_model(model)
         unwrapped.eval()
+        # A processor is needed by none of the samples: their photos are tensors or features.
         said: list[dict[str, Any]] = []
         chat = Chat(unwrapped, _unused_processor)
         prompts = unwrapped.prompts or [IMAGE_SLOT]
