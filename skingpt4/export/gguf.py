@@ -35,7 +35,7 @@ from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.common.files import write_atomically
 from skingpt4.models.compatibility import FREQUENT_ROWS, sample
 from skingpt4.models.gguf import CONFIG_KEY, EMBEDDINGS_KEY, EMBEDDINGS_NAME, TOKENIZER_KEY
-from skingpt4.models.llm import build_meta_llm, load_tokenizer
+from skingpt4.models.llm import build_meta_llm, key_value_heads, load_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def _falcon_qkv(key: str, array: np.ndarray, config: PretrainedConfig) -> np.nda
     # [G * (Q + 2) * D, C]: G groups of Q queries that share a key and a value of D numbers each.
     size = config.hidden_size // config.num_attention_heads
     split = "(group part head) ... -> group part head ..."
-    groups = rearrange(array, split, group=_key_value_heads(config), head=size)
+    groups = rearrange(array, split, group=key_value_heads(config), head=size)
     # The last two parts of a group are its key and its value, all before them its queries.
     parts = (groups[:, :-2], groups[:, -2:-1], groups[:, -1:])
     return np.concatenate(
@@ -262,7 +262,7 @@ def _add_shape(writer: GGUFWriter, config: PretrainedConfig) -> None:
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(hidden)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(_key_value_heads(config))
+    writer.add_head_count_kv(key_value_heads(config))
     writer.add_key_length(head)
     writer.add_value_length(head)
     writer.add_vocab_size(config.vocab_size)
@@ -273,15 +273,6 @@ def _add_shape(writer: GGUFWriter, config: PretrainedConfig) -> None:
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     else:
         writer.add_layer_norm_eps(config.layer_norm_epsilon)
-
-
-def _key_value_heads(config: PretrainedConfig) -> int:
-    """Return how many heads the keys have; old Falcons share one, or have one for each."""
-    if config.model_type != "falcon":
-        return int(config.num_key_value_heads)
-    if config.new_decoder_architecture:
-        return int(config.num_kv_heads)
-    return 1 if config.multi_query else int(config.num_attention_heads)
 
 
 def _context_length(config: PretrainedConfig) -> int:

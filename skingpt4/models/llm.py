@@ -28,6 +28,7 @@ from skingpt4.models.random_llm import is_random, load_random_llm, random_config
 __all__ = [
     "build_meta_llm",
     "context_length",
+    "key_value_heads",
     "is_random",
     "llm_config",
     "load_llm",
@@ -136,6 +137,17 @@ def context_length(llm: PreTrainedModel) -> int:
     """Return how many tokens the LLM can attend to."""
     text = llm.config.get_text_config()
     return int(getattr(text, "max_position_embeddings", None) or DEFAULT_CONTEXT)
+
+
+def key_value_heads(config: PretrainedConfig) -> int:
+    """Return how many key-value heads a layer has: fewer than attention heads where grouped."""
+    # Old Falcons share one among all queries, or have one for each.
+    if config.model_type == "falcon" and not config.new_decoder_architecture:
+        return 1 if config.multi_query else int(config.num_attention_heads)
+    for name in ("num_key_value_heads", "num_kv_heads"):
+        if getattr(config, name, None):
+            return int(getattr(config, name))
+    return int(config.num_attention_heads)
 
 
 def _settings(placement: Placement) -> dict[str, Any]:

@@ -18,6 +18,7 @@ TILE, GAP, LABEL, HEAD = 128, 4, 190, 22
 
 def find_case(seed: int, disease: str, fitzpatrick: str) -> Case:
     """The first case of the show stream with this disease and skin type."""
+    # The stream goes round diseases and skin types, so that a match always comes.
     candidates = (sample_case(seed, Stream.SHOW, index) for index in count())
     return next(
         case for case in candidates if (case.disease, case.fitzpatrick) == (disease, fitzpatrick)
@@ -48,6 +49,7 @@ def write_contact_sheet(path: Path, seed: int = 0, tile: int = TILE) -> None:
         pen.multiline_text((6, top + tile // 2), label, "black", font, "lm", spacing=5)
         for column, skin_type in enumerate(FITZPATRICK_TYPES):
             case = find_case(seed, entry.diseases[column % len(entry.diseases)], skin_type)
+            # Drawn at twice the size: a thumbnail of a photo, not a photo of thumbnail size.
             photo = render(case, 2 * tile).resize((tile, tile), Image.Resampling.LANCZOS)
             sheet.paste(photo, (LABEL + column * step, top))
     path.parent.mkdir(parents=True, exist_ok=True)

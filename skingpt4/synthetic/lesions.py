@@ -82,8 +82,10 @@ def place_lesions(
     """
     centres = _CENTRES[group.arrangement](group, rng, hosts)
     taken = others if group.arrangement in _RELATIVE else hosts + others
+    # Groups keep apart if that leaves any lesion at all.
     centres = _clear_of(centres, taken, 0.6 * group.radius) or centres
     axis = rng.uniform(0.0, np.pi)
+    # Large lesions of a band are ovals along it, as dermatomes and scratches are.
     stretch = 1.9 if group.arrangement is Arrangement.LINEAR and group.radius > 0.12 else 1.0
     spots = []
     for x, y, angle in centres:
@@ -112,10 +114,12 @@ def _spread(
     """Up to `count` centres in a disc-like square, best-candidate spaced by at least ~`gap`."""
     points = np.empty((0, 2))
     for _ in range(count):
+        # Best candidate of 12 (Mitchell 1991): even spacing without a grid.
         candidates = np.clip(rng.uniform(-reach, reach, (12, 2)) + centre, 0.04, 0.96)
         if len(points):
-            gaps = np.linalg.norm(candidates[:, None] - points[None], axis=2).min(axis=1)
+            gaps = np.linalg.norm(candidates[:, None] - points[None], axis=2).min(axis=1)  # [12]
             best = candidates[gaps.argmax()]
+            # Full: rather fewer lesions than overlapping ones.
             if gaps.max() < gap:
                 break
         else:
@@ -134,6 +138,7 @@ def _single(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Cent
 
 def _scattered(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
     """Lesions over the whole photograph."""
+    # Few lesions must lie whole in the picture; many may be cut by its edge.
     reach = 0.44 - 0.9 * group.radius if group.count < 4 else 0.46 - 0.5 * group.radius
     return _spread(group.count, 1.35 * group.radius, rng, (0.5, 0.5), reach)
 
@@ -141,6 +146,7 @@ def _scattered(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> C
 def _grouped(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
     """One crowd of lesions."""
     centre = rng.uniform(0.44, 0.56, 2)
+    # The crowd's area grows with the number of lesions.
     reach = min(0.36, 0.85 * group.radius * np.sqrt(group.count) + 0.04)
     return _spread(group.count, 1.1 * group.radius, rng, (centre[0], centre[1]), reach)
 
@@ -149,6 +155,7 @@ def _linear(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Cent
     """Lesions along a gently curved band across the photograph."""
     angle, bend = rng.uniform(0.0, np.pi), rng.uniform(-0.12, 0.12)
     along = np.linspace(-0.4, 0.4, group.count) if group.count > 1 else np.zeros(1)
+    # A parabola through the middle: 0 at both ends of the band.
     across = bend * (1.0 - (along / 0.4) ** 2) + rng.normal(0.0, 0.015, len(along))
     x = 0.5 + along * np.cos(angle) - across * np.sin(angle)
     y = 0.5 + along * np.sin(angle) + across * np.cos(angle)
@@ -158,6 +165,7 @@ def _linear(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Cent
 def _symmetric(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
     """Mirror-image lesions left and right of the middle."""
     rows = np.linspace(0.22, 0.78, (group.count + 1) // 2 + 2)[1:-1]
+    # Far enough from the middle that the two sides stay two.
     away = max(0.2, group.radius * 0.85)
     places: Centres = []
     for row in rows:
@@ -172,6 +180,7 @@ def _on(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
     """Lesions on the first group's lesions."""
     if group.count == 1 and len(hosts) == 1:
         return [(hosts[0].x, hosts[0].y, 0.0)]
+    # Rounded up, so that no host is left bare.
     share = -(-group.count // len(hosts))
     places: Centres = []
     for host in hosts:
@@ -225,6 +234,7 @@ def lesion_field(spots: list[Spot], shape: Shape, edge: float, canvas: Canvas) -
     field = Field(spots, d, u, v, x, y, radius, ident, edge, shape)
     for spot in spots:
         _stamp(field, spot, size, canvas.rng)
+    # Only near the outline: noise in the middle would move domes and dimples.
     ragged = canvas.noise(22) * 0.6 + canvas.noise(44) * 0.4
     field.d *= 1.0 + _RAGGED.get(shape, 0.015) * ragged * smoothstep(0.55, 0.95, field.d)
     return field
@@ -232,6 +242,7 @@ def lesion_field(spots: list[Spot], shape: Shape, edge: float, canvas: Canvas) -
 
 def _stamp(field: Field, spot: Spot, size: int, rng: np.random.Generator) -> None:
     """Write one lesion's coordinates where it is the nearest."""
+    # Only the lesion's own window is computed; far pixels keep REACH.
     half = spot.radius * spot.stretch * REACH
     left, right = (int(np.clip((spot.x + k * half) * size, 0, size)) for k in (-1, 1))
     top, bottom = (int(np.clip((spot.y + k * half) * size, 0, size)) for k in (-1, 1))
@@ -244,6 +255,7 @@ def _stamp(field: Field, spot: Spot, size: int, rng: np.random.Generator) -> Non
     u = (x * cos + y[:, None] * sin) / np.float32(spot.stretch)
     v = y[:, None] * cos - x * sin
     d = _outline_distance(u, v, field.shape, rng)
+    # Where lesions overlap, each pixel belongs to the one whose outline is nearer.
     near = d < field.d[window]
     across, down = np.broadcast_arrays(x, y[:, None])
     values = (d, u, v, across, down)
@@ -255,15 +267,17 @@ def _stamp(field: Field, spot: Spot, size: int, rng: np.random.Generator) -> Non
 
 def _outline_distance(u: Array, v: Array, shape: Shape, rng: np.random.Generator) -> Array:
     """Distance from the centre in units of the outline's radius in that direction."""
-    theta = np.arctan2(v, u)
+    theta = np.arctan2(v, u)  # [h, w], as the window
     outline = np.ones_like(theta)
     for wave, amplitude in enumerate(_WOBBLE[shape], start=2):
         height = np.float32(rng.normal(0.0, amplitude))
         outline += height * np.cos(wave * theta + np.float32(rng.uniform(0.0, 6.3)))
     if shape is Shape.SQUARE:
+        # A superellipse of power 6: a square with rounded corners.
         power = (np.abs(u) * 1.1) ** 6 + (np.abs(v) * 1.1) ** 6
         return np.clip(power ** np.float32(1 / 6) / outline, 0.0, REACH)
     if shape is Shape.POLYGON:
+        # Five to seven straight sides.
         sector = np.pi / int(rng.integers(5, 8))
         outline *= np.cos(sector) ** 0.5 / np.cos((theta % (2 * sector)) - sector)
     reach = np.hypot(u, v)

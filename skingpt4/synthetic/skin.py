@@ -56,12 +56,14 @@ def _cell_tile(size: int, cells: int) -> Cells:
     side = size + size // 2
     rng = np.random.default_rng((size, cells))
     spacing = size / cells
+    # One cell more on every side, so that borders do not stop at the edge.
     grid = np.arange(-1, side / spacing + 2)
-    points = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    points = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)  # [n, 2]
     points = (points + rng.uniform(-0.5, 0.5, points.shape)) * spacing
     pixels = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).astype(np.float64)
+    # Bent lookups bend the borders: straight Voronoi edges look like cracked mud.
     pixels += 0.13 * spacing * _warp(rng, side, int(1.5 * cells))
-    distance, nearest = cKDTree(points).query(pixels.reshape(-1, 2), k=2)
+    distance, nearest = cKDTree(points).query(pixels.reshape(-1, 2), k=2)  # [side², 2] each
     near, second = (distance[:, k].reshape(side, side) / spacing for k in (0, 1))
     ident = rng.random(len(points))[nearest[:, 0]].reshape(side, side)
     return Cells(*(part.astype(np.float32) for part in (near, second - near, ident)))
@@ -70,6 +72,7 @@ def _cell_tile(size: int, cells: int) -> Cells:
 def _warp(rng: np.random.Generator, side: int, bumps: int) -> Array:
     """Smooth random shifts `[side, side, 2]` that bend cell borders."""
     axes = (rng.normal(0.0, 1.0, (bumps, bumps)).astype(np.float32) for _ in range(2))
+    # Grown from a few bumps: smooth at the scale of a cell.
     grown = (Image.fromarray(a).resize((side, side), Image.Resampling.BICUBIC) for a in axes)
     return np.stack([np.asarray(a) for a in grown], axis=-1)
 
@@ -107,9 +110,11 @@ class Canvas:
     tint_count: int = 0
 
     def __post_init__(self) -> None:
+        # People of one type differ in brightness, a little in hue.
         jitter = self.rng.normal(1.0, 0.035) * (1.0 + self.rng.normal(0.0, 0.015, 3))
         tone = np.clip(np.array(SKIN_TONES[self.fitzpatrick]) * jitter, 0.08, 0.97)
         self.tone = tone.astype(np.float32)
+        # From above: lit from below, a bump reads as a hollow.
         angle = self.rng.uniform(-0.8, -0.2) * np.pi
         self.light = np.array([np.cos(angle), np.sin(angle)], np.float32)
         self.color = np.broadcast_to(self.tone, (self.size, self.size, 3)).copy()
@@ -124,6 +129,7 @@ class Canvas:
 
     def noise(self, cells: int, cells_y: int | None = None) -> Array:
         """Smooth random field `[H, W]`, roughly in -1..1, with about `cells` bumps across."""
+        # A margin of cells, cut off below, keeps the edges as varied as the middle.
         grid = self.rng.normal(0.0, 0.6, ((cells_y or cells) + 3, cells + 3)).astype(np.float32)
         image = Image.fromarray(grid)
         box = (1.0, 1.0, cells + 2.0, (cells_y or cells) + 2.0)
@@ -139,6 +145,7 @@ class Canvas:
 
     def strokes(self, paths: list[Array], width: float) -> Array:
         """Coverage `[H, W]` in 0..1 of lines through the points (x, y in image widths)."""
+        # Twice as large, then averaged: smooth lines.
         scale = 2 * self.size
         image = Image.new("L", (scale, scale))
         pen = ImageDraw.Draw(image)
@@ -158,6 +165,7 @@ class Canvas:
         """
         self.tints, self.tint_count = 0, count
         if count > 1 and area.any():
+            # Ranks, not values: every colour gets an equal share of the area.
             blend = self.noise(patches) + 0.1 * self.noise(24)
             ranked = np.sort(blend[area])
             self.tint_phase = np.searchsorted(ranked, blend).astype(np.float32) / len(ranked)
@@ -173,17 +181,21 @@ class Canvas:
 
 def draw_skin(canvas: Canvas) -> None:
     """Give the blank canvas the look of healthy skin."""
-    blotch = canvas.noise(3) * 0.035 + canvas.noise(9) * 0.02
+    # Blood shows in green and blue more than in red.
+    blotch = canvas.noise(3) * 0.035 + canvas.noise(9) * 0.02  # [H, W]
     canvas.color *= 1.0 + blotch[..., None] * rgb(0.7, 1.1, 1.2)
     lines = canvas.cells(int(canvas.rng.choice([30, 38, 46])))
+    # Skin lines are seen by their shade more than by their depth.
     furrow = smoothstep(0.28, 0.0, lines.border)
     canvas.height -= furrow * 0.0008 * canvas.rng.uniform(0.5, 1.2)
     canvas.color *= 1.0 - furrow[..., None] * 0.035
+    # One cell in four has a pore.
     pores = smoothstep(0.2, 0.05, lines.centre) * (lines.ident > 0.75)
     canvas.color *= 1.0 - pores[..., None] * 0.1
     canvas.height += canvas.noise(2) * 0.012
     if canvas.rng.random() < 0.45:
         draw_hairs(canvas, int(canvas.rng.integers(4, 16)))
+    # Taken last: colours laid on later keep this texture.
     canvas.grain = (canvas.color / canvas.tone).mean(axis=2)
 
 
@@ -193,6 +205,7 @@ def draw_hairs(canvas: Canvas, count: int) -> None:
     steps = np.linspace(0.0, 1.0, 7)
     paths: list[Array] = []
     for _ in range(count):
+        # Each hair leaves the common direction a little, and bends.
         angle = comb + canvas.rng.normal(0.0, 0.35) + steps * canvas.rng.normal(0.0, 0.6)
         length = canvas.rng.uniform(0.06, 0.16)
         step = np.stack([np.cos(angle), np.sin(angle)], axis=1) * length / len(steps)

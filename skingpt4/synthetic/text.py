@@ -69,6 +69,7 @@ def _listing(parts: list[str]) -> str:
 
 def _sized(case: Case) -> str:
     """How many and how large the most numerous lesions are, e.g. `many small`."""
+    # Captions speak of what is seen most.
     most = max(case.groups, key=lambda group: group.count)
     steps = ((1, "one"), (3, "a few"), (7, "several"))
     count = next((word for limit, word in steps if most.count <= limit), "many")
@@ -78,6 +79,7 @@ def _sized(case: Case) -> str:
 
 def general_caption(case: Case) -> str:
     """Step 0: the photograph in plain visual words, at most about 45 of them."""
+    # Agreement in number is the one grammar that the template needs.
     noun = "mark" if _sized(case).startswith("one") else "marks"
     return (
         f"A close photo of {TONES[case.fitzpatrick]} skin with {_sized(case)} {noun} "
@@ -194,9 +196,11 @@ def text_dialogue(case: Case, rng: np.random.Generator) -> list[Turn]:
 
 def _note(case: Case, rng: np.random.Generator) -> list[str]:
     """The signs of a case as somebody jots them down."""
+    # Each sign in clinical or in plain words: the model must learn that both are one.
     clinical = rng.random(len(case.concepts)) < 0.5
     signs = [name if c else PLAIN[name] for name, c in zip(case.concepts, clinical, strict=True)]
     signs += [_layout(case)[int(rng.integers(2))], _sized(case), f"{TONES[case.fitzpatrick]} skin"]
+    # Photos repeat themselves, too: 32 image tokens hold fewer signs than that.
     again = [sign for sign in signs if rng.random() < 0.4]
     return [str(word) for word in rng.permutation([*signs, *again])]
 

@@ -65,6 +65,7 @@ def sample_case(
     Returns:
         The case, not yet drawn.
     """
+    # A generator of its own: case 7 is the same whether or not case 6 was drawn.
     rng = np.random.default_rng((seed, int(stream), index))
     place = index % len(CLASSES)
     if class_weights is not None:

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from skingpt4.check import MISSING, NOTE, OK, WRONG
 from skingpt4.check import data as data_check
-from skingpt4.check.data import check_data
-from skingpt4.check.inspection import inspect_folder
-from skingpt4.check.report import MISSING, NOTE, OK, WRONG
+from skingpt4.check.data import check_data, inspect_folder
 from skingpt4.common.config import Config
 from skingpt4.common.schema import BuildInfo, DatasetConfig, RunConfig
 from skingpt4.convert.convert import ConvertOptions, convert

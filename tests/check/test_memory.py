@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import FalconConfig, LlamaConfig
 
-from skingpt4.check.memory import free_gigabytes, key_value_heads, kv_cache_gigabytes, memory_plan
+from skingpt4.check.memory import free_gigabytes, kv_cache_gigabytes, memory_plan
 from skingpt4.models.device import Placement
-from skingpt4.models.llm import build_meta_llm, llm_config
+from skingpt4.models.llm import build_meta_llm, key_value_heads, llm_config
 from skingpt4.models.skin_gpt4 import SkinGPT4
 
 CPU = torch.device("cpu")

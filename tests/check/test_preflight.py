@@ -11,13 +11,15 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
+from skingpt4.check import MISSING, NOTE, OK, WRONG
 from skingpt4.check import preflight as preflight_module
-from skingpt4.check.preflight import preflight
-from skingpt4.check.report import MISSING, NOTE, OK, WRONG
+from skingpt4.check.preflight import preflight, published
 from skingpt4.common.checkpoint import read_tensors, save_tensors
 from skingpt4.common.config import Config
+from skingpt4.common.files import load_data
 from skingpt4.common.schema import BuildInfo, DatasetConfig
 from skingpt4.models.key_maps import to_lavis_key
+from skingpt4.models.random_llm import ROWS
 from tests.conftest import PROJECT
 
 FULL_CONFIGS = sorted(
@@ -108,6 +110,19 @@ def test_shipped_configs_say_where_their_weights_are_published(name, tmp_path, m
     plan = {line.part: line for line in report.plan}
     assert plan["vision tower"].parameters == pytest.approx(986e6, rel=0.01)
     assert plan["language model"].parameters > 12e9
+
+
+def test_each_published_weight_says_where_and_its_shape_exists():
+    rows = load_data("published_weights.yaml")
+    for name, row in rows.items():
+        assert name == name.lower()
+        assert row["place"].startswith("https://")
+        assert row["remark"]
+        assert set(row) <= {"place", "remark", "llm", "public"}
+        assert row.get("llm") in (None, *ROWS)
+    assert not published("weights/skingpt4_step1.pth")["public"]
+    assert published("/a/Llama-2-13b-chat-hf")["llm"] == "llama-2-13b"
+    assert published("weights/unknown.pth") == {}
 
 
 def test_the_script_shows_the_table_and_fails(tmp_path, monkeypatch, capsys):

@@ -89,7 +89,7 @@ def test_a_workbook_says_the_same_as_the_table(forms, study):
     ("column", "value", "sentence"),
     [
         ("score", "6", "the rating 6"),
-        ("score", "four", "'four' in column 'score' is no whole number"),
+        ("score", "four", "'four' in the column score is no whole number"),
         ("case", "c9", "form 1 has no 'Answer A' to case 'c9'"),
         ("rater", "", "rater's name ''"),
         ("rater_kind", "nurse", "unknown kind 'nurse'"),
@@ -108,7 +108,7 @@ def test_files_that_are_no_filled_forms(forms, study):
     with pytest.raises(RatingError, match="has no score"):
         read_form(forms / "form_1.csv", study)
     (forms / "other.csv").write_text("a,b\n1,2\n", encoding="utf-8")
-    with pytest.raises(RatingError, match="no filled form"):
+    with pytest.raises(RatingError, match="has no column form, rater"):
         read_form(forms / "other.csv", study)
     (forms / "other.xlsx").write_text("no workbook", encoding="utf-8")
     with pytest.raises(RatingError, match="cannot be read"):

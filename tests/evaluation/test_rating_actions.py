@@ -4,7 +4,7 @@ import gradio as gr
 import pytest
 
 from skingpt4.evaluation.study.assignment import NO_ANSWER, Study
-from skingpt4.evaluation.study.rating_page import LOST, Actions, _lay_out
+from skingpt4.evaluation.study.rating_page import LOST, Actions, lay_out
 from skingpt4.evaluation.study.rating_store import RatingStore
 from tests.evaluation.small_study import SYSTEMS, make_folder
 
@@ -19,7 +19,7 @@ class Desk:
         study = Study(tuple(case.id for case in cases), SYSTEMS)
         self.store = RatingStore(folder / "ratings.sqlite", study, "hash")
         with gr.Blocks():
-            self.page = _lay_out(len(SYSTEMS))
+            self.page = lay_out(len(SYSTEMS))
         ticks = iter(range(1000))
         self.actions = Actions(
             self.page, self.store, cases, responses.rows, clock=lambda: float(next(ticks))
@@ -32,7 +32,7 @@ class Desk:
     def rate_all(self, sitting, score=4):
         for column in range(len(SYSTEMS)):
             for item in range(1, 8):
-                last = self.actions.rate(column, item)(sitting, score)
+                last = self.actions.rate(sitting, score, column, item)
         return last
 
 
@@ -62,7 +62,7 @@ def test_a_refused_diagnosis_leaves_the_page_as_it_was(desk):
 def test_each_click_is_saved_with_the_time_it_took(desk):
     sitting, _ = desk.start()
     desk.actions.lock(sitting, "psoriasis")
-    said = desk.actions.rate(1, 3)(sitting, 2)
+    said = desk.actions.rate(sitting, 2, 1, 3)
     assert "13 still to rate" in said[desk.page.status]
     (rating,) = desk.store.ratings()
     assert (rating.system, rating.item, rating.score, rating.seconds) == (SYSTEMS[1], 3, 2, 1.0)
@@ -104,7 +104,7 @@ def test_lay_raters_are_shown_their_items_only(desk):
 def test_a_page_that_outlived_its_server_says_what_to_do(desk):
     for act in (desk.actions.forward, desk.actions.back, lambda lost: desk.actions.lock(lost, "x")):
         assert LOST in act(None)[desk.page.status]
-    assert LOST in desk.actions.rate(0, 1)(None, 5)[desk.page.status]
+    assert LOST in desk.actions.rate(None, 5, 0, 1)[desk.page.status]
 
 
 def test_one_name_for_two_raters(desk):

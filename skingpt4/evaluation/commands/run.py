@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from skingpt4.check import Report
 from skingpt4.check.preflight import preflight
-from skingpt4.check.report import Report
 from skingpt4.common.cli import add_check_argument, finish_check
 from skingpt4.common.config import Config
 from skingpt4.conversation.chat import load_chat

@@ -43,7 +43,7 @@ class Study:
         systems: Names of the systems whose answers are rated.
         seed: Settles the order of cases and labels; another seed is another study.
         blinded: Show letters in place of the systems' names, reshuffled for every case.
-        cases_per_rater: How many cases each rater gets; 0 gives everybody all of them.
+        cases_per_rater: How many cases each rater gets; 0 gives everyone all of them.
     """
 
     cases: tuple[str, ...]
@@ -75,21 +75,20 @@ class Study:
         share = self.cases_per_rater or len(self.cases)
         deck = np.random.default_rng(self.seed).permutation(len(self.cases))
         own = np.take(deck, np.arange(share) + (rater - 1) * share, mode="wrap")
+        # A generator of the rater's own: a rater who joins later moves nobody else's cases.
         rng = np.random.default_rng((self.seed, rater))
-        return tuple(self._task(self.cases[index], rng) for index in rng.permutation(own))
-
-    def _task(self, case: str, rng: np.random.Generator) -> Task:
-        if not self.blinded:
-            return Task(case, tuple(Shown(system, system) for system in self.systems))
-        order = rng.permutation(len(self.systems))
-        letters = string.ascii_uppercase
-        return Task(
-            case,
-            tuple(
-                Shown(self.systems[index], f"Answer {letters[place]}")
-                for place, index in enumerate(order)
-            ),
-        )
+        tasks = []
+        for index in rng.permutation(own):
+            shown = [Shown(system, system) for system in self.systems]
+            if self.blinded:
+                # Reshuffled for every case, so that no letter becomes a system's second name.
+                order = rng.permutation(len(self.systems))
+                letters = zip(order, string.ascii_uppercase, strict=False)
+                shown = [
+                    Shown(self.systems[place], f"Answer {letter}") for place, letter in letters
+                ]
+            tasks.append(Task(self.cases[index], tuple(shown)))
+        return tuple(tasks)
 
 
 def items_for(rater_kind: str) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial, wraps
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from skingpt4.documents.images import data_url, jpeg
 from skingpt4.documents.launch import launch_options
 from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.responses import Response
-from skingpt4.evaluation.study.assignment import NO_ANSWER, Shown, Task, items_for
+from skingpt4.evaluation.study.assignment import NO_ANSWER, Task, items_for
 from skingpt4.evaluation.study.rating_store import (
     KINDS,
     MAX_DIAGNOSIS,
@@ -24,6 +25,31 @@ from skingpt4.evaluation.study.rating_store import (
     Rater,
     RatingStore,
 )
+
+logger = logging.getLogger(__name__)
+
+TITLE = "SkinGPT-4: reader study"
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+HOST = "127.0.0.1"
+
+SCALE = [(words.capitalize(), score) for score, words in LIKERT.items()]
+
+# Move the keyboard's focus to where the rater goes on, once the page shows it: the part is drawn
+# some time after the update has reached the browser, so this looks for it 40 times.
+FOCUS = """() => {{
+  const go = (tries) => {{
+    const part = document.querySelector('{}');
+    if (part && part.offsetParent && !part.disabled) part.focus();
+    else if (tries) setTimeout(go, 50, tries - 1);
+  }};
+  go(40);
+}}"""
+
+TO_DIAGNOSIS = FOCUS.format("#diagnosis textarea")
+
+TO_FIRST_ITEM = FOCUS.format("fieldset.item input")
 
 PHOTO_SIDE = 800
 
@@ -85,6 +111,28 @@ class Sitting:
     since: float
 
 
+def _status(message: str, is_error: bool = False) -> str:
+    """Write the status line, which screen readers read out."""
+    kind = 'role="alert" class="error"' if is_error else 'role="status"'
+    return f"<p {kind}>{escape(message)}</p>"
+
+
+def _explained(action: Callable[..., Updates]) -> Callable[..., Updates]:
+    """Let an action that fails say in one sentence why, and leave the page as it was."""
+
+    @wraps(action)
+    def explained(self: "Actions", first: Any, *rest: Any, **named: Any) -> Updates:
+        try:
+            # A page that outlived its server sends no sitting: the server has forgotten it.
+            if first is None:
+                raise UserError(LOST)
+            return action(self, first, *rest, **named)
+        except UserError as error:
+            return {self._page.status: _status(str(error), is_error=True)}
+
+    return explained
+
+
 class Actions:
     """The page's actions; what they learn is in the store before they return."""
 
@@ -102,121 +150,27 @@ class Actions:
         self._responses = {(row.case, row.system): row for row in responses}
         self._clock = clock
 
+    @_explained
     def start(self, name: str, kind: str) -> Updates:
         """Enter a new rater and show their first case."""
-        return self._guarded(lambda: self._sit_down(self._store.register(name, kind)))
-
-    def resume(self, name: str) -> Updates:
-        """Show a known rater their first unfinished case."""
-        return self._guarded(lambda: self._sit_down(self._store.resume(name)))
-
-    def lock(self, sitting: Sitting | None, text: str) -> Updates:
-        """Lock the rater's own diagnosis and show the answers."""
-
-        def lock() -> Updates:
-            here = _present(sitting)
-            self._store.lock_diagnosis(here.rater, self._task(here).case, text)
-            return self._case(here)
-
-        return self._guarded(lock)
-
-    def rate(self, column: int, item: int) -> Callable[[Sitting | None, int], Updates]:
-        """Make the action of one item's radio buttons."""
-
-        def rate(sitting: Sitting | None, score: int) -> Updates:
-            return self._guarded(lambda: self._save(_present(sitting), column, item, score))
-
-        return rate
-
-    def forward(self, sitting: Sitting | None) -> Updates:
-        """Show the next case, once this one is rated."""
-
-        def forward() -> Updates:
-            here = _present(sitting)
-            missing = self._store.missing(here.rater, self._task(here))
-            if missing:
-                label, item = missing[0]
-                raise UserError(f"{len(missing)} ratings are missing, first item {item} ({label}).")
-            return self._go(here, here.place + 1)
-
-        return self._guarded(forward)
-
-    def back(self, sitting: Sitting | None) -> Updates:
-        """Show the case before."""
-
-        def back() -> Updates:
-            here = _present(sitting)
-            return self._go(here, max(here.place - 1, 0))
-
-        return self._guarded(back)
-
-    def _guarded(self, act: Callable[[], Updates]) -> Updates:
-        """Do it, or say in one sentence why not and leave the page as it was."""
-        try:
-            return act()
-        except UserError as error:
-            return {self._page.status: _status(str(error), is_error=True)}
-
-    def _sit_down(self, rater: Rater) -> Updates:
+        rater = self._store.register(name, kind)
         return self._go(Sitting(rater, 0, 0.0), self._store.next_place(rater))
 
-    def _go(self, sitting: Sitting, place: int) -> Updates:
-        sitting.place, sitting.since = place, self._clock()
-        page = self._page
-        tasks = self._store.study.tasks(sitting.rater.number)
-        shown = {page.sitting: sitting, page.welcome: gr.update(visible=False)}
-        if place >= len(tasks):
-            return shown | {page.case: gr.update(visible=False), page.status: _status(DONE)}
-        return shown | {page.case: gr.update(visible=True)} | self._case(sitting)
+    @_explained
+    def resume(self, name: str) -> Updates:
+        """Show a known rater their first unfinished case."""
+        rater = self._store.resume(name)
+        return self._go(Sitting(rater, 0, 0.0), self._store.next_place(rater))
 
-    def _case(self, sitting: Sitting) -> Updates:
-        """Show the case: before the diagnosis is locked its photo only, then the answers too."""
-        page, rater, task = self._page, sitting.rater, self._task(sitting)
-        diagnosis = self._store.diagnosis(rater, task.case)
-        locked = diagnosis is not None
-        count = len(self._store.study.tasks(rater.number))
-        updates = {
-            page.status: _status(RATE if locked else LOOK),
-            page.progress: f"<h2>Case {sitting.place + 1} of {count}</h2>",
-            page.photo: self._photo(task.case),
-            page.diagnosis: gr.update(value=diagnosis or "", interactive=not locked),
-            page.lock: gr.update(interactive=not locked),
-            page.rating: gr.update(visible=locked),
-            page.back: gr.update(interactive=sitting.place > 0),
-        }
-        return updates | (self._answers(rater, task) if locked else self._no_answers())
+    @_explained
+    def lock(self, sitting: Sitting, text: str) -> Updates:
+        """Lock the rater's own diagnosis and show the answers."""
+        self._store.lock_diagnosis(sitting.rater, self._task(sitting).case, text)
+        return self._show_case(sitting)
 
-    def _answers(self, rater: Rater, task: Task) -> Updates:
-        scores = self._store.scores(rater, task.case)
-        asked = items_for(rater.kind)
-        updates: Updates = {}
-        for column, shown in zip(self._page.columns, task.shown, strict=True):
-            updates[column.answers] = self._conversation(task.case, shown)
-            for item, radio in column.items.items():
-                score = scores.get((shown.system, item))
-                updates[radio] = gr.update(value=score, visible=item in asked)
-        return updates
-
-    def _no_answers(self) -> Updates:
-        """Nothing of the answers reaches the browser before the diagnosis is locked."""
-        return {column.answers: "" for column in self._page.columns}
-
-    def _conversation(self, case: str, shown: Shown) -> str:
-        row = self._responses.get((case, shown.system))
-        title = f"<h3>{escape(shown.label)}</h3>"
-        if row is None or not row.answers:
-            return f"{title}<p>{NO_ANSWER}</p>"
-        return title + "".join(
-            f'<p class="question">{escape(answer.question)}</p>'
-            f'<p class="text">{escape(answer.text)}</p>'
-            for answer in row.answers
-        )
-
-    def _photo(self, case: str) -> str:
-        address = data_url(jpeg(self._cases[case].image, PHOTO_SIDE))
-        return f'<img src="{address}" alt="The photo of this case">'
-
-    def _save(self, sitting: Sitting, column: int, item: int, score: int) -> Updates:
+    @_explained
+    def rate(self, sitting: Sitting, score: int, column: int, item: int) -> Updates:
+        """Save one item's rating of the system in a column."""
         task, now = self._task(sitting), self._clock()
         system = task.shown[column].system
         seconds = now - sitting.since
@@ -226,47 +180,67 @@ class Actions:
         rest = f"{missing} still to rate." if missing else "This case is complete."
         return {self._page.status: _status(f"Saved. {rest}")}
 
+    @_explained
+    def forward(self, sitting: Sitting) -> Updates:
+        """Show the next case, once this one is rated."""
+        missing = self._store.missing(sitting.rater, self._task(sitting))
+        if missing:
+            label, item = missing[0]
+            raise UserError(f"{len(missing)} ratings are missing, first item {item} ({label}).")
+        return self._go(sitting, sitting.place + 1)
+
+    @_explained
+    def back(self, sitting: Sitting) -> Updates:
+        """Show the case before."""
+        return self._go(sitting, max(sitting.place - 1, 0))
+
     def _task(self, sitting: Sitting) -> Task:
         return self._store.study.tasks(sitting.rater.number)[sitting.place]
 
+    def _go(self, sitting: Sitting, place: int) -> Updates:
+        sitting.place, sitting.since = place, self._clock()
+        page = self._page
+        tasks = self._store.study.tasks(sitting.rater.number)
+        shown = {page.sitting: sitting, page.welcome: gr.update(visible=False)}
+        if place >= len(tasks):
+            return shown | {page.case: gr.update(visible=False), page.status: _status(DONE)}
+        return shown | {page.case: gr.update(visible=True)} | self._show_case(sitting)
 
-def _present(sitting: Sitting | None) -> Sitting:
-    if sitting is None:
-        raise UserError(LOST)
-    return sitting
-
-
-def _status(message: str, is_error: bool = False) -> str:
-    """Write the status line, which screen readers read out."""
-    kind = 'role="alert" class="error"' if is_error else 'role="status"'
-    return f"<p {kind}>{escape(message)}</p>"
-
-
-BEGIN = _status(WELCOME)
-
-logger = logging.getLogger(__name__)
-
-TITLE = "SkinGPT-4: reader study"
-
-TEMPLATES = Path(__file__).parent / "templates"
-
-HOST = "127.0.0.1"
-
-SCALE = [(words.capitalize(), score) for score, words in LIKERT.items()]
-
-FOCUS = """() => {{
-  const go = (tries) => {{
-    const part = document.querySelector('{}');
-    if (part && part.offsetParent && !part.disabled) part.focus();
-    else if (tries) setTimeout(go, 50, tries - 1);
-  }};
-  go(40);
-}}"""
-
-TO_DIAGNOSIS = FOCUS.format("#diagnosis textarea")
-
-TO_FIRST_ITEM = FOCUS.format("fieldset.item input")
-"""Move the keyboard's focus to where the rater goes on, once the page shows it."""
+    def _show_case(self, sitting: Sitting) -> Updates:
+        """Show the case: before the diagnosis is locked its photo only, then the answers too."""
+        page, rater, task = self._page, sitting.rater, self._task(sitting)
+        diagnosis = self._store.diagnosis(rater, task.case)
+        locked = diagnosis is not None
+        count = len(self._store.study.tasks(rater.number))
+        # The photo goes inside the page: its file's name may tell the diagnosis.
+        photo = data_url(jpeg(self._cases[task.case].image, PHOTO_SIDE))
+        updates = {
+            page.status: _status(RATE if locked else LOOK),
+            page.progress: f"<h2>Case {sitting.place + 1} of {count}</h2>",
+            page.photo: f'<img src="{photo}" alt="The photo of this case">',
+            page.diagnosis: gr.update(value=diagnosis or "", interactive=not locked),
+            page.lock: gr.update(interactive=not locked),
+            page.rating: gr.update(visible=locked),
+            page.back: gr.update(interactive=sitting.place > 0),
+        }
+        # Nothing of the answers reaches the browser before the diagnosis is locked.
+        if not locked:
+            return updates | {column.answers: "" for column in page.columns}
+        scores = self._store.scores(rater, task.case)
+        asked = items_for(rater.kind)
+        for column, shown in zip(page.columns, task.shown, strict=True):
+            row = self._responses.get((task.case, shown.system))
+            conversation = "".join(
+                f'<p class="question">{escape(answer.question)}</p>'
+                f'<p class="text">{escape(answer.text)}</p>'
+                for answer in (row.answers if row else ())
+            )
+            title = f"<h3>{escape(shown.label)}</h3>"
+            updates[column.answers] = title + (conversation or f"<p>{NO_ANSWER}</p>")
+            for item, radio in column.items.items():
+                score = scores.get((shown.system, item))
+                updates[radio] = gr.update(value=score, visible=item in asked)
+        return updates
 
 
 def build_page(
@@ -280,7 +254,7 @@ def build_page(
         responses: Answers of the study's systems to the cases.
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False) as app:
-        page = _lay_out(len(store.study.systems))
+        page = lay_out(len(store.study.systems))
         _wire(page, Actions(page, store, cases, responses))
     return app
 
@@ -310,14 +284,11 @@ def serve_page(app: gr.Blocks, port: int | None) -> None:
     app.block_thread()
 
 
-def _lay_out(systems: int) -> Page:
+def lay_out(systems: int) -> Page:
+    """Lay out the page for so many systems side by side; Gradio shows parts where they are made."""
     sitting = gr.State(None)
     gr.HTML(f"<h1>{TITLE}</h1>")
-    status = gr.HTML(BEGIN, elem_id="status")
-    return Page(sitting=sitting, status=status, **_welcome(), **_case(systems))
-
-
-def _welcome() -> dict[str, Any]:
+    status = gr.HTML(_status(WELCOME), elem_id="status")
     with gr.Column(elem_id="welcome") as welcome:
         name = gr.Textbox(label="Your name", max_lines=1, max_length=MAX_NAME, elem_id="name")
         kinds = [("Dermatologist", KINDS[0]), ("Lay person", KINDS[1])]
@@ -325,10 +296,7 @@ def _welcome() -> dict[str, Any]:
         with gr.Row():
             start = gr.Button("Start", variant="primary")
             resume = gr.Button("Continue")
-    return {"welcome": welcome, "name": name, "kind": kind, "start": start, "resume": resume}
-
-
-def _case(systems: int) -> dict[str, Any]:
+    columns = []
     with gr.Column(visible=False, elem_id="case") as case:
         progress = gr.HTML(elem_id="progress")
         with gr.Row():
@@ -343,31 +311,21 @@ def _case(systems: int) -> dict[str, Any]:
                 lock = gr.Button("Lock diagnosis", variant="primary")
         with gr.Column(visible=False, elem_id="rating") as rating:
             with gr.Row(equal_height=False):
-                columns = tuple(_answer_column() for _ in range(systems))
+                for _ in range(systems):
+                    with gr.Column(min_width=320):
+                        answers = gr.HTML(elem_classes="answers")
+                        items = {
+                            number: gr.Radio(SCALE, label=f"{number}. {item}", elem_classes="item")
+                            for number, item in enumerate(QUESTIONNAIRE, start=1)
+                        }
+                    columns.append(AnswerColumn(answers, items))
             with gr.Row():
                 back = gr.Button("Back")
                 forward = gr.Button("Next case", variant="primary")
-    return {
-        "case": case,
-        "progress": progress,
-        "photo": photo,
-        "diagnosis": diagnosis,
-        "lock": lock,
-        "rating": rating,
-        "columns": columns,
-        "back": back,
-        "forward": forward,
-    }
-
-
-def _answer_column() -> AnswerColumn:
-    with gr.Column(min_width=320):
-        answers = gr.HTML(elem_classes="answers")
-        items = {
-            number: gr.Radio(SCALE, label=f"{number}. {item}", elem_classes="item")
-            for number, item in enumerate(QUESTIONNAIRE, start=1)
-        }
-    return AnswerColumn(answers, items)
+    return Page(
+        sitting, status, welcome, name, kind, start, resume, case, progress, photo, diagnosis, lock,
+        rating, tuple(columns), back, forward,
+    )  # fmt: skip
 
 
 def _wire(page: Page, actions: Actions) -> None:
@@ -405,5 +363,5 @@ def _wire(page: Page, actions: Actions) -> None:
     for place, column in enumerate(page.columns):
         for item, radio in column.items.items():
             # Arrow keys choose faster than a save returns: the last choice is sent after it.
-            action = actions.rate(place, item)
+            action = partial(actions.rate, column=place, item=item)
             connect(radio.input, action, [page.sitting, radio], mode="always_last")

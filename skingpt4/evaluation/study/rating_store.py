@@ -32,12 +32,10 @@ CREATE TABLE IF NOT EXISTS rating (
     PRIMARY KEY (rater, case_id, system, item));
 """
 
-RATERS = "SELECT number, name, kind FROM rater"
-
 
 @dataclass(frozen=True)
 class Rater:
-    """Somebody who rates; the number settles which cases they get, and in which order."""
+    """A person who rates; the number settles which cases they get, and in which order."""
 
     number: int
     name: str
@@ -64,7 +62,16 @@ class RatingStore:
         try:
             with self._open() as database:
                 database.executescript(SCHEMA)
-                self._keep_plan(database, plan)
+                row = database.execute("SELECT plan FROM study").fetchone()
+                if row is None:
+                    database.execute("INSERT INTO study VALUES (?)", (plan,))
+                # Ratings of two plans in one file could not be told apart later: a letter would
+                # stand for one system in some rows and for another in others.
+                elif row[0] != plan:
+                    raise RatingError(
+                        f"'{path}' was begun with another case list, other systems or other "
+                        "settings; use the same ones, or name another file with --store."
+                    )
         except sqlite3.DatabaseError:
             raise RatingError(
                 f"'{path}' is not a file of ratings; name another one with --store."
@@ -104,11 +111,6 @@ class RatingStore:
             raise RatingError(f"Nobody called '{name}' has begun here; press Start.")
         return rater
 
-    def raters(self) -> list[Rater]:
-        """All raters, in the order in which they began."""
-        with self._open() as database:
-            return [Rater(*row) for row in database.execute(RATERS + " ORDER BY number")]
-
     def lock_diagnosis(self, rater: Rater, case: str, text: str) -> None:
         """Save a rater's own diagnosis; once saved it never changes.
 
@@ -120,6 +122,8 @@ class RatingStore:
             raise RatingError(
                 f"The diagnosis has {len(text)} characters; write 1 to {MAX_DIAGNOSIS}."
             )
+        # The first one stays: whether it is this very text is asked afterwards, as two tabs of one
+        # rater may lock at the same moment.
         with self._open() as database:
             cursor = database.execute(
                 "INSERT OR IGNORE INTO diagnosis VALUES (?, ?, ?)", (rater.number, case, text)
@@ -152,7 +156,11 @@ class RatingStore:
             RatingError: If the rater is not asked this, the score is off the scale, or the rater's
                 own diagnosis is not locked.
         """
-        self._check(rater, case, system)
+        if system not in self.study.systems or case not in self.study.cases:
+            raise RatingError(f"The study has no answers of '{system}' to case '{case}'.")
+        # A rater who has seen the answers no longer has a diagnosis of their own.
+        if self.diagnosis(rater, case) is None:
+            raise RatingError(f"Lock your own diagnosis of case {case} before you rate.")
         rating = Rating(rater.name, rater.kind, case, system, item, score, round(seconds, 1))
         check_ratings([rating], "The rating page")
         with self._open() as database:
@@ -209,25 +217,10 @@ class RatingStore:
     def _open(self) -> Iterator[sqlite3.Connection]:
         """One transaction: committed and synced at the end, or undone by an error."""
         with closing(sqlite3.connect(self.path, timeout=30)) as database:
+            # What the page has called saved must outlive a power cut.
             database.execute("PRAGMA synchronous = FULL")
             with database:
                 yield database
-
-    def _keep_plan(self, database: sqlite3.Connection, plan: str) -> None:
-        row = database.execute("SELECT plan FROM study").fetchone()
-        if row is None:
-            database.execute("INSERT INTO study VALUES (?)", (plan,))
-        elif row[0] != plan:
-            raise RatingError(
-                f"'{self.path}' was begun with another case list, other systems or other settings; "
-                "use the same ones, or name another file with --store."
-            )
-
-    def _check(self, rater: Rater, case: str, system: str) -> None:
-        if system not in self.study.systems or case not in self.study.cases:
-            raise RatingError(f"The study has no answers of '{system}' to case '{case}'.")
-        if self.diagnosis(rater, case) is None:
-            raise RatingError(f"Lock your own diagnosis of case {case} before you rate.")
 
 
 def _clean_name(name: str) -> str:
@@ -248,5 +241,7 @@ def _plain(name: str) -> str:
 
 
 def _find(database: sqlite3.Connection, name: str) -> Rater | None:
-    row = database.execute(RATERS + " WHERE plain_name = ?", (_plain(name),)).fetchone()
+    row = database.execute(
+        "SELECT number, name, kind FROM rater WHERE plain_name = ?", (_plain(name),)
+    ).fetchone()
     return Rater(*row) if row else None

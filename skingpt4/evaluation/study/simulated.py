@@ -47,14 +47,34 @@ def simulate_ratings(
     """
     classes = {case.id: case.disease_class for case in cases}
     right = {
-        (row.case, row.system): _names(row, classes[row.case])
+        (row.case, row.system): bool(row.answers)
+        and label_text(row.answers[0].text).top == classes[row.case]
         for row in responses
         if row.system in systems
     }
     study = Study(tuple(classes), tuple(systems), seed)
-    ratings: list[Rating] = []
-    for number, (name, kind) in enumerate(_raters(), start=1):
-        ratings += _rate(name, kind, study, number, right)
+    raters = [
+        (f"{MARK} {kind} {number}", kind)
+        for kind, count in RATERS
+        for number in range(1, count + 1)
+    ]
+    ratings = []
+    for rater, (name, kind) in enumerate(raters, start=1):
+        rng = np.random.default_rng((seed, rater))
+        strictness = rng.normal(0, RATER_SPREAD)
+        shown = [(task.case, one.system) for task in study.tasks(rater) for one in task.shown]
+        for case, system in shown:
+            if (case, system) not in right:
+                continue
+            # Drawn from the case's own seed, so that a case is as hard for all raters alike.
+            place = (study.cases.index(case), study.systems.index(system))
+            hardness = np.random.default_rng((seed, 0, *place)).normal(0, CASE_SPREAD)
+            mean = CORRECT_MEAN if right[case, system] else WRONG_MEAN
+            for item in items_for(kind):
+                point = mean + strictness + hardness + rng.normal(0, NOISE)
+                score = int(np.clip(round(point), 1, 5))
+                seconds = round(float(rng.uniform(2, 20)), 1)
+                ratings.append(Rating(name, kind, case, system, item, score, seconds))
     return ratings
 
 
@@ -64,37 +84,3 @@ def simulate_times(seed: int = 0) -> list[tuple[str, float]]:
     median, spread = CONSULTATION_MINUTES
     minutes = median * np.exp(rng.normal(0, spread, COMPARISONS))
     return [(COMPARISON_GROUP, round(float(60 * value), 1)) for value in minutes]
-
-
-def _names(row: Response, disease_class: str) -> bool:
-    return bool(row.answers) and label_text(row.answers[0].text).top == disease_class
-
-
-def _raters() -> list[tuple[str, RaterKind]]:
-    return [
-        (f"{MARK} {kind} {number}", kind)
-        for kind, count in RATERS
-        for number in range(1, count + 1)
-    ]
-
-
-def _rate(
-    name: str, kind: RaterKind, study: Study, number: int, right: dict[tuple[str, str], bool]
-) -> list[Rating]:
-    """One rater's ratings of every answer there is; a case is as hard for all raters alike."""
-    rng = np.random.default_rng((study.seed, number))
-    strictness = rng.normal(0, RATER_SPREAD)
-    ratings = []
-    for task in study.tasks(number):
-        for shown in task.shown:
-            if (task.case, shown.system) not in right:
-                continue
-            place = (study.cases.index(task.case), study.systems.index(shown.system))
-            hardness = np.random.default_rng((study.seed, 0, *place)).normal(0, CASE_SPREAD)
-            mean = CORRECT_MEAN if right[task.case, shown.system] else WRONG_MEAN
-            for item in items_for(kind):
-                point = mean + strictness + hardness + rng.normal(0, NOISE)
-                score = int(np.clip(round(point), 1, 5))
-                seconds = round(float(rng.uniform(2, 20)), 1)
-                ratings.append(Rating(name, kind, task.case, shown.system, item, score, seconds))
-    return ratings
