@@ -29,7 +29,7 @@ from statistics import median
 
 import torch
 from machine import finish, peak_gigabytes
-from talk import open_question, prompt_of
+from talk import open_question
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
@@ -145,7 +145,7 @@ def converse(chat: Chat, turns: int, tokens: int, answer: Answer) -> list[tuple[
     for turn in range(turns):
         if turn:
             chat.ask(QUESTIONS[turn % len(QUESTIONS)], conv)
-        length = len(prompt_of(chat, conv, photos))
+        length = len(chat.prompt(conv, photos))
         with timed(chat) as steps:
             answer(chat, conv, photos, tokens)
         measured.append((length, steps))
@@ -165,7 +165,7 @@ def answer_plainly(chat: Chat, conv: Conversation, photos: Sequence[Tensor], tok
     It runs in a thread of its own, as our answers do, so that both have the same cores.
     """
     with ThreadPoolExecutor(max_workers=1) as worker:
-        prompt = prompt_of(chat, conv, photos)
+        prompt = chat.prompt(conv, photos)
         ids = worker.submit(generate_plainly, chat, prompt, tokens).result()
     stops = (conv.sep, chat.model.end_sym)
     text = chat.engine.prompts.read(ids, stops)
@@ -189,7 +189,7 @@ def generate_plainly(chat: Chat, prompt: Prompt, tokens: int) -> list[int]:
 
 def measure_draws(chat: Chat, draws: int, tokens: int, repeats: int) -> Comparison:
     """Answer a question once, and then several times at once."""
-    prompt = prompt_of(chat, *open_question(chat))
+    prompt = chat.prompt(*open_question(chat))
     decoding = Decoding(max_new_tokens=tokens, min_length=tokens, temperature=1.0)
     engine = chat.engine
     return Comparison(
@@ -200,7 +200,7 @@ def measure_draws(chat: Chat, draws: int, tokens: int, repeats: int) -> Comparis
 
 def measure_batch(chat: Chat, cases: int, tokens: int, repeats: int) -> Comparison:
     """Answer a question about several photos one by one, and then all at once."""
-    prompts = [prompt_of(chat, *open_question(chat, number=number)) for number in range(cases)]
+    prompts = [chat.prompt(*open_question(chat, number=number)) for number in range(cases)]
     decoding = Decoding(max_new_tokens=tokens, min_length=tokens)
     engine = chat.engine
     return Comparison(

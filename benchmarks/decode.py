@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import torch
 from machine import GIGABYTE, copy_bandwidth, finish, matrix_rate
-from talk import open_question, prompt_of
+from talk import open_question
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
@@ -116,7 +116,7 @@ def long_question(chat: Chat) -> tuple[str, int]:
 
 def prompt_length(chat: Chat, question: str) -> int:
     """Return the tokens of a prompt with a photo and this question."""
-    return len(prompt_of(chat, *open_question(chat, question)))
+    return len(chat.prompt(*open_question(chat, question)))
 
 
 def best_answer(chat: Chat, question: str, tokens: int) -> float:

@@ -1,13 +1,10 @@
-"""A question about a photo, and the prompt it becomes; for the scripts beside it."""
-
-from collections.abc import Sequence
+"""A question about a photo, for the scripts beside it."""
 
 from PIL import Image
 from torch import Tensor
 
-from skingpt4.conversation.chat import Chat, prompt_segments
+from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
-from skingpt4.conversation.engines import Prompt
 from skingpt4.dermatology import QUESTIONS
 
 
@@ -20,10 +17,3 @@ def open_question(
     chat.upload_img(Image.new("RGB", (640, 480), (10 * number, 120, 90)), conv, photos)
     chat.ask(question, conv)
     return conv, photos
-
-
-def prompt_of(chat: Chat, conv: Conversation, photos: Sequence[Tensor]) -> Prompt:
-    """Return what is computed when the open question is answered."""
-    asked = conv.copy()
-    asked.append_message(conv.roles[1], None)
-    return chat.engine.prompts.encode(prompt_segments(asked, photos))

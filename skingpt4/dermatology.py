@@ -48,23 +48,23 @@ CLASSES = tuple(
     for row in _TABLE["classes"]
 )
 
+# Step-2 images outside the 15 classes (paper).
 OTHERS_COUNT: int = _TABLE["others_count"]
-"""Step-2 images outside the 15 classes (paper)."""
 
+# The four questions of each evaluation conversation, in order (paper).
 QUESTIONS: tuple[str, str, str, str] = tuple(_TABLE["questions"])
-"""The four questions of each evaluation conversation, in order (paper)."""
 
+# The seven items that raters score on a five-point scale (paper, in our words).
 QUESTIONNAIRE: tuple[str, ...] = tuple(_TABLE["questionnaire"])
-"""The seven items that raters score on a five-point scale (paper, in our words)."""
 
+# The five-point scale (paper); the numbers are ours.
 LIKERT: dict[int, str] = _TABLE["likert"]
-"""The five-point scale (paper); the numbers are ours."""
 
+# Items that lay users are asked as well (paper).
 LAY_ITEMS: tuple[int, ...] = tuple(_TABLE["lay_items"])
-"""Items that lay users are asked as well (paper)."""
 
+# Items about the rater's own attitude, not about the answers to a case (our reading).
 RATER_LEVEL_ITEMS: tuple[int, ...] = tuple(_TABLE["rater_level_items"])
-"""Items about the rater's own attitude, not about the answers to a case (our reading)."""
 
 FITZPATRICK_TYPES: tuple[str, ...] = tuple(_TABLE["fitzpatrick_types"])
 

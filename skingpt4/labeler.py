@@ -17,21 +17,21 @@ from skingpt4.dermatology import CLASSES, CONCEPTS
 
 VOCABULARY: dict[str, Any] = load_data("vocabulary.yaml")
 
+# Of the vocabulary; labels of different versions do not compare.
 VERSION: int = VOCABULARY["version"]
-"""Of the vocabulary; labels of different versions do not compare."""
 
+# The class whose terms are all malignant.
 MALIGNANT: str = VOCABULARY["malignant_class"]
-"""The class whose terms are all malignant."""
 
+# Terms that raise the alarm.
 MALIGNANT_TERMS = frozenset((*VOCABULARY["classes"][MALIGNANT], *VOCABULARY["malignant_elsewhere"]))
-"""Terms that raise the alarm."""
 
 Kind = Literal["class", "concept"]
 
 Standing = Literal["favoured", "stated", "considered", "open", "denied"]
 
+# What an answer may settle on, the strongest first; never on an open or denied class.
 RANK = {"favoured": 0, "stated": 1, "considered": 2}
-"""What an answer may settle on, the strongest first; never on an open or denied class."""
 
 # How many words after a cue its scope ends, if nothing ends it before; NegEx takes five, and lists
 # of candidates are long.
@@ -180,8 +180,8 @@ _LONG = {
 }
 _SPELT = sorted(_LONG | {f"{word}s" for word in _LONG})
 
+# An expression with one group for each term; the term of each group, and what it names.
 Lexicon = tuple[re.Pattern[str], list[tuple[str, tuple[str, ...]]]]
-"""An expression with one group for each term; the term of each group, and what it names."""
 
 
 def _compile_lexicon(terms: Mapping[str, Sequence[str]]) -> Lexicon:
@@ -205,18 +205,15 @@ _LEXICONS: dict[Kind, Lexicon] = {
 }
 
 
-def _either(cues: Sequence[str]) -> str:
-    """Return the alternation of some cues, the longest first, as the longest is to win."""
-    return "|".join(sorted(cues, key=len, reverse=True))
-
-
-_CUES = re.compile(
-    "|".join(
-        rf"(?P<{kind}>\b(?:{_either(cues)})(?!\w))"
-        for kind, cues in VOCABULARY["cues_before"].items()
-    )
+# Of the cues of a kind, the longest first, as an alternation takes its first match.
+_BEFORE, _AFTER = (
+    {kind: "|".join(sorted(own, key=len, reverse=True)) for kind, own in VOCABULARY[cues].items()}
+    for cues in ("cues_before", "cues_after")
 )
-_CUES_AFTER = {kind: re.compile(_either(cues)) for kind, cues in VOCABULARY["cues_after"].items()}
+_CUES = re.compile(
+    "|".join(rf"(?P<{kind}>\b(?:{either})(?!\w))" for kind, either in _BEFORE.items())
+)
+_CUES_AFTER = {kind: re.compile(either) for kind, either in _AFTER.items()}
 _CLAUSE_END = re.compile("|".join(VOCABULARY["clause_ends"]))
 _NEW_STATEMENT = re.compile(rf"\b(?:{'|'.join(VOCABULARY['new_statement'])})\b")
 _REFUSAL = re.compile("|".join(rf"\b(?:{cue})" for cue in VOCABULARY["refusals"]))

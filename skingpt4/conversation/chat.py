@@ -6,8 +6,9 @@ import math
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,7 +26,6 @@ from skingpt4.conversation.engines import (
     Decoding,
     Engine,
     Prompt,
-    PromptSegment,
     TextCutter,
     build_engine,
 )
@@ -81,10 +81,6 @@ class ConversationCache:
         self._entries: dict[int, CacheEntry] = {}
         self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        """Return how many conversations something is kept of."""
-        return len(self._entries)
-
     def entry(self, conv: Conversation) -> CacheEntry:
         """Return what is kept of a conversation, nothing yet if it is new."""
         with self._lock:
@@ -94,23 +90,27 @@ class ConversationCache:
                 weakref.finalize(conv, self._entries.pop, id(conv), None)
             return self._entries[id(conv)]
 
-    def take_memory(self, conv: Conversation) -> object | None:
-        """Return the engine's memory and leave none: only one answer at a time may use it."""
-        entry = self.entry(conv)
-        memory, entry.memory = entry.memory, None
-        return memory
+    @contextmanager
+    def memory(self, conv: Conversation, engine: Engine) -> Iterator[object | None]:
+        """Lend the engine's memory of a conversation, and keep it afterwards.
 
-    def keep_memory(self, conv: Conversation, memory: object | None) -> None:
-        """Keep the engine's memory, unless the conversation was forgotten meanwhile."""
-        with self._lock:
-            entry = self._entries.pop(id(conv), None)
-            if entry is None:
-                return
-            entry.memory = memory
-            self._entries[id(conv)] = entry  # the most recent comes last
-            holders = [other for other in list(self._entries.values()) if other.memory is not None]
-            for oldest in holders[:-MAX_MEMORIES]:
-                oldest.memory = None
+        Meanwhile there is none: only one answer at a time may use it, and another begins with an
+        empty one.
+        """
+        entry = self.entry(conv)
+        memory, entry.memory = entry.memory or engine.new_memory(), None
+        try:
+            yield memory
+        finally:
+            with self._lock:
+                # Nothing is kept if the conversation was forgotten meanwhile.
+                if self._entries.get(id(conv)) is entry:
+                    entry.memory = memory
+                    self._entries[id(conv)] = self._entries.pop(id(conv))  # the latest comes last
+                entries = list(self._entries.values())
+                holders = [other for other in entries if other.memory is not None]
+                for oldest in holders[:-MAX_MEMORIES]:
+                    oldest.memory = None
 
     def forget(self, conv: Conversation) -> None:
         """Drop all that is kept of a conversation; it may go on all the same."""
@@ -149,6 +149,7 @@ class Chat:
         self._cache = ConversationCache()
         tokenizer = model.llm_tokenizer
         special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+        # What must stay plain text when somebody writes it, see ``plain_text``.
         self._markers = {*MARKERS, model.end_sym, *special}
 
     def new_conversation(self, photos: int = 0) -> Conversation:
@@ -180,7 +181,7 @@ class Chat:
             PhotoError: If one cannot be opened.
         """
         pixels = torch.cat([self._pixels(photo) for photo in photos])  # [B, 3, H, W]
-        return list(self.model.encode_img(pixels.to(self.device)).split(1))
+        return list(self.model.encode_img(pixels.to(self.device)).split(1))  # B x [1, Q, D]
 
     def upload_img(self, image: Photo, conv: Conversation, img_list: list[Tensor]) -> str:
         """Add a photo to the conversation; one that it already has is not encoded again.
@@ -197,6 +198,7 @@ class Chat:
             PhotoError: If the photo cannot be opened; nothing is added then.
         """
         pixels = self._pixels(image)
+        # By content, not by name: the same photo may come as a file, as bytes or as a tensor.
         digest = hashlib.sha256(repr((pixels.dtype, tuple(pixels.shape))).encode())
         digest.update(pixels.detach().cpu().contiguous().numpy().tobytes())
         key, kept = digest.digest(), self._cache.entry(conv).photos
@@ -225,6 +227,7 @@ class Chat:
         Raises:
             ChatError: If it is empty or longer than ``MAX_QUESTION_CHARS``; nothing is added then.
         """
+        # A browser can send half a surrogate pair, which no tokenizer takes.
         question = text.encode("utf-8", errors="replace").decode("utf-8").strip()
         if not question:
             raise ChatError("The question is empty; write one and send it again.")
@@ -273,7 +276,7 @@ class Chat:
             ChatError: If there is no question, a setting is out of range, or the question does not
                 fit the model's context.
         """
-        settings = {
+        settings: dict[str, Any] = {
             "max_new_tokens": max_new_tokens,
             "num_beams": num_beams,
             "min_length": min_length,
@@ -284,10 +287,10 @@ class Chat:
             "top_k": top_k,
             "seed": seed,
         }
-        turn = self._turn(conv, img_list, settings, max_length, None)
+        stream = self.stream_answer(conv, img_list, max_length=max_length, **settings)
         while True:
             try:
-                next(turn)
+                next(stream)
             except StopIteration as end:
                 return cast(Answer, end.value)
 
@@ -299,8 +302,8 @@ class Chat:
         cancel: threading.Event | None = None,
         max_length: int | None = None,
         **settings: Any,
-    ) -> Iterator[str]:
-        """Answer the question piece by piece.
+    ) -> Generator[str, None, Answer]:
+        """Answer the question piece by piece; the generator returns what :meth:`answer` does.
 
         Setting ``cancel``, or closing the iterator, ends generation within one token; the
         conversation then holds the answer so far, or takes the question back if there is none yet.
@@ -316,7 +319,39 @@ class Chat:
         Raises:
             ChatError: As :meth:`answer`, when reading starts.
         """
-        return self._turn(conv, img_list, settings, max_length, cancel)
+        pieces: list[str] = []
+        ids: list[int] = []
+        stopped = True  # unless the answer comes to its own end
+        try:
+            decoding, stops = Decoding(**settings), self._stops(conv)
+            prompt = self.prompt(conv, img_list, decoding.max_new_tokens, max_length)
+            cutter = TextCutter(stops)
+            with (
+                self._cache.memory(conv, self.engine) as memory,
+                closing(self.engine.stream(prompt, decoding, stops, cancel, memory)) as tokens,
+            ):
+                for new_ids in tokens:
+                    is_first = not ids and decoding.num_beams == 1
+                    # Who stops before the first word wants no answer; stopped beams hold one
+                    # all the same, because it comes as a whole.
+                    if is_first and cancel is not None and cancel.is_set():
+                        break
+                    ids += new_ids
+                    # All ids are decoded again: a character may need several tokens.
+                    if piece := cutter.cut(self.engine.prompts.decode(ids)):
+                        pieces.append(piece)
+                        yield piece
+            stopped = cancel is not None and cancel.is_set()
+        except Exception:
+            pieces.clear()
+            raise
+        finally:
+            # Also when the reader closes this: what was read stays as the answer.
+            if pieces or not stopped:
+                conv.append_message(conv.roles[1], self._plain("".join(pieces), conv))
+            else:
+                conv.drop_question()
+        return "".join(pieces), np.array(ids, dtype=np.int64)
 
     def draw(
         self,
@@ -347,9 +382,8 @@ class Chat:
         Raises:
             ChatError: As :meth:`answer`, when reading starts, or if several beams are asked for.
         """
-        self._check_question(conv)
         decoding = Decoding(**settings)
-        prompt = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
+        prompt = self.prompt(conv, img_list, decoding.max_new_tokens, max_length)
         stops = self._stops(conv)
         with closing(self.engine.draw(prompt, decoding, seeds, stops, cancel)) as drawn:
             for number, ids in drawn:
@@ -372,12 +406,11 @@ class Chat:
             ChatError: If there is no question or no answer, the engine cannot tell, or they do not
                 fit the model's context.
         """
-        self._check_question(conv)
         text = self._plain(answer, conv)
         if not text.strip():
             raise ChatError("The answer is empty, so its likelihood means nothing; name another.")
         length = len(self.model.llm_tokenizer(text, add_special_tokens=False).input_ids)
-        prompts = [self._fit(conv, photos, length, None) for photos in photo_lists]
+        prompts = [self.prompt(conv, photos, length) for photos in photo_lists]
         # The style may part the role and what it says otherwise than it ends the open prompt.
         style, role = conv.style, conv.roles[1]
         written = f"{role}{style.role_sep}{text}".removeprefix(f"{role}{style.open_role_sep}")
@@ -405,93 +438,66 @@ class Chat:
             ChatError: If a question does not fit the model's context.
         """
         prompts = [
-            self._fit(conv, images, decoding.max_new_tokens, None)
+            self.prompt(conv, images, decoding.max_new_tokens)
             for conv, images in zip(conversations, photos, strict=True)
         ]
         stops = self._stops(conversations[0])
-        memories = [
-            self._cache.take_memory(conv) or self.engine.new_memory() for conv in conversations
-        ]
-        try:
+        # All prompts fit, so from here on only the engine can fail, before any answer is added.
+        with ExitStack() as lent:
+            memories = [
+                lent.enter_context(self._cache.memory(conv, self.engine)) for conv in conversations
+            ]
             answers = self.engine.generate_batch(prompts, decoding, stops, seeds, memories)
-        finally:
-            for conv, memory in zip(conversations, memories, strict=True):
-                self._cache.keep_memory(conv, memory)
         for conv, answer in zip(conversations, answers, strict=True):
             conv.append_message(conv.roles[1], self._plain(answer.text, conv))
         return answers
 
-    def _check_question(self, conv: Conversation) -> None:
-        if not conv.has_question():
-            raise ChatError("There is no question to answer; ask one first.")
-
-    def _turn(
+    def prompt(
         self,
         conv: Conversation,
         img_list: Sequence[Tensor],
-        settings: dict[str, Any],
-        max_length: int | None,
-        cancel: threading.Event | None,
-    ) -> Generator[str, None, Answer]:
-        """Generate one answer and close the turn, however it ends."""
-        self._check_question(conv)
-        memory = self._cache.take_memory(conv) or self.engine.new_memory()
-        pieces: list[str] = []
-        ids: list[int] = []
-        stopped = True
-        try:
-            decoding = Decoding(**settings)
-            prompt = self._fit(conv, img_list, decoding.max_new_tokens, max_length)
-            stops = self._stops(conv)
-            cutter = TextCutter(stops)
-            with closing(self.engine.stream(prompt, decoding, stops, cancel, memory)) as tokens:
-                for new_ids in tokens:
-                    is_first = not ids and decoding.num_beams == 1
-                    # Who stops before the first word wants no answer; stopped beams hold one
-                    # all the same, because it comes as a whole.
-                    if is_first and cancel is not None and cancel.is_set():
-                        break
-                    ids += new_ids
-                    if piece := cutter.cut(self.engine.prompts.decode(ids)):
-                        pieces.append(piece)
-                        yield piece
-            stopped = cancel is not None and cancel.is_set()
-        except Exception:
-            pieces.clear()
-            raise
-        finally:
-            self._cache.keep_memory(conv, memory)
-            if pieces or not stopped:
-                conv.append_message(conv.roles[1], self._plain("".join(pieces), conv))
-            else:
-                conv.drop_question()
-        return "".join(pieces), np.array(ids, dtype=np.int64)
-
-    def _fit(
-        self,
-        conv: Conversation,
-        img_list: Sequence[Tensor],
-        max_new_tokens: int,
-        max_length: int | None,
+        max_new_tokens: int = 1,
+        max_length: int | None = None,
     ) -> Prompt:
-        """Return the prompt, without the oldest turns where the context cannot hold them all.
+        """Return the open question's prompt, without the oldest turns where the context is full.
 
         The beginning-of-text token, the system line and every photo stay. Turns are left out a
         quarter of the context at a time: until the next quarter is full, the prompt then begins as
         it did the turn before, and what was computed for it serves again.
+
+        Args:
+            conv: The conversation, which stays as it is; its last messages are the question.
+            img_list: Embeddings of its photos, in order.
+            max_new_tokens: Room that is left for the answer.
+            max_length: Most tokens of prompt and answer together; by default the model's context.
+
+        Raises:
+            ChatError: If there is no question, there are more or fewer photos than slots, or the
+                question alone does not fit.
         """
+        if not conv.has_question():
+            raise ChatError("There is no question to answer; ask one first.")
         limit = min(max_length or self.engine.context_length, self.engine.context_length)
-        room = limit - max_new_tokens
+        room, goal, dropped = limit - max_new_tokens, None, 0
         history = conv.copy()
         history.append_message(conv.roles[1], None)
-        prompt = self.engine.prompts.encode(prompt_segments(history, img_list))
-        # Whole quarters of the limit go, as few as bring the prompt down to the room.
-        quarter = max(1, limit // 4)
-        goal = len(prompt) - max(0, math.ceil((len(prompt) - room) / quarter)) * quarter
-        dropped = 0
-        while len(prompt) > goal and history.drop_oldest_turn():
+        while True:
+            texts = history.get_prompt().split(IMAGE_PLACEHOLDER)
+            if len(texts) - 1 != len(img_list):
+                raise ChatError(
+                    f"The conversation has {len(texts) - 1} photo slots but {len(img_list)} "
+                    "photos; upload each photo with upload_img, or start the conversation again."
+                )
+            # Text, photo, text …; the last text's partner is None.
+            segments = [part for pair in zip_longest(texts, img_list) for part in pair][:-1]
+            prompt = self.engine.prompts.encode(segments)
+            if goal is None:
+                # Whole quarters of the limit go, as few as bring the prompt down to the room.
+                quarter = max(1, limit // 4)
+                goal = len(prompt) - max(0, math.ceil((len(prompt) - room) / quarter)) * quarter
+            if len(prompt) <= goal or not history.drop_oldest_turn():
+                break
             dropped += 1
-            prompt = self.engine.prompts.encode(prompt_segments(history, img_list))
         if len(prompt) > room:
             raise ChatError(
                 f"The question with its photos takes {len(prompt)} tokens and the answer may take "
@@ -557,12 +563,14 @@ def _vis_processor(config: Config) -> VisProcessor:
     Raises:
         ConfigError: If it makes photos of another size than the model takes.
     """
+    # A chat has no data set of its own, so the first usable one's choice counts.
     named = [dataset.vis_processor.get("train") for dataset in config.datasets.values()]
     usable = [cfg for cfg in named if cfg and cfg.get("name") != TRAINING_PROCESSOR]
     chosen = usable[0] if usable else config.preprocess.vis_processor.get("eval")
     defaults = {"name": CHAT_PROCESSOR, "image_size": config.model.image_size}
     settings = {**defaults, **(chosen or {})}
     processor = build_processor(settings)
+    # Patches of another size would go through a vision tower that was trained on none of them.
     wanted = config.model.image_size
     made = getattr(processor, "image_size", wanted)
     if made != wanted:
@@ -571,21 +579,3 @@ def _vis_processor(config: Config) -> VisProcessor:
             f"model.image_size is {wanted}; set both to the size of the vision tower's training."
         )
     return processor  # type: ignore[return-value]
-
-
-def prompt_segments(conv: Conversation, img_list: Sequence[Tensor]) -> list[PromptSegment]:
-    """Cut a conversation's prompt at its slots and put the photos' embeddings there.
-
-    Raises:
-        ChatError: If there are more or fewer photos than slots.
-    """
-    first, *rest = conv.get_prompt().split(IMAGE_PLACEHOLDER)
-    if len(rest) != len(img_list):
-        raise ChatError(
-            f"The conversation has {len(rest)} photo slots but {len(img_list)} photos; "
-            f"upload each photo with upload_img, or start the conversation again."
-        )
-    segments: list[PromptSegment] = [first]
-    for photo, text in zip(img_list, rest, strict=True):
-        segments += [photo, text]
-    return segments

@@ -62,6 +62,7 @@ class Conversation:
 
     def get_prompt(self) -> str:
         """Render the history, with ``<ImageHere>`` in place of each photo."""
+        # Upstream's scripts change these fields, so they win over the style's own.
         style = replace(self.style, system=self.system, roles=self.roles, sep=self.sep)
         return style.chat([(str(role), text) for role, text in self.messages])
 
@@ -79,14 +80,18 @@ class Conversation:
     def has_question(self) -> bool:
         """Tell whether a question stands unanswered (photos alone are none)."""
         pending = self.messages[self._answered() :]
+        # None is an answer that is still open.
         return any(text not in (None, IMAGE_SLOT) for _, text in pending)
 
     def drop_question(self) -> None:
         """Remove what was asked since the last answer; its photos keep their slots."""
         answered = self._answered()
         pending = self.messages[answered:]
-        photos = [[role, IMAGE_SLOT] for role, text in pending for _ in range(_slots(text))]
-        self.messages[answered:] = photos
+        self.messages[answered:] = [
+            [role, IMAGE_SLOT]
+            for role, text in pending
+            for _ in range((text or "").count(IMAGE_SLOT))
+        ]
 
     def drop_oldest_turn(self) -> bool:
         """Remove the first question and its answer; its photos move to the next question.
@@ -94,11 +99,15 @@ class Conversation:
         Returns:
             False if only the last question is left, which stays.
         """
+        # The first turn ends with the first answer; without one there is only the question.
         roles = [role for role, _ in self.messages]
         end = roles.index(self.roles[1]) + 1 if self.roles[1] in roles else len(roles)
         if end == len(roles):
             return False
-        photos = [IMAGE_SLOT] * sum(_slots(text) for _, text in self.messages[:end])
+        # A photo stays as long as the conversation: later questions may be about it.
+        photos = [IMAGE_SLOT] * sum(
+            (text or "").count(IMAGE_SLOT) for _, text in self.messages[:end]
+        )
         del self.messages[:end]
         self.messages[0][1] = " ".join([*photos, self.messages[0][1] or ""])
         return True
@@ -107,10 +116,6 @@ class Conversation:
         """Return the number of messages up to the last answer."""
         answers = [i for i, (role, _) in enumerate(self.messages) if role == self.roles[1]]
         return answers[-1] + 1 if answers else 0
-
-
-def _slots(text: str | None) -> int:
-    return (text or "").count(IMAGE_SLOT)
 
 
 CONV_VISION = Conversation.from_style(PROMPT_STYLES["skingpt4"])

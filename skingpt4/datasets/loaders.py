@@ -6,11 +6,13 @@ position of a few numbers is all that a resumed run needs.
 
 import random
 import signal
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from skingpt4.common.errors import ConfigError, DatasetError
 from skingpt4.common.seeding import derive_seed
@@ -19,6 +21,7 @@ from skingpt4.datasets.sampler import InfiniteBatchSampler, ResampleOnError
 from skingpt4.datasets.shards import ShardDataset
 
 Batch = dict[str, Any]
+Encode = Callable[[Batch, int], dict[str, Tensor]]
 
 # Keys that are tensors of one shape; all others are listed.
 STACKED = ("image", "features")
@@ -30,11 +33,32 @@ GRACE_SECONDS = 30
 FREE_REJECTS = 10
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack photos to ``[B, 3, H, W]`` and features to ``[B, N, C]``; list every other key."""
-    # Samples of one data set have the same keys; a batch never mixes two sets.
-    batch: Batch = {key: [sample[key] for sample in samples] for key in samples[0]}
-    return batch | {key: torch.stack(batch[key]) for key in STACKED if key in batch}
+@dataclass
+class Collate:
+    """Puts samples together and encodes their texts, in the process that loads them.
+
+    Photos are stacked to ``[B, 3, H, W]`` and features to ``[B, N, C]``; every other key is listed.
+
+    Attributes:
+        encode: Given a batch and its number in the run, returns tensors to add; None adds none.
+        first: Number of the first batch.
+    """
+
+    encode: Encode | None = None
+    first: int = 0
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """Put one batch together."""
+        # Samples of one data set have the same keys; a batch never mixes two sets.
+        batch: Batch = {key: [sample[key] for sample in samples] for key in samples[0]}
+        batch |= {key: torch.stack(batch[key]) for key in STACKED if key in batch}
+        if self.encode is None:
+            return batch
+        # Workers give batches in turn and each has a copy of this: it sees every nth batch.
+        worker = get_worker_info()
+        offset, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        number, self.first = self.first + offset, self.first + step
+        return batch | self.encode(batch, number)
 
 
 class TrainLoader:
@@ -49,6 +73,7 @@ class TrainLoader:
         world: How many processes share the data set.
         reject_share: More unusable samples than this share of those drawn end the run.
         group_by_length: Put answers of like length in one batch; shards cannot be grouped.
+        encode: Makes tensors of a batch's texts, in the loading processes; see :class:`Collate`.
 
     Attributes:
         given: Batches given so far, by this and earlier processes of the same run.
@@ -66,12 +91,14 @@ class TrainLoader:
         world: int = 1,
         reject_share: float = 1.0,
         group_by_length: bool = False,
+        encode: Encode | None = None,
     ) -> None:
         size = len(dataset) if isinstance(dataset, Sized) else None
         if size == 0:
             raise DatasetError("The data set is empty; add samples to it.")
         self.dataset, self.batch_size, self.num_workers = dataset, batch_size, num_workers
         self.seed, self.rank, self.reject_share = seed, rank, reject_share
+        self.encode = encode
         self.given = self.drawn = self.rejected = 0
         # Where each stream of shards stands; a folder stands where `given` says.
         self.positions: dict[int, tuple[int, int]] = {}
@@ -96,7 +123,7 @@ class TrainLoader:
         if self._batches is None:
             settings: dict[str, Any] = {
                 "num_workers": self.num_workers,
-                "collate_fn": collate,
+                "collate_fn": Collate(self.encode, self.given),
                 "pin_memory": torch.cuda.is_available(),
                 "worker_init_fn": _outlive_signals,
                 # Without one, torch draws the workers' seed from the run's own generator.
@@ -240,14 +267,17 @@ def _outlive_signals(_worker: int) -> None:
 
 
 def build_eval_loader(
-    dataset: Dataset[Sample], batch_size: int, num_workers: int = 0
+    dataset: Dataset[Sample],
+    batch_size: int,
+    num_workers: int = 0,
+    encode: Encode | None = None,
 ) -> DataLoader[Sample]:
     """Build a loader that gives every sample once, in order, the last batch being short."""
     return DataLoader(
         dataset,
         batch_size=batch_size,
         num_workers=num_workers,
-        collate_fn=collate,
+        collate_fn=Collate(encode),
         worker_init_fn=_outlive_signals,
         generator=torch.Generator(),
     )

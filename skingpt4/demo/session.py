@@ -345,6 +345,8 @@ class Session:
         """Open a photo and encode it in its full size; what the page keeps of it is smaller."""
         image = open_photo(source)
         (embeddings,) = self.chat.encode_photos([image])  # [1, image_tokens, D]
+        if image is source:  # opened before: a panel may keep it in its full size
+            image = image.copy()
         image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
         return CasePhoto(image, embeddings, photo_url(image))
 

@@ -8,28 +8,21 @@ the language model's width D.
 """
 
 import logging
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from skingpt4.common.errors import ConfigError, DatasetError
+from skingpt4.common.errors import ConfigError
 from skingpt4.common.registry import registry
 from skingpt4.common.schema import ModelConfig
 from skingpt4.models.compatibility import describe_parts
 from skingpt4.models.device import choose_placement
-from skingpt4.models.dialogue import (
-    FEATURES,
-    IMAGE,
-    DialogueEncoder,
-    EncodedBatch,
-    answer_loss,
-    shows_photo,
-)
+from skingpt4.models.dialogue import FEATURES, IMAGE, DialogueEncoder, answer_loss, shows_photo
 from skingpt4.models.external_llm import IN_PROCESS, check_engine, is_external
 from skingpt4.models.llm import build_meta_llm, context_length, load_tokenizer
 from skingpt4.models.loading import load
@@ -41,17 +34,9 @@ from skingpt4.models.qformer import (
     joined_tokens,
 )
 from skingpt4.models.vision import Float32LayerNorm, build_vision_tower
-from skingpt4.prompts import (
-    IMAGE_PLACEHOLDER,
-    Segment,
-    get_prompt_style,
-    load_prompts,
-    with_image_slot,
-)
+from skingpt4.prompts import get_prompt_style, load_prompts
 
 logger = logging.getLogger(__name__)
-
-Dialogue = Sequence[tuple[str | None, str]]
 
 
 @registry.register_model("minigpt4")
@@ -111,8 +96,8 @@ class SkinGPT4(nn.Module):
         )
         self.end_sym = self.prompt_style.end_sym
         self.prompts = load_prompts(config.prompt_path) if config.prompt_path else []
-        self.encode_dialogues = DialogueEncoder(
-            llm_tokenizer, self.image_tokens, config.max_txt_len, self.end_sym
+        self.dialogue_encoder = DialogueEncoder(
+            llm_tokenizer, self.prompt_style, self.prompts, self.image_tokens, config.max_txt_len
         )
 
     @classmethod
@@ -263,9 +248,9 @@ class SkinGPT4(nn.Module):
         """Return the mean next-token loss on answer tokens.
 
         Args:
-            samples: ``image [B, 3, H, W]``, or ``features [B, image_tokens, Dq]`` as
-                :meth:`encode_query` gives them (neither in text-only sets), and ``dialogue``, B
-                lists of (question or None, answer); or upstream's ``image`` and ``text_input``.
+            samples: What :class:`~skingpt4.models.dialogue.DialogueEncoder` makes of B texts, with
+                ``image [B, 3, H, W]``, or ``features [B, Q, Dq]`` as :meth:`encode_query` gives
+                them; neither in text-only sets. Texts that no loader has encoded are encoded here.
 
         Raises:
             ConfigError: If another program runs the language model.
@@ -276,44 +261,15 @@ class SkinGPT4(nn.Module):
                 f"model.engine '{self.config.engine}' answers only; set model.engine={IN_PROCESS} "
                 "to train."
             )
-        dialogues = samples.get("dialogue") or [[(None, text)] for text in samples["text_input"]]
-        has_photo = shows_photo(samples)
-        prompt = random.choice(self.prompts) if has_photo and self.prompts else None
-        batch = self.encode_dialogues([self._segments(d, has_photo, prompt) for d in dialogues])
-        embeds = self._embed(batch, self._photo_embeds(samples) if has_photo else None)
-        mask, labels = batch.attention_mask.to(self.device), batch.labels.to(self.device)
+        batch = samples if "labels" in samples else {**samples, **self.dialogue_encoder(samples)}
+        embeds = self.embed_tokens(batch["input_ids"])  # [B, T, D]
+        if shows_photo(batch):
+            is_stored = FEATURES in batch
+            images = self.project(batch[FEATURES]) if is_stored else self.encode_img(batch[IMAGE])
+            slots = batch["image_mask"].to(self.device)  # [B, T]
+            # A prompt may show its one photo several times.
+            times = slots.sum(dim=1) // self.image_tokens  # [B]
+            shown = images.repeat_interleave(times, dim=0)  # [sum of times, Q, D]
+            embeds = embeds.masked_scatter(rearrange(slots, "b t -> b t 1"), shown.to(embeds.dtype))
+        mask, labels = (batch[key].to(self.device) for key in ("attention_mask", "labels"))
         return {"loss": answer_loss(self.llm_model, embeds, mask, labels)}
-
-    def _photo_embeds(self, samples: Mapping[str, Any]) -> Tensor:
-        """Return the photos of a batch as LLM inputs, from features where it brings some."""
-        if FEATURES not in samples:
-            return self.encode_img(samples[IMAGE])
-        return self.project(samples[FEATURES])
-
-    def _segments(
-        self, dialogue: Dialogue, has_image: bool, prompt: str | None
-    ) -> Sequence[Segment]:
-        """Write one dialogue; without any prompt, the answer follows the photo directly."""
-        question, answer = dialogue[0]
-        if question is None and prompt is None:
-            if not has_image:
-                raise DatasetError("A text-only sample has no question; add a 'question' key.")
-            return [
-                Segment(IMAGE_PLACEHOLDER, is_target=False),
-                Segment(answer + self.end_sym, is_target=True),
-            ]
-        first = cast(str, question or prompt)
-        later = [(cast(str, q), a) for q, a in dialogue[1:]]
-        opening = with_image_slot(first) if has_image else first
-        return self.prompt_style.training([(opening, answer), *later])
-
-    def _embed(self, batch: EncodedBatch, images: Tensor | None) -> Tensor:
-        """Embed token ids ``[B, T]`` and put photo embeddings in their places: ``[B, T, D]``."""
-        embeds = self.embed_tokens(batch.ids)
-        if images is None:
-            return embeds
-        # A prompt may show its one photo several times.
-        times_shown = (batch.is_image.sum(dim=1) // images.shape[1]).to(self.device)
-        slots = batch.is_image.to(self.device).unsqueeze(-1)
-        shown = images.repeat_interleave(times_shown, dim=0)
-        return embeds.masked_scatter(slots, shown.to(embeds.dtype))

@@ -63,6 +63,7 @@ class _ImageProcessor(Processor):
     """What both image processors share: the size, the normalisation and the call."""
 
     image_size: int = 224
+    # The vision towers were trained with CLIP's figures; ImageNet's would shift every feature.
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
     transform: transforms.Compose = field(init=False, repr=False)
@@ -74,7 +75,9 @@ class _ImageProcessor(Processor):
             "it must be a positive whole number of pixels",
         )
         for key in ("mean", "std"):
-            self._require(_is_rgb(getattr(self, key)), key, "it must be three numbers")
+            values = getattr(self, key)  # a list, a tuple or OmegaConf's list
+            is_rgb = isinstance(values, Sequence) and len(values) == 3
+            self._require(is_rgb and all(map(_is_number, values)), key, "it must be three numbers")
         self._require(all(self.std), "std", "none may be zero")
         normalise = transforms.Normalize(list(self.mean), list(self.std))
         self.transform = transforms.Compose([self._to_square(), transforms.ToTensor(), normalise])
@@ -91,11 +94,6 @@ class _ImageProcessor(Processor):
 def _is_number(value: object, kind: type[int] | type[float] = float) -> bool:
     """Tell whether a value of a YAML file is a number; a boolean is not."""
     return isinstance(value, (int, kind)) and not isinstance(value, bool)
-
-
-def _is_rgb(values: object) -> bool:
-    """Tell whether this is a sequence (a list, a tuple or OmegaConf's list) of three numbers."""
-    return isinstance(values, Sequence) and len(values) == 3 and all(map(_is_number, values))
 
 
 @registry.register_processor("blip2_image_train")
@@ -156,6 +154,7 @@ class BlipCaptionProcessor(Processor):
 
     def __call__(self, caption: str) -> str:
         """Clean one caption, for example ``"A rash (arm)."`` to ``"a rash arm"``."""
+        # Upstream's order of steps, spaces at the ends included: captions must tokenise alike.
         words = re.sub(r"\s{2,}", " ", caption.lower().translate(PUNCTUATION))
         words = words.rstrip("\n").strip(" ")
         return self.prompt + " ".join(words.split(" ")[: self.max_words])

@@ -20,17 +20,18 @@ from skingpt4.common.errors import PhotoError
 
 PhotoSource = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
 
+# Pillow's names of the readers allowed; its JPEG reader opens MPO, the two-lens form, too.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-"""Pillow's names of the readers allowed; its JPEG reader opens MPO, the two-lens form, too."""
 
 FORMATS_TEXT = "JPEG, PNG, WebP, TIFF, BMP or GIF"
+# A 12,000 x 9,000 photo (108 megapixels) passes; Pillow refuses 179 megapixels by itself.
 MAX_PIXELS = 120_000_000
-"""A 12,000 x 9,000 photo (108 megapixels) passes; Pillow refuses 179 megapixels by itself."""
 
 WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+# What white may be in a 32-bit or float image: the first of these not below its maximum.
 WIDE_PEAKS = (1.0, 255.0, 65535.0)
-"""What white may be in a 32-bit or float image: the first of these not below its maximum."""
 
+# What makes a photo of each EXIF orientation upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -40,7 +41,6 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a photo of each EXIF orientation upright."""
 
 # Pillow warns from 89 megapixels on; here MAX_PIXELS decides, and a bigger photo is an error.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -63,22 +63,30 @@ def open_photo(
             at a reduced size, which is several times faster for a very large one.
 
     Returns:
-        A new RGB image that shares nothing with `source`.
+        An RGB image that shares nothing with `source`; but one that was opened here before is given
+        back as it is, so that a photo is opened once however many ask for it.
 
     Raises:
         PhotoError: If there is no photo, or it cannot be found, read, recognised or decoded, or it
             is too large.
     """
-    name = _display_name(source)
+    # A file's name may be shown; its folder, which may hold a patient's name, never is.
+    name = re.split(r"[\\/]", str(source))[-1] if isinstance(source, str | Path) else ""
+    name = f"The photo '{name}'" if name else "The photo"
     try:
         if isinstance(source, np.ndarray):
             source = Image.fromarray(source)
         if isinstance(source, Image.Image):
             _check_size(source, max_pixels, name)
+            # A file has a class of its own, and what metadata it had lives on in a copy's `info`.
+            is_plain = type(source) is Image.Image and source.mode == "RGB" and not source.info
+            if is_plain and (max_side is None or max(source.size) <= max_side):
+                return source
             return _plain_rgb(source, max_side)
         with _stream(source, name) as stream, Image.open(stream, formats=FORMATS) as image:
             _check_size(image, max_pixels, name)
             if max_side is not None:
+                # Only JPEG can do this: it decodes at 1/2, 1/4 or 1/8, never below the size asked.
                 image.draft(None, (max_side, max_side))
             return _plain_rgb(image, max_side)
     except PhotoError:
@@ -89,7 +97,7 @@ def open_photo(
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PhotoError(
-            f"{name} has more pixels than the limit of {_mega(max_pixels)} megapixels; "
+            f"{name} has more pixels than the limit of {max_pixels / 1e6:.3g} megapixels; "
             "scale it down and try again."
         ) from error
     except Exception as error:  # decoders raise every kind of exception on hostile bytes
@@ -97,16 +105,6 @@ def open_photo(
             f"{name} cannot be decoded: it is damaged, incomplete or of an unusual kind; "
             "send the original file again, or save it as JPEG or PNG."
         ) from error
-
-
-def _display_name(source: object) -> str:
-    """Name the photo for an error message, without its folder."""
-    name = re.split(r"[\\/]", str(source))[-1] if isinstance(source, str | Path) else ""
-    return f"The photo '{name}'" if name else "The photo"
-
-
-def _mega(pixels: int) -> str:
-    return f"{pixels / 1e6:.3g}"
 
 
 @contextmanager
@@ -135,8 +133,8 @@ def _check_size(image: Image.Image, max_pixels: int, name: str) -> None:
         raise PhotoError(f"{name} is {width} x {height} and has no pixels; choose another file.")
     if width * height > max_pixels:
         raise PhotoError(
-            f"{name} has {_mega(width * height)} megapixels ({width} x {height}), more than the "
-            f"limit of {_mega(max_pixels)}; scale it down and try again."
+            f"{name} has {width * height / 1e6:.3g} megapixels ({width} x {height}), more than the "
+            f"limit of {max_pixels / 1e6:.3g}; scale it down and try again."
         )
 
 
@@ -146,9 +144,16 @@ def _plain_rgb(image: Image.Image, max_side: int | None) -> Image.Image:
     Copies are spared, for a 108 megapixel image takes 432 MB each time.
     """
     image.load()
-    image = _upright(image)
+    # Not `ImageOps.exif_transpose`: it keeps the other EXIF fields on the image, and rewrites them.
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # broken metadata raises anything, and the pixels are fine
+        orientation = None
+    if orientation in TURNS:
+        image = image.transpose(TURNS[orientation])
     if image.mode in WIDE_MODES:
         image = _eight_bit(image)
+    # White, as on paper: dropping the alpha would bring up whatever colour lies under it.
     if image.has_transparency_data:
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         photo = Image.new("RGB", image.size, "white")
@@ -161,22 +166,11 @@ def _plain_rgb(image: Image.Image, max_side: int | None) -> Image.Image:
     return photo
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF orientation says; leave it if that cannot be read.
-
-    Not `ImageOps.exif_transpose`: it keeps the other EXIF fields on the image, and rewrites them.
-    """
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # broken metadata raises anything, and the pixels are fine
-        orientation = None
-    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
-
-
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Scale a 16-bit, 32-bit or float image to 8-bit grey."""
     values = np.nan_to_num(np.asarray(image, dtype=np.float32))
     high = float(values.max())
+    # A file does not say what its white is: take the smallest usual peak that no value exceeds.
     lowest = {"F": 1.0, "I": 255.0}.get(image.mode, 65535.0)
     peak = next((peak for peak in WIDE_PEAKS if lowest <= peak and high <= peak), high)
     return Image.fromarray((values.clip(0, peak) * (255 / peak)).round().astype(np.uint8))

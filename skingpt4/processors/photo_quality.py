@@ -1,10 +1,11 @@
 """Judges, without any model and at once, whether a photo of skin can be used.
 
 Six simple measures, each with a threshold beyond which the page gives a hint. A hint is advice, not
-a refusal. The thresholds were chosen on 440 real clinical and dermoscopic photos (Fitzpatrick17k,
-PAD-UFES-20, ISIC 2017, OpenStax, Wikimedia; 321 with a known Fitzpatrick type): of them as they
-are, 1 is called blurred, 0 dark, bright, flat or without skin, and 11 small, whatever the skin
-type. ``tests/demo/test_photo_quality.py`` measures the same photos, and spoiled copies of them.
+a refusal; the evaluation sorts its photos by the first one. The thresholds were chosen on 440 real
+clinical and dermoscopic photos (Fitzpatrick17k, PAD-UFES-20, ISIC 2017, OpenStax, Wikimedia; 321
+with a known Fitzpatrick type): of them as they are, 1 is called blurred, 0 dark, bright, flat or
+without skin, and 11 small, whatever the skin type. ``tests/processors/test_photo_quality.py``
+measures the same photos, and spoiled copies of them.
 """
 
 from dataclasses import dataclass
@@ -13,40 +14,40 @@ from enum import Enum
 import numpy as np
 from PIL import Image
 
+# Photos are measured at this size, in pixels of the longer side; the model looks at 224 x 224.
 MEASURED_SIDE = 512
-"""Photos are measured at this size, in pixels of the longer side; the model looks at 224 x 224."""
 
+# Side of the squares in which sharpness is measured, so that a blurred background does no harm.
 TILE = 32
-"""Side of the squares in which sharpness is measured, so that a blurred background does no harm."""
 
+# Weights of red, green and blue in JPEG's brightness and its two colours (ITU-T T.871).
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 CB = np.array([-0.168736, -0.331264, 0.5], dtype=np.float32)
 
 CR = np.array([0.5, -0.418688, -0.081312], dtype=np.float32)
-"""Weights of red, green and blue in JPEG's brightness and its two colours (ITU-T T.871)."""
 
+# Skin of every type is more red than blue: Cr - Cb above this. So is wood; it is a rough check.
 SKIN_WARMTH = 8.0
-"""Skin of every type is more red than blue: Cr - Cb above this. So is wood; it is a rough check."""
 
+# Shorter side in pixels; the model's view is 224 wide, and below this much of it is made up.
 MIN_SIDE = 200
-"""Shorter side in pixels; the model's view is 224 wide, and below this much of it is made up."""
 
+# Real photos: 2.4 to 210, half of them above 38. Blurred by 3 pixels: 99.5 % are below 4.
 MIN_SHARPNESS = 4.0
-"""Real photos: 2.4 to 210, half of them above 38. Blurred by 3 pixels: 99.5 % are below 4."""
 
+# Real photos: 117 to 255, of Fitzpatrick types V and VI 162 and more. With a quarter of the light
+# all are below; so low because deep brown skin that fills the frame without any highlight has 76.
 MIN_BRIGHTNESS = 70.0
-"""Real photos: 117 to 255, of Fitzpatrick types V and VI 162 and more. With a quarter of the light
-all are below; so low because deep brown skin that fills the frame without any highlight has 76."""
 
+# Real photos: 0 to 0.41. Of those brightened to twice their values, 95 % are above.
 MAX_GLARE = 0.45
-"""Real photos: 0 to 0.41. Of those brightened to twice their values, 95 % are above."""
 
+# Real photos: 0.12 to 1.
 MIN_CONTRAST = 0.1
-"""Real photos: 0.12 to 1."""
 
+# Real photos: 0.17 to 1.
 MIN_SKIN = 0.15
-"""Real photos: 0.17 to 1."""
 
 
 class Problem(str, Enum):
@@ -106,34 +107,32 @@ def measure(photo: Image.Image) -> Quality:
     Args:
         photo: An RGB image of any size.
     """
-    pixels = np.asarray(_view(photo), dtype=np.float32)  # [H, W, 3]
-    grey = pixels @ LUMA
+    view = photo
+    scale = MEASURED_SIDE / max(photo.size)
+    if scale < 1:  # never scaled up, which would invent pixels
+        width, height = (max(1, round(side * scale)) for side in photo.size)
+        # Reducing by whole factors first makes a large photo several times faster.
+        view = photo.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    pixels = np.asarray(view, dtype=np.float32)  # [H, W, 3]
+    grey = pixels @ LUMA  # [H, W]
     dark, bright = (float(value) for value in np.percentile(grey, [5, 95]))
+
+    # Sharpness: the Laplacian's deviation within a tile, of the sharpest tenth of all tiles. The
+    # deviation over the whole photo would call a sharp lesion before a smooth background blurred.
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    laplacian = 4 * grey[1:-1, 1:-1] - around  # [H - 2, W - 2]
+    rows, columns = (side // TILE for side in laplacian.shape)
+    if rows and columns:
+        tiles = laplacian[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE)
+        edges = float(np.percentile(tiles.std(axis=(1, 3)), 90))
+    else:
+        edges = float(laplacian.std()) if laplacian.size else 0.0
     return Quality(
         short_side=min(photo.size),
-        sharpness=_edges(grey) * 255 / max(bright, 1.0),
+        # For the photo's own brightness: the edges of dark skin are as sharp, but less high.
+        sharpness=edges * 255 / max(bright, 1.0),
         brightness=bright,
         glare=float((pixels.max(axis=-1) >= 254).mean()),
         contrast=1 - dark / max(bright, 1.0),
         skin=float((pixels @ (CR - CB) > SKIN_WARMTH).mean()),
     )
-
-
-def _view(photo: Image.Image) -> Image.Image:
-    """Return the photo at the size in which it is measured; it is never scaled up."""
-    scale = MEASURED_SIDE / max(photo.size)
-    if scale >= 1:
-        return photo
-    width, height = (max(1, round(side * scale)) for side in photo.size)
-    return photo.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-
-
-def _edges(grey: np.ndarray) -> float:
-    """Return the 90 % quantile, over tiles of ``[H, W]``, of the Laplacian's standard deviation."""
-    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    laplacian = 4 * grey[1:-1, 1:-1] - around
-    rows, columns = (side // TILE for side in laplacian.shape)
-    if not rows or not columns:
-        return float(laplacian.std()) if laplacian.size else 0.0
-    tiles = laplacian[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE)
-    return float(np.percentile(tiles.std(axis=(1, 3)), 90))

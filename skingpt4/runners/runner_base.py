@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from skingpt4.common.config import Config
     from skingpt4.datasets.builders import Splits
     from skingpt4.models import SkinGPT4
-    from skingpt4.tasks.base_task import BaseTask
+    from skingpt4.tasks.image_text_pretrain import ImageTextPretrainTask
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +65,13 @@ class RunnerBase:
     """
 
     def __init__(
-        self, config: "Config", task: "BaseTask", model: "SkinGPT4", datasets: "Splits"
+        self, config: "Config", task: "ImageTextPretrainTask", model: "SkinGPT4", datasets: "Splits"
     ) -> None:
         run = config.run
         self.config, self.run = config, run
         self.output_dir = Path(run.output_dir)
         self.accelerator = build_accelerator(config, model)
-        self.loader = self._build_loader(datasets)
+        self.loader = self._build_loader(datasets, model)
         self.validator = Validator(config, task, self.accelerator, datasets)
         passes = [loader.batches_a_pass for loader in self.loader.loaders.values()]
         if run.iters_per_epoch is None and None in passes:
@@ -94,7 +94,7 @@ class RunnerBase:
         self.updater = Updater(
             self.accelerator, self.model, self.optimizer, task, run.max_grad_norm
         )
-        # Every process draws the same prompts, but dropout of its own.
+        # Dropout of each process is its own.
         set_seed(run.seed)
         torch.manual_seed(run.seed + self.accelerator.process_index)
         if state is None:
@@ -234,8 +234,10 @@ class RunnerBase:
         # Otherwise another process could end, and the launcher with it, before all is written.
         self.accelerator.wait_for_everyone()
 
-    def _build_loader(self, datasets: "Splits") -> MultiIterLoader:
+    def _build_loader(self, datasets: "Splits", model: "SkinGPT4") -> MultiIterLoader:
         """Mix the training splits; each process draws its own part of every data set."""
+        # All processes draw the same prompt for their part of a step, as for one large batch.
+        encode = model.dialogue_encoder.with_seed(self.run.seed)
         loaders, ratios = {}, []
         for name, splits in datasets.items():
             cfg = self.config.datasets[name]
@@ -249,6 +251,7 @@ class RunnerBase:
                     world=self.accelerator.num_processes,
                     reject_share=self.run.reject_share,
                     group_by_length=self.run.group_by_length,
+                    encode=encode,
                 )
                 ratios.append(cfg.sample_ratio)
         return MultiIterLoader(loaders, ratios, seed=self.run.seed)

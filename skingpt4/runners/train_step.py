@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -15,7 +16,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from skingpt4.datasets.loaders import Batch
 from skingpt4.runners.distributed import whole
-from skingpt4.tasks.base_task import BaseTask
+
+if TYPE_CHECKING:
+    from skingpt4.tasks.image_text_pretrain import ImageTextPretrainTask
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,15 @@ class Updater:
     accelerator: Accelerator
     model: nn.Module
     optimizer: AcceleratedOptimizer
-    task: BaseTask
+    task: "ImageTextPretrainTask"
     max_grad_norm: float | None = None
 
     def step(self, batches: Sequence[Batch]) -> StepResult:
         """Take one step; one whose loss or gradient is not finite changes nothing."""
         accelerator = self.accelerator
-        model = accelerator.unwrap_model(self.model)
         # Known before any loss, so that each micro-batch can be weighed as it goes by.
-        counts = [self.task.count_targets(model, batch) for batch in batches]
-        images = sum(len(batch["dialogue"]) for batch in batches)
+        counts = [self.task.count_targets(batch) for batch in batches]
+        images = sum(len(batch["labels"]) for batch in batches)
         total, images = (int(n) for n in self._sum(torch.tensor([sum(counts), images])))
         loss = torch.zeros((), device=accelerator.device)
         for number, batch in enumerate(batches):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from skingpt4.common.errors import ConfigError
-from skingpt4.common.seeding import seeded
+from skingpt4.common.seeding import derive_seed, seeded
 from skingpt4.conversation.chat import Chat
 from skingpt4.datasets.builders import VALIDATION, Splits
 from skingpt4.datasets.loaders import build_eval_loader
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from skingpt4.common.config import Config
     from skingpt4.datasets.image_text import Sample
     from skingpt4.models import SkinGPT4
-    from skingpt4.tasks.base_task import BaseTask
+    from skingpt4.tasks.image_text_pretrain import ImageTextPretrainTask
 
 # An answer in training is at most this long by default; a greedy one that rambles stops there too.
 MAX_NEW_TOKENS = 160
@@ -45,7 +45,11 @@ class Validator:
     """
 
     def __init__(
-        self, config: "Config", task: "BaseTask", accelerator: "Accelerator", datasets: Splits
+        self,
+        config: "Config",
+        task: "ImageTextPretrainTask",
+        accelerator: "Accelerator",
+        datasets: Splits,
     ) -> None:
         self.run, self.task, self.accelerator = config.run, task, accelerator
         self.datasets = {
@@ -67,7 +71,8 @@ class Validator:
         Infinite where there is nothing to validate on.
         """
         accelerator, run = self.accelerator, self.run
-        unwrapped = accelerator.unwrap_model(model)
+        encoder = accelerator.unwrap_model(model).dialogue_encoder
+        seed = derive_seed(run.seed, VALIDATION)
         # Without dropout, and with the prompts and shards of last time: losses can be compared.
         model.eval()
         total = torch.zeros(2, dtype=torch.float64)  # sum of losses, number of tokens
@@ -79,9 +84,11 @@ class Validator:
                     dataset.resume(rank, positions={}, first=0)
                 else:
                     dataset = Subset(dataset, range(rank, len(dataset), world))  # type: ignore[arg-type]
-                loader = build_eval_loader(dataset, run.batch_size_eval, run.num_workers)
+                loader = build_eval_loader(
+                    dataset, run.batch_size_eval, run.num_workers, encoder.with_seed(seed)
+                )
                 for batch in itertools.islice(loader, run.valid_iters):
-                    count = self.task.count_targets(unwrapped, batch)
+                    count = self.task.count_targets(batch)
                     batch = send_to_device(batch, accelerator.device)
                     with accelerator.autocast():
                         mean = self.task.train_step(model, batch)

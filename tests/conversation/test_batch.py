@@ -123,10 +123,11 @@ def test_beams_are_refused(chat, photo):
 
 
 def test_prompts_are_padded_on_the_left():
-    embeds, mask = _pad_left([torch.ones(2, 4), torch.full((3, 4), 2.0)])
+    embeds, mask, positions = _pad_left([torch.ones(2, 4), torch.full((3, 4), 2.0)])
     assert embeds[0, 0].eq(0).all()
     assert embeds[0, 1:].eq(1).all()
     assert mask.tolist() == [[0, 1, 1], [1, 1, 1]]
+    assert positions.tolist() == [[0, 0, 1], [0, 1, 2]]
 
 
 class AnotherEngine(TransformersEngine):

@@ -10,6 +10,7 @@ from PIL import Image
 from skingpt4.common.errors import ChatError, PhotoError
 from skingpt4.conversation import CONV_VISION, Chat
 from skingpt4.conversation.chat import MAX_QUESTION_CHARS
+from skingpt4.processors.photo import open_photo
 from skingpt4.prompts import IMAGE_SLOT
 
 
@@ -209,6 +210,28 @@ def test_photos_are_opened_processed_and_encoded_without_gradients(model, tmp_pa
     assert seen == [("RGB", (5, 4))] * 4
     assert len(img_list) == 5
     assert not any(photo.requires_grad for photo in img_list)
+
+
+def test_an_opened_photo_is_processed_as_it_is(model):
+    seen = []
+    chat = Chat(model, lambda image: seen.append(image) or torch.zeros(3, 8, 8))
+    opened = open_photo(Image.new("L", (5, 4)))
+    chat.encode_photos([opened])
+    chat.upload_img(opened, chat.new_conversation(), [])
+    assert seen[0] is seen[1] is opened
+
+
+def test_a_prompt_is_tokenised_once(chat, asked, monkeypatch):
+    texts, tokenizer = [], chat.model.llm_tokenizer
+    call = type(tokenizer).__call__
+
+    def counted(self, text, **kwargs):
+        texts.append(text)
+        return call(self, text, **kwargs)
+
+    monkeypatch.setattr(type(tokenizer), "__call__", counted)
+    chat.answer(*asked, max_new_tokens=2)
+    assert len(texts) == 2  # before and after the photo
 
 
 def test_an_answer_without_a_question(chat, photo):

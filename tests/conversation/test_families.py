@@ -47,10 +47,10 @@ def answer_ids(model, prompt, length=12, **settings):
 def test_the_loss_is_the_language_models_own(model):
     """Embedded outside the model, tokens count the same (Gemma scales its embeddings)."""
     dialogue = [(QUESTION, "Psoriasis."), ("Why?", "Unknown.")]
-    batch = model.encode_dialogues([model.prompt_style.training(dialogue)])
+    batch = model.dialogue_encoder({"dialogue": [dialogue]})
     with torch.no_grad():
         ours = model({"dialogue": [dialogue]})["loss"]
-        own = model.llm_model(input_ids=batch.ids, labels=batch.labels).loss
+        own = model.llm_model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
     torch.testing.assert_close(ours, own, rtol=1e-5, atol=1e-6)
 
 
@@ -91,7 +91,7 @@ def test_the_beginning_token_stands_once_and_only_where_there_is_one(model, chat
     conv = chat.new_conversation()
     chat.ask(QUESTION, conv)
     asked = TransformersEngine(model).prompts.encode([conv.get_prompt()]).parts[0]
-    trained = model.encode_dialogues.encode(model.prompt_style.training([(QUESTION, "So.")])).ids
+    trained = model.dialogue_encoder({"dialogue": [[(QUESTION, "So.")]]})["input_ids"][0].tolist()
     for ids in (asked, trained):
         assert ids.count(bos) == (0 if bos is None else 1)
         assert bos in (None, ids[0])
@@ -99,7 +99,7 @@ def test_the_beginning_token_stands_once_and_only_where_there_is_one(model, chat
 
 def test_the_end_symbol_is_learned_once_and_ends_the_answer(model, say):
     tokenizer, style = model.llm_tokenizer, model.prompt_style
-    learned = model.encode_dialogues.answer_ids("So." + style.end_sym)
+    learned = model.dialogue_encoder.answer_ids("So." + style.end_sym)
     ending = tokenizer(style.end_sym, add_special_tokens=False).input_ids
     end = ending[-1]
     assert learned.count(end) == style.end_sym.count(tokenizer.decode([end]).strip())

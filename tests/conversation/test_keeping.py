@@ -188,7 +188,7 @@ def test_a_cache_holds_no_conversation(chat):
     del conv
     gc.collect()
     assert reference() is None
-    assert len(cache) == 0
+    assert not cache._entries
 
 
 def test_leading_rows_are_shared_as_far_as_they_are_equal():

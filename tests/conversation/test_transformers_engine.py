@@ -264,7 +264,7 @@ def test_sampling_without_a_seed_varies(engine, prompt):
 
 def test_noise_makes_the_greedy_choice_follow_the_distribution():
     p = torch.tensor([0.5, 0.3, 0.15, 0.05, 0.0])
-    noise = GumbelNoise([0], torch.device("cpu"))
+    noise = GumbelNoise([torch.Generator().manual_seed(0)])
     drawn = noise(None, p.log().expand(20_000, -1)).argmax(dim=-1)
     shares = torch.bincount(drawn, minlength=5) / 20_000
     assert torch.allclose(shares, p, atol=0.015)

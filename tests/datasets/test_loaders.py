@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from skingpt4.common.errors import ConfigError, DatasetError
 from skingpt4.common.seeding import derive_seed, rng_state, seeded, set_rng_state
-from skingpt4.datasets.loaders import MultiIterLoader, TrainLoader, build_eval_loader, collate
+from skingpt4.datasets.loaders import Collate, MultiIterLoader, TrainLoader, build_eval_loader
 from skingpt4.datasets.sampler import InfiniteBatchSampler
 
 
@@ -38,19 +38,19 @@ def take(loader, count):
 
 
 def test_collate_stacks_images_and_lists_the_rest():
-    batch = collate([Numbers(2)[0], Numbers(2)[1]])
+    batch = Collate()([Numbers(2)[0], Numbers(2)[1]])
     assert batch["image"].shape == (2, 3, 2, 2)
     assert batch["image_id"] == [0, 1]
     assert batch["dialogue"] == [[(None, "0")], [(None, "1")]]
 
 
 def test_collate_stacks_features():
-    batch = collate([{"features": torch.zeros(4, 8)}, {"features": torch.ones(4, 8)}])
+    batch = Collate()([{"features": torch.zeros(4, 8)}, {"features": torch.ones(4, 8)}])
     assert batch["features"].shape == (2, 4, 8)
 
 
 def test_collate_without_images():
-    assert collate([{"text_input": "a"}, {"text_input": "b"}]) == {"text_input": ["a", "b"]}
+    assert Collate()([{"text_input": "a"}, {"text_input": "b"}]) == {"text_input": ["a", "b"]}
 
 
 def test_the_order_is_fixed_by_the_seed_and_new_in_each_pass():

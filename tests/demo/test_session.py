@@ -9,6 +9,7 @@ from PIL import Image
 
 from skingpt4.common.errors import ChatError, PhotoError
 from skingpt4.demo.session import MAX_PHOTOS, PREVIEW_SIDE, Session, Sessions
+from skingpt4.processors.photo import open_photo
 
 
 @pytest.fixture
@@ -187,6 +188,19 @@ def test_preview_is_a_small_upright_jpeg_without_metadata(make_chat):
     preview = Image.open(BytesIO(data))
     assert preview.size == (PREVIEW_SIDE // 2, PREVIEW_SIDE)
     assert dict(preview.getexif()) == {}
+
+
+def test_a_photo_that_a_panel_opened_goes_to_the_model_as_it_is(make_chat, monkeypatch):
+    chat, given = make_chat(), []
+    encode = chat.encode_photos
+    monkeypatch.setattr(
+        chat, "encode_photos", lambda images: given.extend(images) or encode(images)
+    )
+    image = open_photo(Image.new("L", (2 * PREVIEW_SIDE, 9)))
+    session = Session(chat)
+    session.show_photo(image)
+    assert given[0] is image
+    assert image.width == 2 * PREVIEW_SIDE == 2 * session.case.photos[0].image.width
 
 
 def test_uploads_are_deleted_at_restart(open_session, tmp_path):

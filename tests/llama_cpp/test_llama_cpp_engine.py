@@ -104,13 +104,13 @@ def test_a_dropped_conversation_makes_room(exact):
         list(exact.engine.stream(prompt, Decoding(max_new_tokens=2), memory=memory))
     assert len(memory.rows) > 2
     sequence = memory.sequence
-    assert sequence in cache._taken
+    assert sequence in cache.taken
     del memory
     gc.collect()
     other = exact.engine.new_memory()
     list(exact.engine.stream(encode(["Another"]), Decoding(max_new_tokens=2), memory=other))
-    assert cache._taken == {held.sequence for held in cache._held}
-    assert other.sequence in cache._taken
+    assert cache.taken == {held.sequence for held in cache.held}
+    assert other.sequence in cache.taken
 
 
 def test_many_conversations_share_a_full_context(exact):

@@ -1,5 +1,8 @@
 """The assembled model: shapes, loss, labels, freezing."""
 
+import pickle
+import random
+
 import pytest
 import torch
 from torch.nn import functional
@@ -60,7 +63,7 @@ def test_padding_changes_nothing(make_model, tmp_path):
             loss_written_out(model, photos(2)[i : i + 1], PROMPT, text)
             for i, text in enumerate(texts)
         ]
-    lengths = [len(model.encode_dialogues.answer_ids(text + "###")) for text in texts]
+    lengths = [len(model.dialogue_encoder.answer_ids(text + "###")) for text in texts]
     expected = sum(a * n for a, n in zip(alone, lengths, strict=True)) / sum(lengths)
     torch.testing.assert_close(both, expected, rtol=1e-5, atol=1e-6)
 
@@ -68,26 +71,27 @@ def test_padding_changes_nothing(make_model, tmp_path):
 def test_a_real_end_token_is_learned(make_model):
     """Upstream masks labels by id, and its padding id is the end token's."""
     model = make_model(prompt_style="llama2")
-    segments = model.prompt_style.training([("Hello", ANSWER)])
-    batch = model.encode_dialogues([segments, [*segments, *segments]])
-    assert batch.labels[0].tolist().count(model.llm_tokenizer.eos_token_id) == 1
-    padded = batch.attention_mask[0] == 0
+    turn = ("Hello", ANSWER)
+    batch = model.dialogue_encoder({"dialogue": [[turn], [turn, turn]]})
+    labels = batch["labels"][0]
+    assert labels.tolist().count(model.llm_tokenizer.eos_token_id) == 1
+    padded = batch["attention_mask"][0] == 0
     assert padded.any()
-    assert (batch.labels[0][padded] == -100).all()
+    assert (labels[padded] == -100).all()
 
 
 @pytest.mark.parametrize("template", ["[INST] {} [/INST] ", "<s>[INST] {} [/INST] "])
 def test_the_begin_token_comes_once_whoever_writes_it(make_model, template):
     model = make_model(prompt_style="llama2", prompt_template=template)
-    batch = model.encode_dialogues([model.prompt_style.training([("Hello", ANSWER)])])
-    ids = batch.ids[0].tolist()
+    batch = model.dialogue_encoder({"dialogue": [[("Hello", ANSWER)]]})
+    ids = batch["input_ids"][0].tolist()
     begin = model.llm_tokenizer.bos_token_id
     assert (ids[0], ids.count(begin)) == (begin, 1)
-    assert len(ids) == len(batch.labels[0]) == len(batch.is_image[0])
+    assert len(ids) == len(batch["labels"][0]) == len(batch["image_mask"][0])
 
 
 def test_long_answers_keep_their_end_symbol(make_model):
-    encoder = make_model(max_txt_len=12).encode_dialogues
+    encoder = make_model(max_txt_len=12).dialogue_encoder
     whole = encoder.tokenizer("word " * 40 + "###", add_special_tokens=False).input_ids
     short = encoder.answer_ids("word " * 40 + "###")
     assert len(short) == 12
@@ -98,10 +102,10 @@ def test_long_answers_keep_their_end_symbol(make_model):
 def test_dialogues_bring_their_own_questions_and_several_losses(make_model):
     model = make_model()
     dialogue = [("What's wrong with my skin?", "Psoriasis."), ("Why?", "Unknown.")]
-    batch = model.encode_dialogues([model._segments(dialogue, True, None)])
-    learned = batch.labels[0][batch.labels[0] != -100]
+    batch = model.dialogue_encoder({"image": photos(1), "dialogue": [dialogue]})
+    learned = batch["labels"][batch["labels"] != -100]
     assert model.llm_tokenizer.decode(learned) == "Psoriasis.### Unknown.###"
-    assert batch.is_image.sum() == 4
+    assert batch["image_mask"].sum() == 4
 
 
 def test_a_prompt_may_show_the_photo_twice(make_model):
@@ -113,7 +117,7 @@ def test_a_prompt_may_show_the_photo_twice(make_model):
 
 def test_without_prompts_the_answer_follows_the_photo(make_model):
     model = make_model(prompt_path="")
-    segments = model._segments([(None, ANSWER)], True, None)
+    segments = model.dialogue_encoder.segments([(None, ANSWER)], True, None)
     assert [s.text for s in segments] == ["<ImageHere>", ANSWER + "###"]
 
 
@@ -122,6 +126,44 @@ def test_text_only_samples_need_their_question(make_model):
     assert torch.isfinite(model({"dialogue": [[("Hello", "Hello.")]]})["loss"])
     with pytest.raises(DatasetError, match="no question"):
         model({"dialogue": [[(None, "Hello.")]]})
+
+
+def test_encoded_texts_and_plain_ones_have_the_same_loss(make_model):
+    """A loading process encodes; who calls the model as upstream does need not."""
+    model = make_model()
+    batch = {"image": photos(2), "text_input": [ANSWER, "A mole."]}
+    encoder = pickle.loads(pickle.dumps(model.dialogue_encoder))
+    tensors = encoder(batch, number=0)
+    assert {key: value.shape[0] for key, value in tensors.items()} == dict.fromkeys(tensors, 2)
+    with torch.no_grad():
+        encoded = model({"image": batch["image"], **tensors})["loss"]
+        assert encoded == model(batch)["loss"]
+
+
+def test_forward_draws_no_random_number(make_model):
+    model = make_model()
+    states = random.getstate(), torch.get_rng_state()
+    model({"image": photos(1), "text_input": [ANSWER]})
+    assert random.getstate() == states[0]
+    assert torch.equal(torch.get_rng_state(), states[1])
+
+
+def test_a_batchs_number_tells_its_prompt_whoever_encodes_it(make_model):
+    encoder = make_model().dialogue_encoder
+    batch = {"image": photos(1), "text_input": [ANSWER]}
+
+    def ids(encoder, number=None):
+        return encoder(batch, number)["input_ids"].tolist()
+
+    drawn = [ids(encoder.with_seed(3), number) for number in range(20)]
+    one = encoder.with_seed(3)
+    assert [ids(one) for _ in range(20)] == drawn
+    assert [ids(encoder.with_seed(4), number) for number in range(20)] != drawn
+    rng = random.Random(3)
+    prompts = [rng.choice(encoder.prompts) for _ in range(20)]
+    assert len(set(prompts)) > 1
+    for left, right in zip(range(19), range(1, 20), strict=True):
+        assert (drawn[left] == drawn[right]) == (prompts[left] == prompts[right])
 
 
 def test_only_the_projection_is_trained(make_model):

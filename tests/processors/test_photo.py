@@ -301,6 +301,19 @@ def test_every_kind_of_source_gives_the_same_photo(tmp_path):
     assert not stream.closed
 
 
+def test_a_photo_is_opened_once():
+    photo = open_photo(encoded(Image.new("RGB", (9, 7), RED), "PNG"))
+    assert open_photo(photo) is photo
+    assert open_photo(photo, max_side=9) is photo
+    assert open_photo(photo, max_side=8) is not photo
+    with pytest.raises(PhotoError, match="more than the limit"):
+        open_photo(photo, max_pixels=62)
+    for changes in ({"mode": "L"}, {"info": {"exif": b"Exif"}}):
+        other = photo.convert(changes.get("mode", "RGB"))
+        other.info |= changes.get("info", {})
+        assert open_photo(other) is not other
+
+
 def test_the_callers_image_stays_as_it_is():
     image = Image.new("RGBA", (40, 20), (1, 2, 3, 4))
     image.info["remark"] = "mine"

@@ -113,6 +113,11 @@ def make_runner(make_config):
     return lambda *args, **changes: build_runner(make_config(*args, **changes))
 
 
+def encoded(runner, batch):
+    """Add what a loading process makes of a batch's texts."""
+    return batch | runner.accelerator.unwrap_model(runner.model).dialogue_encoder(batch)
+
+
 def stop_after(runner, steps):
     """Send this process SIGTERM while it takes its step number `steps`."""
     step = runner.updater.step

@@ -8,7 +8,7 @@ import torch
 
 from skingpt4.common.checkpoint import read_metadata, read_tensors
 from skingpt4.common.errors import ConfigError, DatasetError
-from tests.runners.conftest import build_runner, images, run_children, write_folder
+from tests.runners.conftest import build_runner, encoded, images, run_children, write_folder
 
 
 def snapshot(runner):
@@ -65,7 +65,7 @@ def test_accumulated_micro_batches_equal_one_batch(make_runner, photo_folder):
     def step(runner, batches):
         for group in runner.optimizer.param_groups:
             group["lr"] = runner.schedule(0)
-        runner.updater.step(batches)
+        runner.updater.step([encoded(runner, batch) for batch in batches])
         return runner.model.llama_proj.weight.detach().clone()
 
     whole = step(make_runner(), [{"image": photos, "dialogue": dialogue}])
@@ -91,7 +91,7 @@ def test_eight_steps_equal_plain_adamw(make_runner):
     for number in range(8):
         for group in [*optimizer.param_groups, *runner.optimizer.param_groups]:
             group["lr"] = runner.schedule(number)
-        runner.updater.step([batch])
+        runner.updater.step([encoded(runner, batch)])
         optimizer.zero_grad()
         plain.train()(batch)["loss"].backward()
         optimizer.step()
@@ -161,7 +161,7 @@ def test_clipping_bounds_the_gradient(make_runner):
         norms.append(torch.cat(grads).norm())
 
     runner.optimizer.optimizer.register_step_pre_hook(measure)
-    result = runner.updater.step([batch])
+    result = runner.updater.step([encoded(runner, batch)])
     assert result.grad_norm > 0.1
     assert norms[0] == pytest.approx(0.01, rel=1e-3)
 
@@ -204,7 +204,7 @@ def test_recomputed_activations_change_no_gradient(make_runner):
         layer.register_forward_pre_hook(lambda *_, mode=recomputes: calls.append(mode))
         runner.set_training()
         assert not layer.training
-        runner.updater.step([batch])
+        runner.updater.step([encoded(runner, batch)])
         weights.append(runner.model.llama_proj.weight.detach().clone())
     assert calls == [False, True, True]
     assert torch.equal(*weights)

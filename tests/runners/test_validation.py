@@ -39,12 +39,13 @@ def test_best_and_last(make_runner, with_validation, tmp_path):
 def test_the_loss_weighs_every_token_alike_and_repeats(make_runner, with_validation):
     runner = make_runner(datasets=with_validation, batch_size_eval=2)
     model, dataset = runner.model, runner.validator.datasets["skin_align"]
-    model.prompts = model.prompts[:1]
+    encoder = model.dialogue_encoder
+    encoder.prompts = encoder.prompts[:1]
     total = count = 0
     with torch.no_grad():
         for row in range(len(dataset)):
             sample = dataset[row]
-            tokens = len(model.encode_dialogues.answer_ids(sample["text_input"] + model.end_sym))
+            tokens = len(encoder.answer_ids(sample["text_input"] + model.end_sym))
             batch = {"image": sample["image"][None], "dialogue": [sample["dialogue"]]}
             total += model(batch)["loss"].item() * tokens
             count += tokens

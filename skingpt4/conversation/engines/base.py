@@ -3,7 +3,7 @@
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -89,6 +89,9 @@ class Engine(ABC):
         prompts: Tokenises prompts and reads tokens.
         context_length: Most tokens of prompt and answer together; an engine with less room than
             the model lowers it, as soon as it knows.
+        new_memory: Makes what keeps one conversation's earlier turns, to be passed to
+            :meth:`stream`. It is freed when it is dropped. None if the engine keeps nothing, or
+            keeps it on its own server.
         at_once: How many answers are worth asking for at the same time.
     """
 
@@ -98,13 +101,7 @@ class Engine(ABC):
         self.model = model
         self.prompts = PromptEncoder(model)
         self.context_length: int = model.context_length
-
-    def new_memory(self) -> object | None:
-        """Return what keeps one conversation's earlier turns, to be passed to :meth:`stream`.
-
-        It is freed when it is dropped. None if the engine keeps nothing, or keeps it elsewhere.
-        """
-        return None
+        self.new_memory: Callable[[], object | None] = lambda: None
 
     @abstractmethod
     def stream(
@@ -141,7 +138,6 @@ class Engine(ABC):
             ChatError: If ``decoding`` asks for several beams.
         """
 
-    @abstractmethod
     def log_likelihoods(self, prompts: Sequence[Prompt], answer: str) -> np.ndarray:
         """Return how likely the same answer is after each prompt.
 
@@ -153,8 +149,13 @@ class Engine(ABC):
             Mean log-probability of the answer's tokens, natural logarithm, ``[n]``.
 
         Raises:
-            ChatError: If the engine cannot tell.
+            ChatError: If the engine cannot tell, which is what one says that does not override
+                this.
         """
+        raise ChatError(
+            "How likely an answer is cannot be asked of the engine "
+            f"'{self.model.config.engine}'; set model.engine=transformers for it."
+        )
 
     def generate_batch(
         self,
@@ -188,5 +189,6 @@ class Engine(ABC):
             return BatchAnswer(self.prompts.read(ids, stops), token_ids, first or seconds, seconds)
 
         none = [None] * len(prompts)
+        # Threads only wait here: each answer is computed by the engine's own worker or server.
         with ThreadPoolExecutor(self.at_once) as pool:
             return list(pool.map(answer, prompts, seeds or none, memories or none))

@@ -1,5 +1,6 @@
 """What the language model keeps of a conversation: the keys and values of its rows so far."""
 
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -11,6 +12,7 @@ from transformers.cache_utils import StaticLayer
 SMALLEST = 512
 
 
+@dataclass(eq=False)
 class KvMemory:
     """Keys and values of earlier turns, and the embeddings that they were computed from.
 
@@ -20,9 +22,8 @@ class KvMemory:
     just matches a shorter way.
     """
 
-    def __init__(self) -> None:
-        self._rows: Tensor | None = None
-        self._cache = DynamicCache()
+    _rows: Tensor | None = None
+    _cache: DynamicCache = field(default_factory=DynamicCache)
 
     def take(self, rows: Tensor) -> DynamicCache:
         """Return the cache, cut to what it shares with a prompt, and forget it.

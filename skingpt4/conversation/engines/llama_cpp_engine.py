@@ -121,18 +121,20 @@ class SequenceMemory:
     used: int = -1
 
 
+@dataclass(eq=False)
 class SequenceCache:
     """Gives each conversation a sequence of the context, as long as there is room.
 
-    Args:
+    Attributes:
         runtime: With :data:`CONVERSATIONS` + :data:`DRAWS` sequences.
+        held: Conversations that have a sequence; those that are dropped leave by themselves.
+        taken: Sequences that hold rows.
     """
 
-    def __init__(self, runtime: LlamaRuntime) -> None:
-        self.runtime = runtime
-        self._held: weakref.WeakSet[SequenceMemory] = weakref.WeakSet()
-        self._taken: set[int] = set()
-        self._clock = count()
+    runtime: LlamaRuntime
+    held: "weakref.WeakSet[SequenceMemory]" = field(default_factory=weakref.WeakSet)
+    taken: set[int] = field(default_factory=set)
+    _clock: Iterator[int] = field(default_factory=count)
 
     @contextmanager
     def holding(
@@ -151,7 +153,7 @@ class SequenceCache:
         """
         try:
             self._claim(memory, rows[:-1])
-            others = sorted(self._held - {memory}, key=lambda other: other.used)
+            others = sorted(self.held - {memory}, key=lambda other: other.used)
             needed = len(rows) + room
             while others and sum(len(o.rows) for o in others) + needed > self.runtime.positions:
                 self._forget(others.pop(0))
@@ -194,56 +196,43 @@ class SequenceCache:
             left -= size
         return np.stack(scores)
 
-    @contextmanager
-    def branches(self, memory: SequenceMemory, number: int) -> Iterator[list[int]]:
-        """Let sequences begin with all rows of a conversation, and give their numbers."""
-        sequences = list(range(CONVERSATIONS, CONVERSATIONS + number))
-        try:
-            for sequence in sequences:
-                self.runtime.share(memory.sequence, sequence, len(memory.rows))
-            yield sequences
-        finally:
-            for sequence in sequences:
-                self.runtime.crop(sequence, 0)
-
     def _claim(self, memory: SequenceMemory, rows: Sequence[PromptRow]) -> None:
         """Give a conversation a sequence that holds as many of the rows as are to be had."""
         # Sequences of conversations that were dropped are emptied first.
-        for sequence in self._taken - {other.sequence for other in self._held}:
+        for sequence in self.taken - {other.sequence for other in self.held}:
             self.runtime.crop(sequence, 0)
-            self._taken.discard(sequence)
-        if memory not in self._held:
-            if len(self._taken) == CONVERSATIONS:
-                self._forget(min(self._held, key=lambda other: other.used))
-            memory.sequence = min(set(range(CONVERSATIONS)) - self._taken)
-            self._taken.add(memory.sequence)
-            self._held.add(memory)
+            self.taken.discard(sequence)
+        if memory not in self.held:
+            if len(self.taken) == CONVERSATIONS:
+                self._forget(min(self.held, key=lambda other: other.used))
+            memory.sequence = min(set(range(CONVERSATIONS)) - self.taken)
+            self.taken.add(memory.sequence)
+            self.held.add(memory)
         memory.used = next(self._clock)
         # Its own rows win over as many of another's, because it was used last.
-        best = max(self._held, key=lambda other: (_common(other.rows, rows), other.used))
-        kept = _common(best.rows, rows)
+        shared = {}  # how many rows each conversation has in common with the prompt
+        for other in self.held:
+            pairs = enumerate(zip(other.rows, rows, strict=False))
+            unlike = (place for place, (ours, theirs) in pairs if ours != theirs)
+            shared[other] = next(unlike, min(len(other.rows), len(rows)))
+        best = max(shared, key=lambda other: (shared[other], other.used))
+        kept = shared[best]
         if best is not memory:
             self.runtime.crop(memory.sequence, 0)
             self.runtime.share(best.sequence, memory.sequence, kept)
         elif not self.runtime.crop(memory.sequence, kept):
-            # A sliding window's cache cannot be cut in the middle.
+            # Some kinds of model, recurrent ones, cannot be cut in the middle.
             self.runtime.crop(memory.sequence, 0)
             kept = 0
         memory.rows = list(rows[:kept])
 
     def _forget(self, memory: SequenceMemory) -> None:
         """Empty a conversation's sequence, if it has one, and let another have it."""
-        if memory in self._held:
+        if memory in self.held:
             self.runtime.crop(memory.sequence, 0)
-            self._held.discard(memory)
-            self._taken.discard(memory.sequence)
+            self.held.discard(memory)
+            self.taken.discard(memory.sequence)
         memory.rows = []
-
-
-def _common(left: Sequence[PromptRow], right: Sequence[PromptRow]) -> int:
-    """Return how many rows two prompts have in common at their beginning."""
-    pairs = enumerate(zip(left, right, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
 class LlamaCppEngine(Engine):
@@ -262,6 +251,7 @@ class LlamaCppEngine(Engine):
 
     def __init__(self, model: "SkinGPT4", config: "ModelConfig") -> None:
         super().__init__(model)
+        self.new_memory = SequenceMemory
         self.runtime = LlamaRuntime(
             resolve(config.llm_model),
             longest=self.context_length,
@@ -272,10 +262,6 @@ class LlamaCppEngine(Engine):
         self._cache = SequenceCache(self.runtime)
         # llama.cpp is used from this thread alone, so answers take turns.
         self._worker = new_worker()
-
-    def new_memory(self) -> SequenceMemory:
-        """Return what stands for a conversation's rows; dropping it lets go of them."""
-        return SequenceMemory()
 
     def stream(
         self,
@@ -292,7 +278,7 @@ class LlamaCppEngine(Engine):
         """
         rows = _rows(prompt)
         sampler = TokenSampler(self.prompts, decoding, decoding.seed, stops)
-        own = memory if isinstance(memory, SequenceMemory) else self.new_memory()
+        own = memory if isinstance(memory, SequenceMemory) else SequenceMemory()
 
         def work(put: Callable[[list[int]], None], ended: Ended) -> None:
             with self._cache.holding(own, rows, decoding.max_new_tokens):
@@ -319,7 +305,7 @@ class LlamaCppEngine(Engine):
         Raises:
             ChatError: If beams are asked for, or llama.cpp fails.
         """
-        rows, memory = _rows(prompt), self.new_memory()
+        rows, memory = _rows(prompt), SequenceMemory()
         samplers = [TokenSampler(self.prompts, decoding, seed, stops) for seed in seeds]
         room = (self.runtime.positions - len(rows)) // decoding.max_new_tokens
         size = max(1, min(room, DRAWS))
@@ -342,18 +328,20 @@ class LlamaCppEngine(Engine):
         ended: Ended,
     ) -> None:
         """Let several answers follow one prompt, a token of each at a time; put those finished."""
-        with self._cache.branches(memory, len(group)) as sequences:
-            branch = dict(zip(group, sequences, strict=True))
-            following = dict.fromkeys(group, scores)  # the same first scores for all
-            while following:
+        # Sequences of their own begin with all rows of the prompt; nothing is copied.
+        branch = {number: CONVERSATIONS + place for place, number in enumerate(group)}
+        following = dict.fromkeys(group, scores)  # the same first scores for all
+        try:
+            for sequence in branch.values():
+                self.runtime.share(memory.sequence, sequence, len(memory.rows))
+            while True:
                 for number, row in following.items():
                     group[number].step(row)
                     if group[number].ended:
                         put((number, group[number].ids))
                 if ended():
                     raise Stopped
-                live = {number: group[number].ids for number in following}
-                live = {number: ids for number, ids in live.items() if not group[number].ended}
+                live = {n: group[n].ids for n in following if not group[n].ended}
                 if not live:
                     return
                 # The latest token of each answer goes in at its own next position.
@@ -364,6 +352,9 @@ class LlamaCppEngine(Engine):
                     [True] * len(live),
                 )  # [live, V]
                 following = dict(zip(live, new, strict=True))
+        finally:
+            for sequence in branch.values():
+                self.runtime.crop(sequence, 0)
 
     def log_likelihoods(self, prompts: Sequence[Prompt], answer: str) -> np.ndarray:
         """Return the mean log-probability of the answer's tokens ``[n]``; see :class:`Engine`.
@@ -373,7 +364,7 @@ class LlamaCppEngine(Engine):
         Raises:
             ChatError: If llama.cpp fails.
         """
-        memory = self.new_memory()
+        memory = SequenceMemory()
 
         def work(put: Callable[[float], None], ended: Ended) -> None:
             for prompt in prompts:

@@ -85,7 +85,14 @@ class LlamaRuntime:
     def __init__(self, path: str | Path, longest: int, sequences: int, gpu: bool) -> None:
         api.llama_log_set(_log, ctypes.c_void_p(0))
         api.llama_backend_init()
-        self._model = _load_model(path, gpu)
+        settings = api.llama_model_default_params()
+        if not gpu:
+            settings.n_gpu_layers = 0
+        self._model = api.llama_model_load_from_file(str(path).encode(), settings)
+        if not self._model:
+            raise WeightsError(
+                f"llama.cpp could not load '{path}'; it is damaged, or newer than this llama.cpp."
+            )
         file_type = ctypes.create_string_buffer(16)
         api.llama_model_meta_val_str(self._model, b"general.file_type", file_type, len(file_type))
         is_exact = file_type.value == ALL_F32
@@ -146,7 +153,13 @@ class LlamaRuntime:
         """
         batch = self._photos if isinstance(rows[0], PhotoRow) else self._tokens
         values = [row.values if isinstance(row, PhotoRow) else row for row in rows]
-        batch.fill(values, positions, sequences, wanted)
+        # Written into llama.cpp's own arrays, of which it reads as many as there are rows.
+        count = batch.raw.n_tokens = len(rows)
+        batch.values[:count] = values
+        batch.positions[:count] = positions
+        batch.wanted[:count] = wanted
+        for place, sequence in enumerate(sequences):
+            batch.raw.seq_id[place][0] = sequence
         code = api.llama_decode(self._context, batch.raw)
         if code:
             raise ChatError(
@@ -173,31 +186,22 @@ class _Batch:
     """llama.cpp's arrays of the rows that are taken in at once.
 
     Args:
-        width: Of embeddings; 0 for tokens.
+        width: Of embeddings (D); 0 for tokens.
+
+    Attributes:
+        raw: llama.cpp's own structure, of which the others are views.
+        values: Token ids ``[CHUNK]``, or rows of photos ``[CHUNK, D]``.
+        positions: Of the rows in their sequences ``[CHUNK]``.
+        wanted: After which rows the scores are wanted ``[CHUNK]``.
     """
 
     def __init__(self, width: int) -> None:
         raw = self.raw = api.llama_batch_init(CHUNK, width, 1)
         view = np.ctypeslib.as_array
-        self._values = view(raw.embd, (CHUNK, width)) if width else view(raw.token, (CHUNK,))
-        self._positions = view(raw.pos, (CHUNK,))
-        self._wanted = view(raw.logits, (CHUNK,))
-        view(raw.n_seq_id, (CHUNK,))[:] = 1
-
-    def fill(
-        self,
-        values: Sequence[Any],
-        positions: Sequence[int],
-        sequences: Sequence[int],
-        wanted: Sequence[bool],
-    ) -> None:
-        """Write the rows to be taken in next."""
-        count = self.raw.n_tokens = len(values)
-        self._values[:count] = values
-        self._positions[:count] = positions
-        self._wanted[:count] = wanted
-        for place, sequence in enumerate(sequences):
-            self.raw.seq_id[place][0] = sequence
+        self.values = view(raw.embd, (CHUNK, width)) if width else view(raw.token, (CHUNK,))
+        self.positions = view(raw.pos, (CHUNK,))
+        self.wanted = view(raw.logits, (CHUNK,))
+        view(raw.n_seq_id, (CHUNK,))[:] = 1  # each row belongs to one sequence
 
 
 @api.llama_log_callback
@@ -205,18 +209,6 @@ def _log(level: int, text: bytes, _: Any) -> None:
     """Keep llama.cpp's many words out of the terminal, but for its errors."""
     if level == ERROR_LEVEL:
         logger.warning("llama.cpp: %s", text.decode("utf-8", "replace").strip())
-
-
-def _load_model(path: str | Path, gpu: bool) -> Any:
-    settings = api.llama_model_default_params()
-    if not gpu:
-        settings.n_gpu_layers = 0
-    model = api.llama_model_load_from_file(str(path).encode(), settings)
-    if not model:
-        raise WeightsError(
-            f"llama.cpp could not load '{path}'; it is damaged, or newer than this llama.cpp."
-        )
-    return model
 
 
 def _close(model: Any, context: Any, batches: Sequence[Any]) -> None:

@@ -112,12 +112,17 @@ class PromptEncoder:
         return TextCutter(stops).cut(self.decode(ids))
 
 
+@dataclass(eq=False)
 class TextCutter:
-    """Cuts a growing text into pieces that later text cannot change."""
+    """Cuts a growing text into pieces that later text cannot change.
 
-    def __init__(self, stops: Sequence[str]) -> None:
-        self.stops = stops
-        self._shown = 0
+    Attributes:
+        stops: Strings that end the text.
+        shown: Characters in the pieces so far.
+    """
+
+    stops: Sequence[str]
+    shown: int = 0
 
     def cut(self, text: str) -> str:
         """Return what became certain since the last call; ``text`` is all text so far."""
@@ -130,6 +135,6 @@ class TextCutter:
             (n for stop in self.stops for n in range(1, len(stop)) if text.endswith(stop[:n])),
             default=0,
         )
-        piece = text[: len(text) - held_back].strip()[self._shown :]
-        self._shown += len(piece)
+        piece = text[: len(text) - held_back].strip()[self.shown :]
+        self.shown += len(piece)
         return piece

@@ -36,12 +36,9 @@ def iterate_in_thread(
     end = object()
     items: SimpleQueue[object] = SimpleQueue()
     closed = threading.Event()
-
-    def ended() -> bool:
-        return closed.is_set() or (cancel is not None and cancel.is_set())
-
+    events = [closed] if cancel is None else [closed, cancel]
     with nullcontext(worker) if worker else new_worker() as runner:
-        future = runner.submit(work, items.put, ended)
+        future = runner.submit(work, items.put, lambda: any(event.is_set() for event in events))
         # Wakes the reader however the work ended, so that it never waits for nothing.
         future.add_done_callback(lambda _: items.put(end))
         try:
@@ -49,7 +46,7 @@ def iterate_in_thread(
                 try:
                     item = items.get(timeout=None if cancel is None else POLL_SECONDS)
                 except Empty:
-                    if ended():
+                    if cancel is not None and cancel.is_set():
                         future.cancel()  # does nothing once the work has begun
                     continue
                 if item is end:
@@ -67,42 +64,36 @@ def iterate_in_thread(
         del future
 
 
-class BackgroundLoop:
-    """An event loop in a thread of its own, shared by all who iterate over work on it."""
+def iterate_on_loop(
+    loop: asyncio.AbstractEventLoop,
+    work: Callable[[Callable[[Item], None]], Coroutine[Any, Any, None]],
+    cancel: threading.Event | None = None,
+) -> Generator[Item, None, None]:
+    """Yield what ``work`` puts, until it ends; raise what it raises.
 
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="skingpt4-http", daemon=True).start()
+    Setting ``cancel``, or closing the generator, cancels the work at whatever it waits for.
 
-    def iterate(
-        self,
-        work: Callable[[Callable[[Item], None]], Coroutine[Any, Any, None]],
-        cancel: threading.Event | None = None,
-    ) -> Generator[Item, None, None]:
-        """Yield what ``work`` puts, until it ends; raise what it raises.
-
-        Setting ``cancel``, or closing the iterator, cancels the work at whatever it waits for.
-
-        Args:
-            work: Starts the coroutine, given the function that takes its items.
-            cancel: Ends the iteration when set, from any thread.
-        """
-        end = object()
-        items: SimpleQueue[object] = SimpleQueue()
-        future = asyncio.run_coroutine_threadsafe(work(items.put), self._loop)
-        # Wakes the reader however the work ended.
-        future.add_done_callback(lambda _: items.put(end))
-        try:
-            while cancel is None or not cancel.is_set():
-                try:
-                    item = items.get(timeout=None if cancel is None else POLL_SECONDS)
-                except Empty:
-                    continue
-                if item is end:
-                    future.result()
-                    return
-                yield cast(Item, item)
-        finally:
-            future.cancel()
-            # What it raised holds this frame, which would hold it in turn.
-            del future
+    Args:
+        loop: Runs in another thread.
+        work: Starts the coroutine, given the function that takes its items.
+        cancel: Ends the iteration when set, from any thread.
+    """
+    end = object()
+    items: SimpleQueue[object] = SimpleQueue()
+    future = asyncio.run_coroutine_threadsafe(work(items.put), loop)
+    # Wakes the reader however the work ended.
+    future.add_done_callback(lambda _: items.put(end))
+    try:
+        while cancel is None or not cancel.is_set():
+            try:
+                item = items.get(timeout=None if cancel is None else POLL_SECONDS)
+            except Empty:
+                continue
+            if item is end:
+                future.result()
+                return
+            yield cast(Item, item)
+    finally:
+        future.cancel()
+        # What it raised holds this frame, which would hold it in turn.
+        del future

@@ -17,11 +17,10 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
-from transformers.generation.streamers import BaseStreamer
 
 from skingpt4.common.errors import ChatError
 from skingpt4.conversation.engines.base import BatchAnswer, Decoding, Engine
-from skingpt4.conversation.engines.decoding import CancelStop, RowWatch, TextStop, sampling
+from skingpt4.conversation.engines.decoding import RowWatch, StreamStop, TextStop, sampling
 from skingpt4.conversation.engines.kv_cache import KvMemory, StaticCachePool
 from skingpt4.conversation.engines.prompt_encoder import Prompt
 from skingpt4.conversation.engines.threads import iterate_in_thread, new_worker
@@ -53,13 +52,12 @@ class TransformersEngine(Engine):
         compiling: CompileConfig | None = None,
     ) -> None:
         super().__init__(model)
+        self.new_memory = KvMemory
+        # transformers types its models' methods too narrowly to be called.
+        self._llm: Any = model.llm_model
         self.stopping_criteria = stopping_criteria or StoppingCriteriaList()
         self.compiling = compiling
         self._pool = StaticCachePool(model.llm_model) if compiling else None
-
-    def new_memory(self) -> KvMemory:
-        """Return room for the keys and values of one conversation."""
-        return KvMemory()
 
     def stream(
         self,
@@ -90,9 +88,11 @@ class TransformersEngine(Engine):
                 torch.ones(embeds.shape[:-1], dtype=torch.long, device=embeds.device),
                 decoding,
                 sampling(decoding, [decoding.seed], embeds.device),
-                [CancelStop(ended), TextStop(self.prompts.tokenizer, stops)],
+                [
+                    StreamStop(ended, put if is_single else None),
+                    TextStop(self.prompts.tokenizer, stops),
+                ],
                 cache,
-                _TokenStreamer(put) if is_single else None,
             )
             if not is_single:
                 put(ids.tolist())
@@ -116,17 +116,15 @@ class TransformersEngine(Engine):
 
         def work(put: Callable[[tuple[int, list[int]]], None], ended: Callable[[], bool]) -> None:
             text_stop = TextStop(self.prompts.tokenizer, stops)
-            watch = RowWatch(
-                text_stop, self.prompts.end_ids, len(seeds), lambda row, ids: put((row, ids))
-            )
+            watch = RowWatch(text_stop, self.prompts.end_ids, lambda row, ids: put((row, ids)))
             prompts = [prompt] * len(seeds)
-            rows = self._generate_rows(prompts, decoding, seeds, [CancelStop(ended), watch])
+            rows = self._generate_rows(prompts, decoding, seeds, [StreamStop(ended), watch])
             if ended():
                 return
             # What is left are the answers that were cut at the greatest length.
-            for row, length in enumerate(watch.lengths):
-                if length is None:
-                    put((row, rows[row].tolist()))
+            for row, ids in enumerate(rows.tolist()):
+                if row not in watch.lengths:
+                    put((row, ids))
 
         return iterate_in_thread(work, cancel=cancel)
 
@@ -146,11 +144,11 @@ class TransformersEngine(Engine):
             ChatError: If ``decoding`` asks for several beams.
         """
         text_stop = TextStop(self.prompts.tokenizer, stops)
-        watch = RowWatch(text_stop, self.prompts.end_ids, len(prompts))
+        watch = RowWatch(text_stop, self.prompts.end_ids)
         rows = self._generate_rows(prompts, decoding, seeds or [None] * len(prompts), [watch])
         answers = []
-        for row, length in zip(rows, watch.lengths, strict=True):
-            ids = row[:length].tolist()
+        for number, row in enumerate(rows.tolist()):
+            ids = row[: watch.lengths.get(number)]  # what follows is padding
             last = watch.seconds[len(ids) - 1]
             text = self.prompts.read(ids, stops)
             answers.append(BatchAnswer(text, np.array(ids), watch.seconds[0], last))
@@ -163,11 +161,12 @@ class TransformersEngine(Engine):
         for start in range(0, len(prompts), SCORED_AT_ONCE):
             some = prompts[start : start + SCORED_AT_ONCE]
             written = [self.prompts.write_on(prompt, answer) for prompt in some]
-            embeds, mask = _pad_left([self.prompts.embed(prompt)[0] for prompt, _ in written])
+            rows = [self.prompts.embed(prompt)[0] for prompt, _ in written]  # [L_i, D] each
+            embeds, mask, positions = _pad_left(rows)
             logits = self._llm(
                 inputs_embeds=embeds,
                 attention_mask=mask,
-                position_ids=_positions(mask),
+                position_ids=positions,
                 # Only the rows before the answers' tokens; all would be a large matrix.
                 logits_to_keep=max(len(ids) for _, ids in written) + 1,
                 use_cache=False,
@@ -178,11 +177,6 @@ class TransformersEngine(Engine):
                 target = torch.tensor(ids, device=log_p.device)
                 scores.append(float(log_p.gather(1, target[:, None]).mean()))
         return np.array(scores)
-
-    @property
-    def _llm(self) -> Any:
-        """The language model; transformers types its methods too narrowly to be called."""
-        return self.model.llm_model
 
     @torch.no_grad()
     def _generate_rows(
@@ -207,13 +201,13 @@ class TransformersEngine(Engine):
         keys = [tuple(s if isinstance(s, str) else id(s) for s in p.segments) for p in prompts]
         unlike = dict(zip(keys, prompts, strict=True))
         places = {key: place for place, key in enumerate(unlike)}
-        embeds, mask = _pad_left([self.prompts.embed(prompt)[0] for prompt in unlike.values()])
+        embeds, mask, positions = _pad_left([self.prompts.embed(p)[0] for p in unlike.values()])
         cache = DynamicCache()
         # All but the last row, which the first step feeds.
         self._llm.base_model(
             inputs_embeds=embeds[:, :-1],
             attention_mask=mask[:, :-1],
-            position_ids=_positions(mask)[:, :-1],
+            position_ids=positions[:, :-1],
             past_key_values=cache,
             use_cache=True,
         )
@@ -230,7 +224,6 @@ class TransformersEngine(Engine):
         chain: LogitsProcessorList,
         criteria: Sequence[StoppingCriteria],
         cache: Cache,
-        streamer: BaseStreamer | None = None,
     ) -> Tensor:
         """Return the new tokens ``[B, n]`` after ``[B, L, D]``; what the cache holds is skipped."""
         tokenizer = self.prompts.tokenizer
@@ -259,33 +252,16 @@ class TransformersEngine(Engine):
             generation_config=config,
             logits_processor=chain,
             stopping_criteria=StoppingCriteriaList([*self.stopping_criteria, *criteria]),
-            streamer=streamer,
         )
         return cast(Tensor, ids)
 
 
-class _TokenStreamer(BaseStreamer):
-    """Hands each new token to the reader."""
+def _pad_left(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Stack prompts ``[L_i, D]`` as ``[B, L, D]`` with an attention mask and positions ``[B, L]``.
 
-    def __init__(self, put: Callable[[list[int]], None]) -> None:
-        self.hand_on = put
-
-    def put(self, value: Tensor) -> None:
-        """Pass on new ids; ``generate`` first puts its token prompt, which is empty here."""
-        if value.numel():
-            self.hand_on(value.flatten().tolist())
-
-    def end(self) -> None:
-        """Do nothing: the end is told once ``generate`` has returned or raised."""
-
-
-def _positions(mask: Tensor) -> Tensor:
-    """Count positions ``[B, L]`` from each row's own beginning."""
-    return (mask.cumsum(dim=-1) - 1).clamp(min=0)
-
-
-def _pad_left(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Stack prompts ``[L_i, D]`` as ``[B, L, D]`` with an attention mask ``[B, L]``."""
+    Positions count from each row's own beginning.
+    """
     embeds = pad_sequence(list(rows), batch_first=True, padding_side="left")
     ones = [torch.ones(len(row), dtype=torch.long, device=row.device) for row in rows]
-    return embeds, pad_sequence(ones, batch_first=True, padding_side="left")
+    mask = pad_sequence(ones, batch_first=True, padding_side="left")
+    return embeds, mask, (mask.cumsum(dim=-1) - 1).clamp(min=0)

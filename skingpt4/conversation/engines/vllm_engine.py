@@ -7,24 +7,27 @@ earlier turns (vLLM's prefix cache) and the batching of many users are the serve
 import asyncio
 import base64
 import io
+import ipaddress
+import json
 import logging
+import os
 import secrets
+import socket
 import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
+import httpx
 import torch
 from torch import Tensor
 
-from skingpt4.common.errors import ChatError, UserError
+from skingpt4.common.errors import ChatError, ConfigError, UserError
 from skingpt4.conversation.engines.base import Decoding, Engine
 from skingpt4.conversation.engines.prompt_encoder import Prompt
-from skingpt4.conversation.engines.threads import BackgroundLoop
-from skingpt4.conversation.engines.vllm_server import VllmServer
+from skingpt4.conversation.engines.threads import iterate_on_loop
 
 if TYPE_CHECKING:
     from skingpt4.common.schema import ModelConfig
@@ -32,12 +35,190 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# A server that was started with --api-key wants it from its users.
+KEY_VARIABLE = "SKINGPT4_ENGINE_KEY"
+
+# Seconds; between two pieces of an answer there may lie the wait for other users' answers.
+TIMEOUT = httpx.Timeout(connect=5, read=120, write=60, pool=None)
+# Of connecting: at once, then after half a second (httpx's own delays).
+RETRIES = 2
+# Longest quotation from a server, in characters.
+QUOTED = 200
+
+# Server-sent events: each line of an answer begins with the first, its end is the second.
+_DATA, _DONE = "data:", "[DONE]"
+# Why an answer ends, but for "abort": a server that is going down.
+_FINISHED = ("stop", "length", "repetition")
+
+# HTTP's status codes of a missing and of a wrong key.
+_REFUSED_KEY = (401, 403)
+
 # Token ids, evenly spread over the vocabulary, of the prompt that compares the server's model with
 # ours, and how far its scores may lie apart: the same numbers go through the same layers both
 # times, so only their rounding in another batch may differ.
 PROBE_TOKENS = 24
 PROBE_SCORES = 5
 PROBE_TOLERANCE = 0.1
+
+
+class VllmServer:
+    """One server's completions; everything runs on one event loop.
+
+    No proxy that the environment names is used: prompts go to the server itself or nowhere.
+
+    Args:
+        url: Address, ``http://host:port``.
+        allow_public: Whether the address may be no loopback or private one.
+
+    Raises:
+        ConfigError: If it is no http address.
+    """
+
+    def __init__(self, url: str, allow_public: bool = False) -> None:
+        self.url = url.rstrip("/")
+        self.allow_public = allow_public
+        try:
+            self._address = httpx.URL(self.url)
+        except httpx.InvalidURL:
+            self._address = httpx.URL("")
+        if self._address.scheme not in ("http", "https") or not self._address.host:
+            raise ConfigError(
+                f"model.engine_url '{url}' is no http address; write it as 'http://127.0.0.1:8000'."
+            )
+        key = os.environ.get(KEY_VARIABLE)
+        # Without trust_env=False httpx would use a proxy, and send the machine's .netrc.
+        self._client = httpx.AsyncClient(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=TIMEOUT,
+            transport=httpx.AsyncHTTPTransport(
+                retries=RETRIES, trust_env=False, limits=httpx.Limits(max_connections=None)
+            ),
+            trust_env=False,
+        )
+
+    async def check_address(self) -> None:
+        """Refuse an address outside this machine and its private networks.
+
+        Raises:
+            ConfigError: If it is public and that is not allowed.
+            OSError: If its name is unknown.
+        """
+        found = await asyncio.get_running_loop().getaddrinfo(self._address.host, None)
+        # An IPv6 address may end with the network interface: "fe80::1%eth0".
+        addresses = {str(entry[4][0]).partition("%")[0] for entry in found}
+        if any(ipaddress.ip_address(address).is_global for address in addresses):
+            if not self.allow_public:
+                raise ConfigError(
+                    f"model.engine_url '{self.url}' is a public address, where photos (as "
+                    "embeddings) and questions would go; name a server of your own network, or "
+                    "set model.allow_public_engine=True."
+                )
+            logger.warning("Photos, as embeddings, and questions go to the public %s", self.url)
+
+    async def request(
+        self, method: str, path: str, content: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return the JSON that a request is answered with.
+
+        Raises:
+            ChatError: If the server cannot be reached or refuses.
+        """
+        async with self.explained():
+            response = await self._client.request(method, path, json=content)
+            await self._refuse_failure(response)
+            return cast(dict[str, Any], response.json())
+
+    async def stream(self, request: dict[str, Any]) -> AsyncGenerator[list[int], None]:
+        """Yield a completion's new token ids as they come.
+
+        Cancelling this closes the connection, upon which vLLM drops the request.
+
+        Raises:
+            ChatError: If the server cannot be reached, refuses, or breaks off.
+        """
+        async with (
+            self.explained(),
+            self._client.stream("POST", "/v1/completions", json=request) as response,
+        ):
+            await self._refuse_failure(response)
+            reason = None
+            async for line in response.aiter_lines():
+                data = line.removeprefix(_DATA).strip()
+                if data == _DONE:
+                    break
+                if not line.startswith(_DATA):
+                    continue  # server-sent events part with empty lines
+                event = json.loads(data)
+                if "error" in event:
+                    raise ChatError(
+                        f"The language model's server at {self.url} broke off "
+                        f"({_quoted(event)}); ask again, and look at its log if that does not help."
+                    )
+                (choice,) = event["choices"]
+                reason = choice["finish_reason"]  # of the last part only
+                yield choice["token_ids"] or []
+            if reason not in _FINISHED:
+                raise httpx.RemoteProtocolError("the answer has no end")
+
+    @asynccontextmanager
+    async def explained(self) -> AsyncIterator[None]:
+        """Turn what goes wrong inside into one sentence."""
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout, socket.gaierror) as error:
+            raise ChatError(
+                f"The language model's server at {self.url} cannot be reached "
+                f"({_reason(error)}); start it, or correct model.engine_url, and ask again."
+            ) from None
+        except httpx.TimeoutException:
+            raise ChatError(
+                f"The language model's server at {self.url} said nothing for {TIMEOUT.read:.0f} "
+                "seconds; it may be overloaded: ask again later."
+            ) from None
+        except httpx.TransportError as error:
+            raise ChatError(
+                f"The language model's server at {self.url} broke off in the middle "
+                f"({_reason(error)}); ask again, and look at its log if that does not help."
+            ) from None
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            raise ChatError(
+                f"What {self.url} sent is not what vLLM sends ({_reason(error)}); check "
+                "model.engine_url, and that vLLM is 0.26 or newer."
+            ) from None
+
+    async def _refuse_failure(self, response: httpx.Response) -> None:
+        if response.is_success:
+            return
+        await response.aread()
+        if response.status_code in _REFUSED_KEY:
+            remedy = f"set {KEY_VARIABLE} to the key that the server was started with"
+        elif response.is_server_error:
+            remedy = "look at its log and ask again"
+        else:
+            remedy = "start it with model.llm_model's folder and --enable-prompt-embeds"
+        try:
+            message = _quoted(response.json())
+        except (ValueError, AttributeError):  # a proxy's page, or nothing
+            message = _shortened(response.text) or response.reason_phrase
+        raise ChatError(
+            f"The language model's server at {self.url} refused with status "
+            f"{response.status_code} ({message}); {remedy}."
+        )
+
+
+def _quoted(content: dict[str, Any]) -> str:
+    """Return the sentence in vLLM's JSON of an error."""
+    error = content.get("error", content)
+    return _shortened(str(error.get("message", error) if isinstance(error, dict) else error))
+
+
+def _reason(error: Exception) -> str:
+    return _shortened(str(error)) or type(error).__name__
+
+
+def _shortened(text: str) -> str:
+    return " ".join(text.split())[:QUOTED].rstrip(".")
 
 
 @dataclass(frozen=True)
@@ -70,7 +251,8 @@ class VllmEngine(Engine):
     def __init__(self, model: "SkinGPT4", config: "ModelConfig") -> None:
         super().__init__(model)
         self.server = VllmServer(config.engine_url, config.allow_public_engine)
-        self._background = BackgroundLoop()
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="skingpt4-http", daemon=True).start()
         self._served: _Served | None = None
         self._comparison: asyncio.Task[_Served] | None = None
         # Keeps the server's other users from probing its cache for our prompts.
@@ -91,7 +273,7 @@ class VllmEngine(Engine):
         """
         request = self._request(prompt, decoding, stops)
         work = partial(self._complete, request, len(prompt))
-        return self._background.iterate(work, cancel)
+        return iterate_on_loop(self._loop, work, cancel)
 
     def draw(
         self,
@@ -121,18 +303,7 @@ class VllmEngine(Engine):
                 for task in tasks:
                     task.cancel()
 
-        return self._background.iterate(work, cancel)
-
-    def log_likelihoods(self, prompts: Sequence[Prompt], answer: str) -> np.ndarray:
-        """Refuse: vLLM gives no probabilities of a prompt that comes as embeddings.
-
-        Raises:
-            ChatError: Always.
-        """
-        raise ChatError(
-            "How likely an answer is cannot be asked of the engine 'vllm'; set "
-            "model.engine=transformers for it."
-        )
+        return iterate_on_loop(self._loop, work, cancel)
 
     def _request(self, prompt: Prompt, decoding: Decoding, stops: Sequence[str]) -> dict[str, Any]:
         """Embed a prompt and write a completion request, in the caller's thread.
@@ -180,10 +351,11 @@ class VllmEngine(Engine):
         """
         try:
             if self._served is None:
-                if self._comparison is None:
+                # All who wait get one comparison's result, and none ends it for the others.
+                if self._comparison is None or self._comparison.done():
                     self._comparison = asyncio.ensure_future(self._compare())
-                    self._comparison.add_done_callback(self._end_comparison)
-                # All who wait get its one result, and none of them ends it for the others.
+                    # Its error counts as seen, for those who waited may all have gone.
+                    self._comparison.add_done_callback(lambda c: c.cancelled() or c.exception())
                 self._served = await asyncio.shield(self._comparison)
             served, longest = self._served, request["max_tokens"]
             # The context may have become known only now, after the prompt was fitted.
@@ -200,11 +372,6 @@ class VllmEngine(Engine):
             self._served = None
             raise
 
-    def _end_comparison(self, comparison: "asyncio.Task[_Served]") -> None:
-        self._comparison = None
-        if not comparison.cancelled():
-            comparison.exception()  # marks it as seen: its readers may all have gone
-
     async def _compare(self) -> _Served:
         """Ask the server for its model and try whether it is ours.
 
@@ -215,8 +382,8 @@ class VllmEngine(Engine):
             ChatError: If it is another model.
             ConfigError: If the address is public and that is not allowed.
         """
-        await self.server.check_address()
         async with self.server.explained():
+            await self.server.check_address()
             listed = (await self.server.request("GET", "/v1/models"))["data"][0]
             served = _Served(str(listed["id"]), int(listed["max_model_len"]))
             ids = torch.linspace(0, len(self.prompts.tokenizer) - 1, PROBE_TOKENS).long()

@@ -17,22 +17,22 @@ from skingpt4.labeler import MALIGNANT, MALIGNANT_TERMS, Labels, label_text
 from skingpt4.processors.photo import open_photo
 from skingpt4.processors.photo_quality import measure
 
+# Concepts are read from the first two answers, which describe; the others explain and advise.
 FINDING_ANSWERS = 2
-"""Concepts are read from the first two answers, which describe; the others explain and advise."""
 
 UNKNOWN_SKIN_TYPE = "not stated"
 
+# Photo quality where no problem is found, and where the photo cannot be opened.
 GOOD, UNREADABLE = "good", "unreadable"
-"""Photo quality where no problem is found, and where the photo cannot be opened."""
 
+# k of n.
 Count = tuple[int, int]
-"""k of n."""
 
+# Of one case: right, named and shown concepts.
 CaseCounts = tuple[int, int, int]
-"""Of one case: right, named and shown concepts."""
 
+# Label an answer; each text is read once, however many tables it goes into.
 label_answer = lru_cache(maxsize=None)(label_text)
-"""Label an answer; each text is read once, however many tables it goes into."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ def score(cases: Sequence[EvalCase], responses: Sequence[Response]) -> dict[str,
             quality[case.id] = UNREADABLE
         else:
             quality[case.id] = problems[0].value.replace("_", " ") if problems else GOOD
+    # Failed cases stay in: leaving them out would reward a system for refusing hard photos.
     by_id = {case.id: case for case in cases}
     systems: dict[str, list[Response]] = {}
     for response in responses:
@@ -123,8 +124,10 @@ def _score_system(
 ) -> SystemScore:
     cases = [by_id[response.case] for response in responses]
     readings = [read_response(response) for response in responses]
-    diagnoses = [diagnosis for diagnosis, _ in readings]
+    diagnoses = [diagnosis for diagnosis, _ in readings]  # of the first answers
     said = list(zip(cases, diagnoses, strict=True))
+    # An alarm need not be right: any malignant disease that the answer does not deny will send the
+    # patient to a doctor.
     missed = [
         not any(one.malignant and not one.negated for one in diagnosis.trace)
         for case, diagnosis in said
@@ -132,6 +135,7 @@ def _score_system(
     ]
     answers = [[answer.text for answer in response.answers] for response in responses]
 
+    # What was said [classes + 1 for none] by what is true [classes].
     confusion = np.zeros((len(CLASS_NAMES) + 1, len(CLASS_NAMES)), dtype=int)
     for case, diagnosis in said:
         top = CLASS_NAMES.index(diagnosis.top) if diagnosis.top else len(CLASS_NAMES)
@@ -171,6 +175,7 @@ def _score_system(
 
 def count_concepts(said: Iterable[tuple[EvalCase, frozenset[str]]]) -> ConceptScore:
     """Score what was named about each case; cases without known concepts are left out."""
+    # Sets, since a concept that an answer or a case list repeats is still one concept.
     counts = {
         case.id: (len(named & set(case.concepts)), len(named), len(set(case.concepts)))
         for case, named in said

@@ -57,6 +57,8 @@ def gwet_ac2(counts: ArrayLike) -> Floats:
     rated = np.maximum(table.sum(axis=-1, keepdims=True), 1)
     units = np.count_nonzero(table.sum(axis=-1), axis=-1)
     shares = np.sum(table / rated, axis=-2) / units[..., None]  # [..., Q]
+    # Chance grows with how evenly the scores are used, not with how often the commonest is, which
+    # keeps AC2 defined where nearly all ratings are one score and α falls to 0.
     chance = weights.sum() / (levels * (levels - 1)) * np.sum(shares * (1 - shares), axis=-1)
     return np.asarray((observed - chance) / (1 - chance))
 
@@ -78,6 +80,7 @@ def bootstrap_units(
     rng = np.random.default_rng(seed)
     picks = rng.integers(len(table), size=(AGREEMENT_DRAWS, len(table)))
     # A resample in which all ratings are one score has no coefficient; it is left out.
+    # [draws, U, Q] at once, which is why the coefficients take leading dimensions.
     low, high = np.nanpercentile(coefficient(table[picks]), TAILS)
     return Interval(estimate, float(low), float(high))
 
@@ -126,6 +129,7 @@ def icc(scores: ArrayLike) -> Interval:
 def mean_squares(table: Floats) -> tuple[float, float, float]:
     """Return the mean squares of a two-way layout: between units, between raters, and error."""
     units, raters = table.shape
+    # Without replication, what neither units nor raters explain is the error.
     grand = table.mean()
     rows, columns = table.mean(axis=1), table.mean(axis=0)
     between_units = raters * np.sum((rows - grand) ** 2) / (units - 1)

@@ -18,8 +18,8 @@ from skingpt4.evaluation.scoring.statistics import (
 if TYPE_CHECKING:
     from skingpt4.evaluation.study.ratings import Diagnosis
 
+# The rater's place among the systems.
 OWN = "own"
-"""The rater's place among the systems."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ def score_diagnoses(
     systems = _hits_by_system(cases, responses)
     table: dict[str, dict[str, Count]] = {}
     for rater in dict.fromkeys(diagnosis.rater for diagnosis in diagnoses):
+        # Each rater against every system on the rater's own cases: raters may have seen different
+        # ones, and a system is not to win by the cases that a rater never saw.
         own = {
             one.case: label_answer(one.text).top == classes[one.case]
             for one in diagnoses

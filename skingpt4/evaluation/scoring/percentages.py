@@ -61,6 +61,7 @@ def fit(percent: str, n: int) -> Fit:
     half_step = Fraction(1, 2 * 10**decimals)
     first = ceil((value - half_step) * n / 100)
     last = floor((value + half_step) * n / 100)
+    # Half up, as papers round; min() because 100 % rounds to no more than all.
     nearest = min(floor(value * n / 100 + Fraction(1, 2)), n)
     return Fit(
         percent.strip(" %"),
@@ -112,6 +113,7 @@ def best_denominators(percents: Sequence[str], limit: int) -> tuple[int, list[in
 
 def sums(percents: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Yield each percentage that equals, as printed, the sum of two others: sum, part, part."""
+    # Each once: a figure printed twice is no sum of itself and zero.
     distinct = list(dict.fromkeys(percents))
     exact = {text: parse_percent(text)[0] for text in distinct}
     for whole in distinct:

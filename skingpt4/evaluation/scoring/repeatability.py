@@ -15,11 +15,11 @@ from skingpt4.evaluation.responses import Response
 from skingpt4.evaluation.scoring.accuracy import label_answer
 from skingpt4.evaluation.scoring.statistics import Interval, Share, clustered_interval, wilson
 
+# 45 images, as in the paper, but from every class (the paper drew 5 from each of 9 classes).
 IMAGES_PER_CLASS = 3
-"""45 images, as in the paper, but from every class (the paper drew 5 from each of 9 classes)."""
 
+# Diagnoses of each image (paper).
 DRAWS = 10
-"""Diagnoses of each image (paper)."""
 
 NONE_NAMED = "none named"
 

@@ -15,8 +15,8 @@ CONFIDENCE = 0.95
 
 Z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
 
+# Percentiles that bound an interval.
 TAILS = (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE))
-"""Percentiles that bound an interval."""
 
 BOOTSTRAP_DRAWS = 2000
 
@@ -64,7 +64,7 @@ class Share:
 class Test:
     """A test's statistic and two-sided p-value."""
 
-    __test__ = False  # for pytest, which collects names that begin so
+    __test__ = False  # pytest collects names that begin so
 
     statistic: float
     p: float
@@ -72,6 +72,7 @@ class Test:
 
 def percent_text(k: int, n: int, decimals: int = 2) -> str:
     """Return 100 k / n rounded half up, as papers print it (Python rounds 80.625 to 80.62)."""
+    # Decimals throughout: a float would already have lost the tie that is to be rounded up.
     if not n:
         return "–"
     step = Decimal(1).scaleb(-decimals)
@@ -125,7 +126,7 @@ def rater_interval(hits: ArrayLike) -> Interval:
     Args:
         hits: ``[raters, cases]``, 0 or 1, nan where there is no rating; each rater has one.
     """
-    matrix = np.asarray(hits, dtype=float)
+    matrix = np.asarray(hits, dtype=float)  # [raters, cases]
     if not matrix.size:
         return UNKNOWN
     return _wilson_interval(float(np.nanmean(matrix, axis=1).mean()), len(matrix))
@@ -143,7 +144,7 @@ def bootstrap_mean(values: ArrayLike, seed: int = 0, draws: int = BOOTSTRAP_DRAW
         seed: Same seed, same interval.
         draws: Number of resamples.
     """
-    matrix = np.asarray(values, dtype=float)
+    matrix = np.asarray(values, dtype=float)  # [raters, cases]
     known = ~np.isnan(matrix)
     if not known.any():
         return UNKNOWN
@@ -183,6 +184,7 @@ def hodges_lehmann(a: ArrayLike, b: ArrayLike) -> Interval:
     large-sample ``C = mn/2 - z sqrt(mn (m + n + 1) / 12)`` to the nearest whole number (Hollander
     and Wolfe 1999, section 4.3).
     """
+    # All pairs, [m * n]; groups here have tens of members.
     differences = np.sort(np.subtract.outer(np.asarray(a, float), np.asarray(b, float)), axis=None)
     m, n = np.size(a), np.size(b)
     rank = round(m * n / 2 - Z * np.sqrt(m * n * (m + n + 1) / 12))
@@ -214,6 +216,7 @@ def paired_difference(only_a: int, only_b: int, n: int) -> Interval:
 
 def mcnemar(only_a: int, only_b: int) -> float:
     """Return the two-sided p of the exact McNemar test, from scipy's binomial test."""
+    # Pairs on which both agree say nothing; with none left, scipy's test has no trials.
     if not only_a + only_b:
         return 1.0
     return float(stats.binomtest(only_a, only_a + only_b).pvalue)

@@ -11,11 +11,11 @@ from skingpt4.dermatology import LAY_ITEMS, QUESTIONNAIRE
 
 ALL_ITEMS = tuple(range(1, len(QUESTIONNAIRE) + 1))
 
+# Shown in place of answers that failed.
 NO_ANSWER = "This system gave no answer to this case."
-"""Shown in place of answers that failed."""
 
+# How the name of every rater begins that a script made up.
 MARK = "simulated"
-"""How the name of every rater begins that a script made up."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Study:
         """Refuse a plan that nobody could follow."""
         if not self.cases or not self.systems:
             raise EvaluationError("A study needs at least one case and one system; it got none.")
+        # A letter each; and no screen shows so many columns.
         if len(self.systems) > len(string.ascii_uppercase):
             raise EvaluationError(
                 f"{len(self.systems)} systems side by side are too many; name fewer."
@@ -72,6 +73,7 @@ class Study:
         With ``cases_per_rater`` the raters take turns through one shuffled list, so that every
         case is rated equally often, give or take one.
         """
+        # The deck is shuffled once for the study, so that consecutive raters share it out.
         share = self.cases_per_rater or len(self.cases)
         deck = np.random.default_rng(self.seed).permutation(len(self.cases))
         own = np.take(deck, np.arange(share) + (rater - 1) * share, mode="wrap")
@@ -98,6 +100,7 @@ def items_for(rater_kind: str) -> tuple[int, ...]:
 
 def is_simulated(names: Iterable[str]) -> bool:
     """Tell whether any of these raters or comparison groups was made up by a script."""
+    # By the name alone, as that is all a file of ratings or times keeps of a rater.
     return any(name.lower().startswith(MARK) for name in names)
 
 

@@ -31,6 +31,7 @@ from skingpt4.evaluation.study.ratings import (
 
 COLUMNS = ("form", "rater", "rater_kind", "case", "answer", "item", "score")
 
+# In pixels, of the longer side: half an A4 page at 150 dots an inch.
 PHOTO_SIDE = 600
 
 
@@ -97,6 +98,7 @@ def write_forms(
         ]
         form = Form(number, kind, {item: ITEMS[item] for item in items_for(kind)}, shown)
         page = fill_template("form.html", form=form, scale=LIKERT, no_answer=NO_ANSWER)
+        # One row for each mark to make, in the form's own order, so that it is typed off downwards.
         blank = [
             (number, "", kind, case.id, own.label, item, "")
             for case in form.cases
@@ -139,6 +141,7 @@ def read_form(path: Path, study: Study) -> list[Rating]:
     table = read_table(path, COLUMNS, RatingError)
     ratings = []
     for line, row in zip(table.index, table.to_dict("records"), strict=True):
+        # A mark left out on paper stays a missing rating; it is no score of 0.
         if not row["score"]:
             continue
         place = f"'{path}', row {line}"
@@ -162,5 +165,6 @@ def read_form(path: Path, study: Study) -> list[Rating]:
         ratings.append(Rating(row["rater"], kind, row["case"], systems[key], item, score))
     if not ratings:
         raise RatingError(f"'{path}' has no score in it; fill in the column 'score'.")
+    # The same rules as on the page: paper gives no way round them.
     check_ratings(ratings, f"'{path}'")
     return sorted(ratings)

@@ -32,6 +32,7 @@ TITLE = "SkinGPT-4: reader study"
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+# Raters sit at this machine: photos of patients do not go over a network.
 HOST = "127.0.0.1"
 
 SCALE = [(words.capitalize(), score) for score, words in LIKERT.items()]
@@ -51,6 +52,7 @@ TO_DIAGNOSIS = FOCUS.format("#diagnosis textarea")
 
 TO_FIRST_ITEM = FOCUS.format("fieldset.item input")
 
+# In pixels, of the longer side: fits beside the answers on a laptop.
 PHOTO_SIDE = 800
 
 LOST = "The page has lost track of who you are; reload it, give your name and press Continue."
@@ -146,6 +148,7 @@ class Actions:
     ) -> None:
         self._page = page
         self._store = store
+        # Read-only from here on, so that all raters can share them; a rater's state is the sitting.
         self._cases = {case.id: case for case in cases}
         self._responses = {(row.case, row.system): row for row in responses}
         self._clock = clock
@@ -173,6 +176,7 @@ class Actions:
         """Save one item's rating of the system in a column."""
         task, now = self._task(sitting), self._clock()
         system = task.shown[column].system
+        # Since the last step, not since the case came up: the times of a case then add up to it.
         seconds = now - sitting.since
         self._store.rate(sitting.rater, task.case, system, item, score, seconds)
         sitting.since = now
@@ -198,6 +202,7 @@ class Actions:
         return self._store.study.tasks(sitting.rater.number)[sitting.place]
 
     def _go(self, sitting: Sitting, place: int) -> Updates:
+        # The clock starts when the case is sent; reading the photo and the answers counts as well.
         sitting.place, sitting.since = place, self._clock()
         page = self._page
         tasks = self._store.study.tasks(sitting.rater.number)
@@ -229,14 +234,18 @@ class Actions:
         scores = self._store.scores(rater, task.case)
         asked = items_for(rater.kind)
         for column, shown in zip(page.columns, task.shown, strict=True):
+            # Escaped: an answer is a model's text, and must not become part of the page.
             row = self._responses.get((task.case, shown.system))
             conversation = "".join(
                 f'<p class="question">{escape(answer.question)}</p>'
                 f'<p class="text">{escape(answer.text)}</p>'
                 for answer in (row.answers if row else ())
             )
+            # A failed answer does not say why: "out of memory" would tell systems apart.
             title = f"<h3>{escape(shown.label)}</h3>"
             updates[column.answers] = title + (conversation or f"<p>{NO_ANSWER}</p>")
+            # All items are there for every rater, as the layout is made before anyone sits down;
+            # those that a lay rater is not asked are hidden.
             for item, radio in column.items.items():
                 score = scores.get((shown.system, item))
                 updates[radio] = gr.update(value=score, visible=item in asked)
@@ -255,7 +264,45 @@ def build_page(
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False) as app:
         page = lay_out(len(store.study.systems))
-        _wire(page, Actions(page, store, cases, responses))
+        actions = Actions(page, store, cases, responses)
+        # Every action may update any part; what it leaves out stays as it is.
+        everything = [
+            *(part for part in vars(page).values() if isinstance(part, gr.blocks.Block)),
+            *(column.answers for column in page.columns),
+            *(radio for column in page.columns for radio in column.items.values()),
+        ]
+
+        def connect(
+            trigger: Callable[..., Any],
+            action: Callable[..., Any],
+            inputs: list[Any],
+            focus: str = "",
+            mode: str = "once",
+        ) -> None:
+            event = trigger(
+                action,
+                inputs,
+                everything,
+                # Saving takes milliseconds; a queue would only put raters behind one another.
+                queue=False,
+                show_progress="hidden",
+                trigger_mode=mode,
+                # Not offered as an API: a rating is to come from a rater at the page.
+                api_visibility="private",
+            )
+            if focus:
+                event.then(None, None, None, js=focus, queue=False, api_visibility="private")
+
+        connect(page.start.click, actions.start, [page.name, page.kind], TO_DIAGNOSIS)
+        connect(page.resume.click, actions.resume, [page.name], TO_DIAGNOSIS)
+        connect(page.lock.click, actions.lock, [page.sitting, page.diagnosis], TO_FIRST_ITEM)
+        connect(page.back.click, actions.back, [page.sitting], TO_DIAGNOSIS)
+        connect(page.forward.click, actions.forward, [page.sitting], TO_DIAGNOSIS)
+        for place, column in enumerate(page.columns):
+            for item, radio in column.items.items():
+                # Arrow keys choose faster than a save returns: the last choice is sent after it.
+                action = partial(actions.rate, column=place, item=item)
+                connect(radio.input, action, [page.sitting, radio], mode="always_last")
     return app
 
 
@@ -286,7 +333,7 @@ def serve_page(app: gr.Blocks, port: int | None) -> None:
 
 def lay_out(systems: int) -> Page:
     """Lay out the page for so many systems side by side; Gradio shows parts where they are made."""
-    sitting = gr.State(None)
+    sitting = gr.State(None)  # on the server; the browser holds only a key to it
     gr.HTML(f"<h1>{TITLE}</h1>")
     status = gr.HTML(_status(WELCOME), elem_id="status")
     with gr.Column(elem_id="welcome") as welcome:
@@ -326,42 +373,3 @@ def lay_out(systems: int) -> Page:
         sitting, status, welcome, name, kind, start, resume, case, progress, photo, diagnosis, lock,
         rating, tuple(columns), back, forward,
     )  # fmt: skip
-
-
-def _wire(page: Page, actions: Actions) -> None:
-    """Connect clicks and actions; none of them is offered as an API."""
-    everything = [
-        *(part for part in vars(page).values() if isinstance(part, gr.blocks.Block)),
-        *(column.answers for column in page.columns),
-        *(radio for column in page.columns for radio in column.items.values()),
-    ]
-
-    def connect(
-        trigger: Callable[..., Any],
-        action: Callable[..., Any],
-        inputs: list[Any],
-        focus: str = "",
-        mode: str = "once",
-    ) -> None:
-        event = trigger(
-            action,
-            inputs,
-            everything,
-            queue=False,
-            show_progress="hidden",
-            trigger_mode=mode,
-            api_visibility="private",
-        )
-        if focus:
-            event.then(None, None, None, js=focus, queue=False, api_visibility="private")
-
-    connect(page.start.click, actions.start, [page.name, page.kind], TO_DIAGNOSIS)
-    connect(page.resume.click, actions.resume, [page.name], TO_DIAGNOSIS)
-    connect(page.lock.click, actions.lock, [page.sitting, page.diagnosis], TO_FIRST_ITEM)
-    connect(page.back.click, actions.back, [page.sitting], TO_DIAGNOSIS)
-    connect(page.forward.click, actions.forward, [page.sitting], TO_DIAGNOSIS)
-    for place, column in enumerate(page.columns):
-        for item, radio in column.items.items():
-            # Arrow keys choose faster than a save returns: the last choice is sent after it.
-            action = partial(actions.rate, column=place, item=item)
-            connect(radio.input, action, [page.sitting, radio], mode="always_last")

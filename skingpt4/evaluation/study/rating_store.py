@@ -14,9 +14,10 @@ from skingpt4.evaluation.study.ratings import RaterKind, Rating, RatingError, ch
 
 KINDS: tuple[RaterKind, ...] = get_args(RaterKind)
 
+# Longest name and diagnosis, in characters.
 MAX_NAME, MAX_DIAGNOSIS = 80, 500
-"""Longest name and diagnosis, in characters."""
 
+# The checks are in the tables as well: whatever writes here, no score off the scale gets in.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (plan TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS rater (
@@ -83,18 +84,18 @@ class RatingStore:
         Raises:
             RatingError: If the name is empty, too long or taken, or the kind is unknown.
         """
-        name = _clean_name(name)
+        name, plain_name = _clean_name(name)
         if kind not in KINDS:
             raise RatingError(f"'{kind}' is no kind of rater; choose one of {', '.join(KINDS)}.")
         with self._open() as database:
-            if _find(database, name):
+            if _find(database, plain_name):
                 raise RatingError(
                     f"The name '{name}' is already taken; if it is you, press Continue, otherwise "
                     "add an initial."
                 )
             cursor = database.execute(
                 "INSERT INTO rater (name, plain_name, kind) VALUES (?, ?, ?)",
-                (name, _plain(name), kind),
+                (name, plain_name, kind),
             )
             return Rater(int(cursor.lastrowid or 0), name, kind)
 
@@ -104,9 +105,9 @@ class RatingStore:
         Raises:
             RatingError: If nobody of that name began.
         """
-        name = _clean_name(name)
+        name, plain_name = _clean_name(name)
         with self._open() as database:
-            rater = _find(database, name)
+            rater = _find(database, plain_name)
         if rater is None:
             raise RatingError(f"Nobody called '{name}' has begun here; press Start.")
         return rater
@@ -164,6 +165,7 @@ class RatingStore:
         rating = Rating(rater.name, rater.kind, case, system, item, score, round(seconds, 1))
         check_ratings([rating], "The rating page")
         with self._open() as database:
+            # A second thought replaces the first, but the time spent on both was spent.
             database.execute(
                 "INSERT INTO rating VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
                 "score = excluded.score, seconds = ROUND(rating.seconds + excluded.seconds, 1)",
@@ -191,6 +193,7 @@ class RatingStore:
 
     def next_place(self, rater: Rater) -> int:
         """Return the index of the rater's first unfinished case; their number if all are done."""
+        # Asked of the ratings, not kept as a bookmark, which a crash could leave behind.
         tasks = self.study.tasks(rater.number)
         unfinished = (place for place, task in enumerate(tasks) if self.missing(rater, task))
         return next(unfinished, len(tasks))
@@ -216,6 +219,8 @@ class RatingStore:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """One transaction: committed and synced at the end, or undone by an error."""
+        # A connection a transaction: Gradio calls from many threads, and SQLite's connections stay
+        # in theirs. Half a minute is how long one waits for another's.
         with closing(sqlite3.connect(self.path, timeout=30)) as database:
             # What the page has called saved must outlive a power cut.
             database.execute("PRAGMA synchronous = FULL")
@@ -223,7 +228,12 @@ class RatingStore:
                 yield database
 
 
-def _clean_name(name: str) -> str:
+def _clean_name(name: str) -> tuple[str, str]:
+    """Return a name without surplus spaces, and in the form by which raters are told apart.
+
+    Raises:
+        RatingError: If it is empty or too long, or kept for ratings made by a script.
+    """
     cleaned = " ".join(name.split())
     if not cleaned[:1].isalnum() or len(cleaned) > MAX_NAME:
         raise RatingError(
@@ -232,16 +242,12 @@ def _clean_name(name: str) -> str:
         )
     if is_simulated([cleaned]):
         raise RatingError(f"The name '{cleaned}' is kept for ratings made by a script; change it.")
-    return cleaned
+    # Anna, anna and ANNA are one person, who came back.
+    return cleaned, unicodedata.normalize("NFKC", cleaned).casefold()
 
 
-def _plain(name: str) -> str:
-    """Make names alike that differ in case or in the form of their characters only."""
-    return unicodedata.normalize("NFKC", name).casefold()
-
-
-def _find(database: sqlite3.Connection, name: str) -> Rater | None:
+def _find(database: sqlite3.Connection, plain_name: str) -> Rater | None:
     row = database.execute(
-        "SELECT number, name, kind FROM rater WHERE plain_name = ?", (_plain(name),)
+        "SELECT number, name, kind FROM rater WHERE plain_name = ?", (plain_name,)
     ).fetchone()
     return Rater(*row) if row else None

@@ -20,8 +20,8 @@ from skingpt4.evaluation.cases import EvalCase
 
 RaterKind = Literal["dermatologist", "lay"]
 
+# The questionnaire's items by their number in the paper.
 ITEMS: dict[int, str] = dict(enumerate(QUESTIONNAIRE, start=1))
-"""The questionnaire's items by their number in the paper."""
 
 COLUMNS = ("rater", "rater_kind", "case", "system", "item", "score", "seconds")
 
@@ -80,6 +80,7 @@ def read_ratings(path: str | Path) -> list[Rating]:
     """
     file = Path(path)
     _check_suffix(file)
+    # Names of columns in any case, as spreadsheets like to capitalise them.
     table = read_table(file, error=RatingError).rename(columns=str.lower)
     missing = [name for name in COLUMNS[:-1] if name not in table]
     if missing:
@@ -114,6 +115,7 @@ def parse_number(text: str, column: str, place: str, whole: bool = False) -> flo
         value = float(text)
     except ValueError:
         value = float("nan")
+    # nan, the only value that differs from itself, is no number here.
     if value != value or (whole and not value.is_integer()):
         kind = "whole number" if whole else "number"
         raise RatingError(f"{place}: '{text}' in the column {column} is no {kind}; correct it.")
@@ -126,6 +128,7 @@ def write_ratings(path: str | Path, ratings: Iterable[Rating]) -> None:
     Raises:
         RatingError: If the ratings break a rule, or the name ends otherwise.
     """
+    # Checked before anything is written, so that bad ratings overwrite nothing.
     file, rows = Path(path), sorted(ratings)
     check_ratings(rows, str(file))
     _check_suffix(file)
@@ -182,6 +185,7 @@ def check_ratings(ratings: Sequence[Rating], place: str) -> None:
         fault = _find_fault(rating)
         if fault:
             raise RatingError(f"{place}: {fault}")
+        # One mark each: of two, no rule could say which is meant.
         key = (rating.rater, rating.case, rating.system, rating.item)
         if key in seen:
             raise RatingError(
@@ -210,6 +214,7 @@ def _find_fault(rating: Rating) -> str:
             f"the rater's name '{rater}' does not begin with a letter or digit; give every rater a "
             "name that does."
         )
+    # The kind decides which items may follow, so it is checked before them.
     if rating.rater_kind not in get_args(RaterKind):
         return (
             f"rater '{rater}' is of the unknown kind '{rating.rater_kind}'; write "
@@ -232,6 +237,7 @@ def _find_fault(rating: Rating) -> str:
             f"item {item} of rater '{rater}' names no case or no system; only items 6 and 7 can "
             "stand without."
         )
+    # Written so that nan fails as well.
     if not 0 <= rating.seconds < float("inf"):
         return (
             f"rater '{rater}' took {rating.seconds} seconds for item {item}; write 0 or more, or "
@@ -244,8 +250,8 @@ def _target(rating: Rating) -> str:
     return f"case '{rating.case}', system '{rating.system}'" if rating.case else "the rater"
 
 
+# The reader's name that marks a row as a case's truth (iMRMC user manual, 4.1.1).
 TRUTH_READER = "-1"
-"""The reader's name that marks a row as a case's truth (iMRMC user manual, 4.1.1)."""
 
 START = "BEGIN DATA:"
 
@@ -269,6 +275,7 @@ def write_imrmc(
         RatingError: If no rating of the item is there, a case has no truth, or all cases have
             the same.
     """
+    # iMRMC analyses readings of cases; opinions that a rater holds whatever the case are none.
     rows = [rating for rating in sorted(ratings) if rating.item == item and rating.case]
     cases = sorted({rating.case for rating in rows})
     unknown = [case for case in cases if case not in truth]
@@ -278,6 +285,7 @@ def write_imrmc(
             "are of."
         )
     positive = sum(truth[case] for case in cases)
+    # An area under the ROC curve needs both; iMRMC itself stops without a word of why.
     if positive in (0, len(cases)):
         raise RatingError(
             f"iMRMC needs cases of both truths ({meaning}, or not); the {len(cases)} rated cases "

@@ -14,21 +14,21 @@ from skingpt4.evaluation.study.assignment import MARK, Study, items_for
 from skingpt4.evaluation.study.ratings import RaterKind, Rating
 from skingpt4.labeler import label_text
 
+# As many dermatologists as in the paper, and two lay raters.
 RATERS: tuple[tuple[RaterKind, int], ...] = (("dermatologist", 5), ("lay", 2))
-"""As many dermatologists as in the paper, and two lay raters."""
 
 COMPARISON_GROUP = f"{MARK} online consultation"
 
+# Consultations in the paper's response-time test.
 COMPARISONS = 20
-"""Consultations in the paper's response-time test."""
 
+# Invented figures, in points of the five-point scale.
 CORRECT_MEAN, WRONG_MEAN = 4.3, 2.2
 
 RATER_SPREAD, CASE_SPREAD, NOISE = 0.3, 0.4, 0.6
-"""Invented figures, in points of the five-point scale."""
 
+# Invented: median in minutes and standard deviation of the logarithm.
 CONSULTATION_MINUTES = (20.0, 0.6)
-"""Invented: median in minutes and standard deviation of the logarithm."""
 
 
 def simulate_ratings(
@@ -60,6 +60,7 @@ def simulate_ratings(
     ]
     ratings = []
     for rater, (name, kind) in enumerate(raters, start=1):
+        # Each rater has a strictness of their own, which agreement between raters must survive.
         rng = np.random.default_rng((seed, rater))
         strictness = rng.normal(0, RATER_SPREAD)
         shown = [(task.case, one.system) for task in study.tasks(rater) for one in task.shown]
@@ -81,6 +82,7 @@ def simulate_ratings(
 def simulate_times(seed: int = 0) -> list[tuple[str, float]]:
     """Make up the comparison group's response times in seconds: (group, seconds)."""
     rng = np.random.default_rng((seed, COMPARISONS))
+    # Log-normal: waits are never negative, and a few are very long.
     median, spread = CONSULTATION_MINUTES
     minutes = median * np.exp(rng.normal(0, spread, COMPARISONS))
     return [(COMPARISON_GROUP, round(float(60 * value), 1)) for value in minutes]

@@ -28,8 +28,8 @@ NOTE = (
 
 WHOLE_CONVERSATION = "A system's time is that of all four answers to a case, from photo to end."
 
+# Seconds of each group or system by its name.
 Times = dict[str, list[float]]
-"""Seconds of each group or system by its name."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ def summarise_times(times: Mapping[str, Sequence[float]]) -> list[TimeSummary]:
     summaries = []
     for group, seconds in times.items():
         lower, median, upper = (float(value) for value in np.percentile(seconds, [25, 50, 75]))
+        # Of the sample, as papers give it; one time alone has none.
         deviation = float(np.std(seconds, ddof=1)) if len(seconds) > 1 else float("nan")
         mean = float(np.mean(seconds))
         summaries.append(TimeSummary(group, len(seconds), median, lower, upper, mean, deviation))
