@@ -109,8 +109,8 @@ class Validator:
             return []
         unwrapped: SkinGPT4 = self.accelerator.unwrap_model(model)
         unwrapped.eval()
-        # A processor is needed by none of the samples: their photos are tensors or features.
         said: list[dict[str, Any]] = []
+        # A processor is needed by none of the samples: their photos are tensors or features.
         chat = Chat(unwrapped, _unused_processor)
         prompts = unwrapped.prompts or [IMAGE_SLOT]
         with seeded(self.run.seed, VALIDATION):
