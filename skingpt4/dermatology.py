@@ -48,6 +48,8 @@ CLASSES = tuple(
     for row in _TABLE["classes"]
 )
 
+CLASS_NAMES = tuple(entry.name for entry in CLASSES)
+
 # Step-2 images outside the 15 classes (paper).
 OTHERS_COUNT: int = _TABLE["others_count"]
 

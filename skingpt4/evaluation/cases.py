@@ -14,7 +14,7 @@ from tqdm import tqdm
 from skingpt4.common.errors import EvaluationError
 from skingpt4.common.files import sha256_of, write_atomically
 from skingpt4.convert.fingerprints import Fingerprint, find_matches, fingerprints
-from skingpt4.dermatology import CLASSES, CONCEPTS, FITZPATRICK_TYPES
+from skingpt4.dermatology import CLASS_NAMES, CONCEPTS, FITZPATRICK_TYPES
 from skingpt4.synthetic.render import jpeg_bytes
 from skingpt4.synthetic.sets import held_out_cases
 
@@ -33,8 +33,6 @@ BUILTIN_SEED = 0
 BUILTIN_SOURCE = "drawn"
 
 CASE_LIST_NAME = "cases.csv"
-
-CLASS_NAMES = tuple(entry.name for entry in CLASSES)
 
 _ALLOWED = {
     "class": CLASS_NAMES,

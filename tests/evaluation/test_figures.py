@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from skingpt4.dermatology import CLASS_NAMES
 from skingpt4.documents.images import figure_png
-from skingpt4.evaluation.cases import CLASS_NAMES
 from skingpt4.evaluation.report.analysis import LikertRow
 from skingpt4.evaluation.report.figures import confusion_figure, fig_4a, fig_4b, fig_4c
 from skingpt4.evaluation.scoring.statistics import Interval, wilson

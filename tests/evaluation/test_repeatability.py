@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from skingpt4.conversation.engines import Decoding
+from skingpt4.dermatology import CLASS_NAMES
 from skingpt4.evaluation.answerers import RepeatedQuestion
-from skingpt4.evaluation.cases import CLASS_NAMES, read_cases
+from skingpt4.evaluation.cases import read_cases
 from skingpt4.evaluation.responses import Answer, Response
 from skingpt4.evaluation.scoring.repeatability import (
     NONE_NAMED,

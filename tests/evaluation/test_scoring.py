@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skingpt4.evaluation.cases import CLASS_NAMES, EvalCase
+from skingpt4.dermatology import CLASS_NAMES
+from skingpt4.evaluation.cases import EvalCase
 from skingpt4.evaluation.responses import Answer, Response
 from skingpt4.evaluation.scoring.accuracy import count_concepts, f1_difference, score, score_asked
 from skingpt4.labeler import MALIGNANT

@@ -11,9 +11,9 @@ from typing import cast
 from matplotlib.figure import Figure
 
 from skingpt4.common.files import write_atomically
+from skingpt4.dermatology import CLASS_NAMES
 from skingpt4.documents.document import Table
 from skingpt4.documents.images import figure_png
-from skingpt4.evaluation.cases import CLASS_NAMES
 from skingpt4.evaluation.commands.options import add_common_arguments
 from skingpt4.evaluation.report.analysis import Analysis, analyse, bars
 from skingpt4.evaluation.report.figures import confusion_figure, fig_4a, fig_4b, fig_4c

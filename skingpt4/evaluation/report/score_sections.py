@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from skingpt4.dermatology import QUESTIONS
+from skingpt4.dermatology import CLASS_NAMES, QUESTIONS
 from skingpt4.documents.document import Block, Picture, Section, Table, Text
 from skingpt4.documents.images import PNG, figure_png
-from skingpt4.evaluation.cases import CLASS_NAMES, case_list_hash, class_balance
+from skingpt4.evaluation.cases import case_list_hash, class_balance
 from skingpt4.evaluation.report.figures import confusion_figure, fig_4c
 from skingpt4.evaluation.report.guidelines import ACCURACY, METHODS, REPEATED, SKIN
 from skingpt4.evaluation.report.inputs import Evaluation

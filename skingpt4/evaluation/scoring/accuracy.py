@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from skingpt4.common.errors import PhotoError
-from skingpt4.evaluation.cases import CLASS_NAMES, EvalCase
-from skingpt4.evaluation.responses import Response
+from skingpt4.dermatology import CLASS_NAMES
 from skingpt4.evaluation.scoring.statistics import BOOTSTRAP_DRAWS, Interval
 from skingpt4.labeler import MALIGNANT, MALIGNANT_TERMS, Labels, label_text
 from skingpt4.processors.photo import open_photo
 from skingpt4.processors.photo_quality import measure
+
+if TYPE_CHECKING:
+    from skingpt4.evaluation.cases import EvalCase
+    from skingpt4.evaluation.responses import Response
 
 # Concepts are read from the first two answers, which describe; the others explain and advise.
 FINDING_ANSWERS = 2

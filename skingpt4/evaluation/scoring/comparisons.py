@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skingpt4.evaluation.cases import EvalCase
-from skingpt4.evaluation.responses import Response
 from skingpt4.evaluation.scoring.accuracy import Count, label_answer, read_response
 from skingpt4.evaluation.scoring.statistics import (
     Interval,
@@ -16,6 +14,8 @@ from skingpt4.evaluation.scoring.statistics import (
 )
 
 if TYPE_CHECKING:
+    from skingpt4.evaluation.cases import EvalCase
+    from skingpt4.evaluation.responses import Response
     from skingpt4.evaluation.study.ratings import Diagnosis
 
 # The rater's place among the systems.

@@ -5,15 +5,21 @@ system stands once per way of decoding ("two-step (sampled)"). The paper reports
 saying what was counted; the three usual measures are all given here.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
+from typing import TYPE_CHECKING
 
-from skingpt4.evaluation.cases import CLASS_NAMES, EvalCase
-from skingpt4.evaluation.responses import Response
+from skingpt4.dermatology import CLASS_NAMES
 from skingpt4.evaluation.scoring.accuracy import label_answer
 from skingpt4.evaluation.scoring.statistics import Interval, Share, clustered_interval, wilson
+
+if TYPE_CHECKING:
+    from skingpt4.evaluation.cases import EvalCase
+    from skingpt4.evaluation.responses import Response
 
 # 45 images, as in the paper, but from every class (the paper drew 5 from each of 9 classes).
 IMAGES_PER_CLASS = 3

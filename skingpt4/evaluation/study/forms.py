@@ -4,10 +4,12 @@ A form shows what the page shows, in the same order and under the same labels. I
 row for each mark; rows without a score are left out when it is read.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 from openpyxl.worksheet.datavalidation import DataValidation
@@ -17,8 +19,6 @@ from skingpt4.common.tables import read_table, write_table
 from skingpt4.dermatology import LIKERT
 from skingpt4.documents.html import fill_template
 from skingpt4.documents.images import jpeg
-from skingpt4.evaluation.cases import EvalCase
-from skingpt4.evaluation.responses import Answer, Response
 from skingpt4.evaluation.study.assignment import NO_ANSWER, Study, items_for
 from skingpt4.evaluation.study.ratings import (
     ITEMS,
@@ -28,6 +28,10 @@ from skingpt4.evaluation.study.ratings import (
     check_ratings,
     parse_number,
 )
+
+if TYPE_CHECKING:
+    from skingpt4.evaluation.cases import EvalCase
+    from skingpt4.evaluation.responses import Answer, Response
 
 COLUMNS = ("form", "rater", "rater_kind", "case", "answer", "item", "score")
 

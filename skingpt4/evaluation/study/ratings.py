@@ -4,11 +4,13 @@ Every check on ratings lives here, so that the page, the printed forms and forei
 to the same rules.
 """
 
+from __future__ import annotations
+
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import pandas as pd
 
@@ -16,7 +18,9 @@ from skingpt4.common.errors import EvaluationError
 from skingpt4.common.files import write_text
 from skingpt4.common.tables import read_table, write_table
 from skingpt4.dermatology import LAY_ITEMS, LIKERT, QUESTIONNAIRE, RATER_LEVEL_ITEMS
-from skingpt4.evaluation.cases import EvalCase
+
+if TYPE_CHECKING:
+    from skingpt4.evaluation.cases import EvalCase
 
 RaterKind = Literal["dermatologist", "lay"]
 

@@ -4,15 +4,20 @@ They show what the analysis prints, and say nothing about any system. Every rate
 comparison group begin with ``MARK``, and whatever shows them asks ``assignment.is_simulated``.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skingpt4.evaluation.cases import EvalCase
-from skingpt4.evaluation.responses import Response
 from skingpt4.evaluation.study.assignment import MARK, Study, items_for
 from skingpt4.evaluation.study.ratings import RaterKind, Rating
 from skingpt4.labeler import label_text
+
+if TYPE_CHECKING:
+    from skingpt4.evaluation.cases import EvalCase
+    from skingpt4.evaluation.responses import Response
 
 # As many dermatologists as in the paper, and two lay raters.
 RATERS: tuple[tuple[RaterKind, int], ...] = (("dermatologist", 5), ("lay", 2))

@@ -1,15 +1,17 @@
 """Response times: those of the systems, an entered comparison group, and the tests between them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from skingpt4.common.errors import EvaluationError
 from skingpt4.common.tables import read_table, write_table
-from skingpt4.evaluation.responses import Response
 from skingpt4.evaluation.scoring.statistics import (
     Interval,
     Test,
@@ -17,6 +19,9 @@ from skingpt4.evaluation.scoring.statistics import (
     mann_whitney,
     t_test,
 )
+
+if TYPE_CHECKING:
+    from skingpt4.evaluation.responses import Response
 
 COLUMNS = ("group", "seconds")
 
