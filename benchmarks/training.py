@@ -40,8 +40,9 @@ from skingpt4.common.schema import ModelConfig
 from skingpt4.datasets.features import FeatureDataset, FeatureStore
 from skingpt4.datasets.image_text import ImageProcessor, ImageTextDataset
 from skingpt4.datasets.loaders import Batch, TrainLoader
-from skingpt4.models import SkinGPT4, skin_gpt4
+from skingpt4.models import skin_gpt4
 from skingpt4.models.device import best_device
+from skingpt4.models.skin_gpt4 import SkinGPT4
 from skingpt4.processors import build_processor
 from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import diagnosis_annotations, held_out_cases
@@ -176,7 +177,8 @@ def build_ways(
     photos = ImageTextDataset(folder, cast(ImageProcessor, build_processor(size)))
 
     def loader(dataset: Dataset[Any], grouped: bool) -> TrainLoader:
-        return TrainLoader(dataset, batch_size, workers, group_by_length=grouped)
+        encode = model.dialogue_encoder.with_seed(0)  # each way draws the same prompts
+        return TrainLoader(dataset, batch_size, workers, group_by_length=grouped, encode=encode)
 
     ways = {
         PLAIN: lambda: Way(loader(photos, grouped=False), lambda: plainly(model)),

@@ -30,8 +30,8 @@ from skingpt4.conversation.engines import (
     build_engine,
 )
 from skingpt4.conversation.engines.transformers_engine import TransformersEngine
-from skingpt4.models import SkinGPT4
 from skingpt4.models.device import best_device
+from skingpt4.models.skin_gpt4 import SkinGPT4
 from skingpt4.processors import build_processor
 from skingpt4.processors.photo import open_photo
 from skingpt4.prompts import IMAGE_PLACEHOLDER

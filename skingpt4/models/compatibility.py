@@ -43,8 +43,10 @@ def sample(tensor: Tensor) -> list[float] | None:
     """Return some of a tensor's values, evenly spread; ``None`` on the meta device."""
     if tensor.is_meta:
         return None
+    # float64, because float32 cannot count the numbers of a large table exactly.
     places = torch.linspace(0, tensor.numel() - 1, SAMPLE_SIZE, dtype=torch.float64).long()
     values = tensor.detach().flatten()[places.to(tensor.device)].float()
+    # Six digits are as many as a rounded value can tell, and keep the record short.
     return [float(f"{value:.6g}") for value in values.tolist()]
 
 
@@ -60,10 +62,11 @@ def describe_parts(model: "SkinGPT4", embeddings: Tensor | None = None) -> dict[
         Plain data: ``llm`` (its name is for messages and not compared), ``qformer``, ``prompt``.
     """
     config, style = model.config, model.prompt_style
-    table = cast(nn.Embedding, model.llm_model.get_input_embeddings()).weight
+    table = cast(nn.Embedding, model.llm_model.get_input_embeddings()).weight  # [vocabulary, D]
     vocabulary, width = table.shape
     rows: Any = table if embeddings is None else embeddings
     if is_gguf(config.llm_model):
+        # Quantised rows differ from those trained with; the file tells what they were before.
         rows = gguf_embeddings(resolve(config.llm_model))
     elif config.freeze_llm and is_random(config.llm_model):
         rows = None  # random numbers that stay random tell nothing
@@ -80,6 +83,7 @@ def describe_parts(model: "SkinGPT4", embeddings: Tensor | None = None) -> dict[
     if config.has_qformer:
         qformer |= {"shape": config.qformer, "queries": config.num_query_token}
         if not (config.freeze_qformer and SUBJECTS[QFORMER] in model.untrained):
+            # The queries and the last layer's weights: what any training of a Q-Former moves.
             last = model.Qformer.config.num_hidden_layers - 1
             dense = model.Qformer.get_parameter(f"encoder.layer.{last}.output_query.dense.weight")
             queries, weights = sample(model.query_tokens), sample(dense)
@@ -108,43 +112,38 @@ def differences(
             the record finds no fault.
     """
     start, sentences = f"The checkpoint '{path}' was trained with", list[str]()
+    theirs, ours = _in_words(trained), _in_words(present)
     belong = "name the language model and the checkpoint that belong together."
-    llm = present[LLM]
     if LLM in trained:
-        if any(trained[LLM][figure] != llm[figure] for figure in LLM_FIGURES):
-            difference = f"is {_llm_name(llm)}"
-        else:
-            alike = _alike(trained[LLM]["embeddings"], llm["embeddings"])
-            difference = "" if alike else f"'{llm['name']}' has other token embeddings"
+        difference, then, now = "", trained[LLM], present[LLM]
+        if any(then[figure] != now[figure] for figure in LLM_FIGURES):
+            difference = f"is {ours[LLM]}"
+        elif not _alike(then["embeddings"], now["embeddings"]):
+            # Fine-tuned, or another model of the same shape.
+            difference = f"'{now['name']}' has other token embeddings"
         if difference:
             sentences.append(
-                f"{start} the language model {_llm_name(trained[LLM])}, but model.llm_model "
-                f"{difference}; {belong}"
+                f"{start} the language model {theirs[LLM]}, but model.llm_model {difference}; "
+                f"{belong}"
             )
     if QFORMER in trained:
-        ours, theirs = _qformer_name(present[QFORMER]), _qformer_name(trained[QFORMER])
-        difference = "" if ours == theirs else ours
+        difference = "" if ours[QFORMER] == theirs[QFORMER] else ours[QFORMER]
         if not difference and not _alike(trained[QFORMER]["values"], present[QFORMER]["values"]):
             difference = f"'{config.q_former_model}', which has other weights"
         if difference:
             sentences.append(
-                f"{start} {theirs}, but the config has {difference}; name the Q-Former and the "
-                "checkpoint that belong together."
+                f"{start} {theirs[QFORMER]}, but the config has {difference}; name the Q-Former "
+                "and the checkpoint that belong together."
             )
     if PROMPT in trained and trained[PROMPT] != present[PROMPT]:
-        theirs, ours = (
-            f"prompt style '{form['style']}' (template '{form['template']}', end symbol "
-            f"'{form['end_sym']}')"
-            for form in (trained[PROMPT], present[PROMPT])
-        )
         sentences.append(
-            f"{start} the {theirs}, but the config has the {ours}; set model.prompt_style, "
-            "model.prompt_template and model.end_sym to those."
+            f"{start} the {theirs[PROMPT]}, but the config has the {ours[PROMPT]}; set "
+            "model.prompt_style, model.prompt_template and model.end_sym to those."
         )
-    if not sentences and width not in (None, llm["width"]):
+    # Upstream's files record nothing: the projection's shape is all that tells.
+    if not sentences and width not in (None, present[LLM]["width"]):
         sentences.append(
-            f"{start} a language model {width} wide, but model.llm_model is {_llm_name(llm)}; "
-            f"{belong}"
+            f"{start} a language model {width} wide, but model.llm_model is {ours[LLM]}; {belong}"
         )
     return sentences
 
@@ -154,14 +153,19 @@ def unverifiable(record: Record) -> list[str]:
     return [subject for key, subject in SUBJECTS.items() if key not in record]
 
 
-def _llm_name(llm: Record) -> str:
-    shape = f"{llm['architecture']}, {llm['width']} wide, {llm['vocabulary']} tokens"
-    return f"'{llm['name']}' ({shape})"
-
-
-def _qformer_name(qformer: Record) -> str:
-    shape, queries = qformer["shape"], qformer["queries"]
-    return f"the Q-Former '{shape}' with {queries} queries" if shape else "no Q-Former"
+def _in_words(record: Record) -> dict[str, str]:
+    """Name the parts of a record as sentences do."""
+    words = {}
+    if llm := record.get(LLM):
+        shape = f"{llm['architecture']}, {llm['width']} wide, {llm['vocabulary']} tokens"
+        words[LLM] = f"'{llm['name']}' ({shape})"
+    if qformer := record.get(QFORMER):
+        named = f"the Q-Former '{qformer['shape']}' with {qformer['queries']} queries"
+        words[QFORMER] = named if qformer["shape"] else "no Q-Former"
+    if form := record.get(PROMPT):
+        written = f"(template '{form['template']}', end symbol '{form['end_sym']}')"
+        words[PROMPT] = f"prompt style '{form['style']}' {written}"
+    return words
 
 
 def _alike(stored: Sequence[float] | None, present: Sequence[float] | None) -> bool:

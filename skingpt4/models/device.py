@@ -43,6 +43,7 @@ def best_device(gpu_id: int = 0) -> torch.device:
     Raises:
         ConfigError: If there are GPUs but none of this number.
     """
+    # --gpu-id counts CUDA devices; Apple's GPU and the CPU are one each, whatever number is given.
     count = torch.cuda.device_count()
     if count:
         if not 0 <= gpu_id < count:
@@ -66,47 +67,40 @@ def choose_placement(config: ModelConfig, device: str | torch.device) -> Placeme
     ===================  =========  =========
 
     A part that is trained is kept in float32, and int8 computes in float16. ``model.vit_precision``
-    and ``model.llm_dtype`` say otherwise, except that ``vit_precision: fp16``, which every upstream
-    file holds, means ``auto`` on a CPU, where it would be several times slower. Upstream's
-    ``low_resource: True`` is ``quantization: int8`` on a GPU and means nothing elsewhere.
+    and ``model.llm_dtype`` say otherwise. Upstream's ``low_resource: True`` is ``quantization:
+    int8`` on a GPU and means nothing elsewhere.
 
     Raises:
         ConfigError: If a quantised language model is to be trained.
     """
     place = torch.device(device)
-    quantization = _quantization(config, place)
-    vit = AUTO if place.type == "cpu" and config.vit_precision == "fp16" else config.vit_precision
-    vit_auto = _vit_dtype(place) if config.freeze_vit else torch.float32
-    llm_auto = _llm_dtype(place, quantization) if config.freeze_llm else torch.float32
-    return Placement(
-        device=place,
-        vit_dtype=DTYPES.get(vit, vit_auto),
-        llm_dtype=DTYPES.get(config.llm_dtype, llm_auto),
-        quantization=quantization,
-        device_map=config.device_map if place.type == "cuda" else "",
-    )
-
-
-def _quantization(config: ModelConfig, device: torch.device) -> str:
+    is_cpu, is_gpu = place.type == "cpu", place.type == "cuda"
     if config.quantization and not config.freeze_llm:
         raise ConfigError(
             f"model.quantization '{config.quantization}' and model.freeze_llm False contradict "
             "each other: a quantised language model cannot be trained; change one of them."
         )
-    if config.low_resource and not config.quantization and device.type != "cuda":
-        logger.info("low_resource has no effect on '%s': int8 is for GPUs", device.type)
-        return ""
-    return config.quantization or ("int8" if config.low_resource else "")
+    quantization = config.quantization
+    if config.low_resource and not quantization:
+        quantization = "int8" if is_gpu else ""
+        if not is_gpu:
+            logger.info("low_resource has no effect on '%s': int8 is for GPUs", place.type)
 
-
-def _vit_dtype(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "cpu" else torch.float16
-
-
-def _llm_dtype(device: torch.device, quantization: str) -> torch.dtype:
-    if device.type == "cpu":
-        return torch.float32
-    if device.type != "cuda" or quantization == "int8":
-        return torch.float16
-    modern = torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY
-    return torch.bfloat16 if modern else torch.float16
+    # Every upstream file asks for fp16, which on a CPU would be several times slower.
+    vit = AUTO if is_cpu and config.vit_precision == "fp16" else config.vit_precision
+    # Adam's small steps would be lost in half precision, so what is trained is float32.
+    vit_auto = torch.float32 if is_cpu or not config.freeze_vit else torch.float16
+    if is_cpu or not config.freeze_llm:
+        llm_auto = torch.float32
+    elif not is_gpu or quantization == "int8":  # bitsandbytes multiplies int8 in float16 alone
+        llm_auto = torch.float16
+    else:
+        modern = torch.cuda.get_device_capability(place) >= BFLOAT16_CAPABILITY
+        llm_auto = torch.bfloat16 if modern else torch.float16
+    return Placement(
+        device=place,
+        vit_dtype=DTYPES.get(vit, vit_auto),
+        llm_dtype=DTYPES.get(config.llm_dtype, llm_auto),
+        quantization=quantization,
+        device_map=config.device_map if is_gpu else "",
+    )

@@ -93,8 +93,8 @@ class DialogueEncoder:
             while len(self._drawn) <= number:
                 self._drawn.append(self._random.choice(self.prompts))
             prompt = self._drawn[number]
-        rows = [self.encode(self.segments(d, has_photo, prompt)) for d in dialogues]
-        ids = pad_sequence([torch.tensor(i) for i, _ in rows], batch_first=True)
+        rows = [self.encode(dialogue, has_photo, prompt) for dialogue in dialogues]
+        ids = pad_sequence([torch.tensor(row) for row, _ in rows], batch_first=True)  # [B, T]
         labels = [torch.tensor(row) for _, row in rows]
         return {
             "input_ids": ids.clamp(min=0),
@@ -104,15 +104,18 @@ class DialogueEncoder:
             "attention_mask": pad_sequence([torch.ones_like(row) for row in labels], True),
         }
 
-    def segments(
+    def encode(
         self, dialogue: Sequence[tuple[str | None, str]], has_photo: bool, prompt: str | None
-    ) -> Sequence[Segment]:
-        """Write one dialogue as prompts and answers.
+    ) -> tuple[list[int], list[int]]:
+        """Encode one dialogue.
 
         Args:
             dialogue: Questions and answers; the first question alone may be None.
             has_photo: Whether it is about a photo, which then stands before the first question.
             prompt: In place of a first question that is None.
+
+        Returns:
+            Token ids, ``PHOTO_ID`` for a photo, and labels; each of T positions.
 
         Raises:
             DatasetError: If it has neither a photo nor a first question.
@@ -122,20 +125,20 @@ class DialogueEncoder:
             if not has_photo:
                 raise DatasetError("A text-only sample has no question; add a 'question' key.")
             # As upstream without prompts: the answer follows the photo directly.
-            return [Segment(IMAGE_PLACEHOLDER, False), Segment(answer + self.style.end_sym, True)]
-        first = cast(str, question or prompt)
-        later = [(cast(str, q), a) for q, a in dialogue[1:]]
-        opening = with_image_slot(first) if has_photo else first
-        return self.style.training([(opening, answer), *later])
+            answered = Segment(answer + self.style.end_sym, is_target=True)
+            segments = [Segment(IMAGE_PLACEHOLDER, is_target=False), answered]
+        else:
+            first = cast(str, question or prompt)
+            later = [(cast(str, q), a) for q, a in dialogue[1:]]
+            opening = with_image_slot(first) if has_photo else first
+            segments = self.style.training([(opening, answer), *later])
 
-    def encode(self, segments: Sequence[Segment]) -> tuple[list[int], list[int]]:
-        """Return one dialogue's token ids, ``PHOTO_ID`` for a photo, and its labels."""
         ids, labels = list[int](), list[int]()
         # Each segment, and each text beside a photo, is tokenised on its own, as upstream does.
         for segment in segments:
             if segment.is_target:
-                answer = self.answer_ids(segment.text)
-                ids, labels = ids + answer, labels + answer
+                learned = self.answer_ids(segment.text)
+                ids, labels = ids + learned, labels + learned
                 continue
             for number, text in enumerate(segment.text.split(IMAGE_PLACEHOLDER)):
                 ids += [PHOTO_ID] * self.image_tokens if number else []

@@ -10,13 +10,12 @@ from typing import cast
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from skingpt4.common.checkpoint import TensorSource, open_tensors
+from skingpt4.common.checkpoint import open_tensors
 from skingpt4.common.downloads import resolve
 from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.common.schema import ModelConfig
 from skingpt4.models.device import Placement
 from skingpt4.models.gguf import is_gguf
-from skingpt4.models.key_maps import LLM_PREFIX, translate
 from skingpt4.models.random_llm import is_random
 
 logger = logging.getLogger(__name__)
@@ -41,6 +40,7 @@ def check_engine(config: ModelConfig) -> None:
         ConfigError: If they contradict each other.
     """
     engine, name = config.engine, config.llm_model
+    # llama.cpp is the only engine that reads GGUF, and it reads nothing else.
     if is_gguf(name) != (engine == GGUF_ENGINE):
         raise ConfigError(
             f"model.llm_model '{name}' and model.engine '{engine}' do not go together: "
@@ -58,21 +58,6 @@ def check_engine(config: ModelConfig) -> None:
         raise ConfigError(
             f"model.freeze_llm is False, but the engine '{engine}' runs the language model as its "
             f"folder holds it; set model.engine={IN_PROCESS} to train it."
-        )
-
-
-def check_external_llm(checkpoint: TensorSource, config: ModelConfig) -> None:
-    """Refuse a checkpoint that changes the language model, which the other program would not see.
-
-    Raises:
-        WeightsError: If the checkpoint holds language model tensors.
-    """
-    own = [p.key for p in translate(checkpoint).pieces if p.target.startswith(LLM_PREFIX)]
-    if own and is_external(config):
-        raise WeightsError(
-            f"The checkpoint '{checkpoint.path}' holds {len(own)} tensors of the language model, "
-            f"which the engine '{config.engine}' would not see; set model.engine={IN_PROCESS}, or "
-            "write them into the language model's folder."
         )
 
 
@@ -98,7 +83,7 @@ def load_embeddings(llm: PreTrainedModel, name: str, placement: Placement) -> No
             llm._init_weights(table)
         table.weight = nn.Parameter(rows, requires_grad=False)
         logger.info("Of '%s' only the token embeddings are loaded %s", name, list(rows.shape))
-    llm.requires_grad_(False).eval()
+    llm.requires_grad_(False).eval()  # the other program trains nothing
 
 
 def read_embeddings(llm: PreTrainedModel, name: str) -> Tensor:
@@ -112,7 +97,7 @@ def read_embeddings(llm: PreTrainedModel, name: str) -> Tensor:
         WeightsError: If the folder has none, or of another shape than its configuration says.
     """
     source = open_tensors(resolve(name))
-    table = cast(nn.Embedding, llm.get_input_embeddings()).weight
+    table = cast(nn.Embedding, llm.get_input_embeddings()).weight  # [vocabulary, D], on meta
     own = next(key for key, value in llm.named_parameters() if value is table)
     names = (own, BLIP2_PREFIX + own, own.removeprefix(f"{llm.base_model_prefix}."))
     found = next((key for key in names if key in source.shapes), None)

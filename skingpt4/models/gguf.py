@@ -43,6 +43,7 @@ def gguf_config(path: str) -> PretrainedConfig:
     own = _read(path)[0].get(CONFIG_KEY)
     if own is None:
         place = Path(path)
+        # transformers works it out from the architecture's own metadata.
         return AutoConfig.from_pretrained(place.parent, gguf_file=place.name)
     settings = json.loads(own)
     return AutoConfig.for_model(settings.pop("model_type"), **settings)

@@ -97,6 +97,7 @@ class Translation:
 def translate(keys: Iterable[str]) -> Translation:
     """Translate a LAVIS, MiniGPT-4, SkinGPT-4 or Hugging Face BLIP-2 file's names."""
     names = list(keys)
+    # A BLIP-2 folder's names alone begin so; all other published files share LAVIS's.
     if any(_BLIP2_MARK.match(name) for name in names):
         return _apply(names, BLIP2_RULES, _blip2_pieces)
     return _apply(names, LAVIS_RULES, lambda key: [Piece(_from_lavis(key), key)])

@@ -22,12 +22,12 @@ from skingpt4.common.errors import WeightsError
 from skingpt4.models.compatibility import LLM, describe_parts, differences, unverifiable
 from skingpt4.models.device import Placement
 from skingpt4.models.external_llm import (
-    check_external_llm,
+    IN_PROCESS,
     is_external,
     load_embeddings,
     read_embeddings,
 )
-from skingpt4.models.key_maps import LLM_PREFIX
+from skingpt4.models.key_maps import LLM_PREFIX, PROJECTION_PREFIX, translate
 from skingpt4.models.llm import load_llm
 from skingpt4.models.qformer import build_qformer, build_query_tokens
 from skingpt4.models.random_llm import is_random
@@ -38,7 +38,6 @@ from skingpt4.models.weights import (
     Findings,
     lay,
     open_sources,
-    projection_width,
 )
 
 if TYPE_CHECKING:
@@ -77,6 +76,7 @@ def load(
         WeightsError: If a file is missing, damaged or does not fit.
     """
     config, device = model.config, placement.device
+    # Nothing is read before all that can be refused is refused: a large model takes minutes.
     sources = open_sources(config)
     checkpoint = sources.get(CHECKPOINT)
     if checkpoint is not None:
@@ -116,8 +116,15 @@ def check_keys(model: "SkinGPT4", key: str, source: TensorSource) -> Findings:
     Raises:
         WeightsError: Listing what the file lacks, what is unknown in it or of another shape.
     """
-    if key == CHECKPOINT:
-        check_external_llm(source, model.config)
+    engine = model.config.engine
+    own = [p.key for p in translate(source).pieces if p.target.startswith(LLM_PREFIX)]
+    # Another program runs the language model as its folder holds it.
+    if key == CHECKPOINT and own and is_external(model.config):
+        raise WeightsError(
+            f"The checkpoint '{source.path}' holds {len(own)} tensors of the language model, "
+            f"which the engine '{engine}' would not see; set model.engine={IN_PROCESS}, or write "
+            "them into the language model's folder."
+        )
     return lay(model, key, source).check()
 
 
@@ -134,17 +141,20 @@ def check_record(model: "SkinGPT4", checkpoint: TensorSource) -> None:
         WeightsError: Naming what the checkpoint was trained with and what the config has.
     """
     name, record, embeddings = model.config.llm_model, checkpoint.record, None
-    table = cast(nn.Embedding, model.llm_model.get_input_embeddings()).weight
+    table = cast(nn.Embedding, model.llm_model.get_input_embeddings()).weight  # [vocabulary, D]
     # Where the checkpoint brings language model tensors of its own, the folder's tell nothing.
     is_replaced = any(key.startswith(LLM_PREFIX) for key in checkpoint)
     if LLM in record and table.is_meta and not is_replaced and Path(name).is_dir():
         embeddings = read_embeddings(model.llm_model, name)
+    # The projection's weight [D, Dq] tells the language model's width where there is no record.
+    shapes = {piece.target: checkpoint.shapes[piece.key] for piece in translate(checkpoint).pieces}
+    projection = shapes.get(f"{PROJECTION_PREFIX}weight", ())
     sentences = differences(
         record,
         describe_parts(model, embeddings),
         model.config,
         checkpoint.path,
-        projection_width(checkpoint),
+        projection[0] if len(projection) == 2 else None,
     )
     if sentences:
         raise WeightsError(" ".join(sentences))
@@ -181,7 +191,7 @@ def draw_missing(model: "SkinGPT4", device: torch.device) -> None:
         filled = {k: v for k, v in own.items() if not v.is_meta}
         if len(filled) == len(own):
             continue
-        with torch.device(device):
+        with torch.device(device):  # drawn where it stays: a tower takes long on a CPU
             setattr(model, name, build())
         model.load_state_dict(filled, strict=False, assign=True)
         # Without a Q-Former the vision norm has no file: it stays as made, as upstream's does.

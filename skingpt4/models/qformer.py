@@ -35,13 +35,14 @@ def build_qformer(name: str, vision_width: int) -> Blip2QFormerModel:
     if name not in QFORMER_SHAPES:
         known = ", ".join(QFORMER_SHAPES)
         raise ConfigError(f"model.qformer '{name}' is unknown; known: {known}.")
+    # The query path alone: transformers builds no text layers, which images do not need.
     config = Blip2QFormerConfig(encoder_hidden_size=vision_width, **QFORMER_SHAPES[name])
     return Blip2QFormerModel(config)
 
 
 def build_query_tokens(number: int, qformer: Blip2QFormerModel) -> nn.Parameter:
     """Build the learned queries ``[1, number, Dq]``, drawn as BERT draws its weights."""
-    tokens = nn.Parameter(torch.zeros(1, number, qformer.config.hidden_size))
+    tokens = nn.Parameter(torch.zeros(1, number, qformer.config.hidden_size))  # [1, Q, Dq]
     nn.init.normal_(tokens, std=qformer.config.initializer_range)
     return tokens
 

@@ -4,6 +4,7 @@ Named ``random:<row>`` where a folder would stand. They need no file: neither we
 """
 
 import zlib
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -53,6 +54,7 @@ _LLAMA_340M = _LLAMA_7B | {
     "num_attention_heads": 16,
     "max_position_embeddings": 2048,
 }
+# Falcon's own names: 8 key-value heads, attention and MLP side by side.
 _FALCON_40B = {
     "vocab_size": 65024,
     "hidden_size": 8192,
@@ -61,6 +63,7 @@ _FALCON_40B = {
     "num_kv_heads": 8,
     "new_decoder_architecture": True,
 }
+# For tests: its vocabulary has room for the byte tokenizer's 259 tokens.
 _TINY = {
     "vocab_size": 512,
     "hidden_size": 64,
@@ -95,6 +98,7 @@ def random_config(name: str) -> PretrainedConfig:
         ConfigError: If there is no such row.
     """
     kind, shape = _row(name)
+    # Without its ids an answer would end at whatever token the family's own ids happen to name.
     tokenizer = random_tokenizer()
     build = cast(Any, kind.config_class)
     return cast(
@@ -105,6 +109,7 @@ def random_config(name: str) -> PretrainedConfig:
 
 def random_tokenizer() -> PreTrainedTokenizerBase:
     """Build a tokenizer of single bytes, which fits into any vocabulary."""
+    # 256 byte tokens and no merges: ids of any text stay below the smallest row's vocabulary.
     tokens = [*SPECIAL_TOKENS.values(), *sorted(pre_tokenizers.ByteLevel.alphabet())]
     raw = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -128,7 +133,7 @@ def load_random_llm(name: str, device: torch.device, **settings: Any) -> PreTrai
     """
     kind, _ = _row(name)
     config = random_config(name)
-    with torch.device("meta"):
+    with torch.device("meta"):  # for names and shapes alone
         skeleton = kind(config)
     std, dtype = config.initializer_range, settings["dtype"]
     weights = {
@@ -138,22 +143,20 @@ def load_random_llm(name: str, device: torch.device, **settings: Any) -> PreTrai
     return kind.from_pretrained(None, config=config, state_dict=weights, **settings)
 
 
+@dataclass(frozen=True)
 class _RandomTensor:
     """Stands for a tensor in a file: its numbers are drawn when it is read."""
 
-    def __init__(
-        self, name: str, shape: torch.Size, std: float, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        self.name = name
-        self.shape = shape
-        self.std = std
-        self.dtype = dtype
-        self.device = device
+    name: str
+    shape: torch.Size
+    std: float
+    dtype: torch.dtype
+    device: torch.device
 
     def __getitem__(self, index: object) -> Tensor:
         """Return the whole tensor: normal for matrices, ones for norms, zeros for biases."""
         place: dict[str, Any] = {"dtype": self.dtype, "device": self.device}
-        if len(self.shape) < 2:
+        if len(self.shape) < 2:  # a norm's weight, or a bias
             return torch.full(self.shape, 0.0 if self.name.endswith("bias") else 1.0, **place)
         # The loader reads in several threads; a seed of its own makes each tensor repeatable.
         generator = torch.Generator(self.device).manual_seed(zlib.crc32(self.name.encode()))

@@ -52,6 +52,7 @@ class SkinGPT4(nn.Module):
 
     Attributes:
         image_tokens: How many language model inputs one photo becomes (Q).
+        context_length: How many tokens the language model can attend to.
         untrained: Names of the parts that hold random numbers, once the model is loaded.
 
     Raises:
@@ -88,6 +89,7 @@ class SkinGPT4(nn.Module):
         self.llama_proj = nn.Linear(width, llm_width)  # [B, Q, Dq] -> [B, Q, D]
         self.llm_model = llm_model
         self.llm_tokenizer = llm_tokenizer
+        self.context_length = context_length(llm_model)
         self.untrained: list[str] = []
 
         # One written form for training and for chat, with the config's changes.
@@ -108,6 +110,7 @@ class SkinGPT4(nn.Module):
             ConfigError: If the section contradicts itself.
             WeightsError: If the language model's configuration or tokenizer cannot be read.
         """
+        # Whether files fit, and how much memory they take, is told from this within seconds.
         tokenizer = load_tokenizer(config.llm_model)
         llm = build_meta_llm(config.llm_model)
         with torch.device("meta"):
@@ -146,10 +149,11 @@ class SkinGPT4(nn.Module):
         """Freeze what the config freezes: no gradients, and evaluation mode whatever comes."""
         for part in self.frozen_parts().values():
             part.requires_grad_(False)
+        # A parameter and no module: the queries go with the Q-Former.
         if self.config.has_qformer:
             self.query_tokens.requires_grad_(not self.config.freeze_qformer)
         self.train(self.training)
-        if self.device.type != "meta":
+        if self.device.type != "meta":  # a skeleton is not trained: nothing to tell
             trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
             total = sum(p.numel() for p in self.parameters())
             frozen = ", ".join(self.frozen_parts()) or "nothing"
@@ -169,6 +173,7 @@ class SkinGPT4(nn.Module):
     def train(self, mode: bool = True) -> "SkinGPT4":
         """Switch the trained parts to training mode; frozen parts always stay in evaluation."""
         super().train(mode)
+        # Dropout and stochastic depth would act in a frozen part as well.
         for part in self.frozen_parts().values():
             part.eval()
         return self
@@ -185,11 +190,6 @@ class SkinGPT4(nn.Module):
             return self.config.notice
         parts = ", ".join(self.untrained)
         return f"{self.config.notice} Untrained: {parts}. Answers mean nothing.".strip()
-
-    @property
-    def context_length(self) -> int:
-        """How many tokens the language model can attend to; its engine may have less room."""
-        return context_length(self.llm_model)
 
     def record(self) -> dict[str, Any]:
         """Return what a checkpoint of this model says about the parts it belongs to."""
@@ -213,13 +213,14 @@ class SkinGPT4(nn.Module):
         patches = self.encode_patches(image)  # [B, 1 + N, C]
         if not self.config.has_qformer:
             return join_patches(patches)  # [B, N / 4, 4 * C]
+        # Every photo has all its patches: nothing is masked.
         everywhere = torch.ones(patches.shape[:-1], dtype=torch.long, device=patches.device)
         output = self.Qformer(
             query_embeds=self.query_tokens.expand(len(patches), -1, -1),  # [B, Q, Dq]
             encoder_hidden_states=patches,
             encoder_attention_mask=everywhere,  # [B, 1 + N]
         )
-        return cast(Tensor, output.last_hidden_state)
+        return cast(Tensor, output.last_hidden_state)  # [B, Q, Dq]
 
     def project(self, features: Tensor) -> Tensor:
         """Return features ``[B, Q, Dq]`` as language model inputs ``[B, Q, D]``."""

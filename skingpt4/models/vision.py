@@ -28,6 +28,7 @@ class Float32LayerNorm(nn.LayerNorm):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Normalise ``[..., C]``; the result has the input's dtype."""
+        # Under autocast the input may be half; the parameters may be, where a file's type is kept.
         weight, bias = self.weight.float(), self.bias.float()
         out = nn.functional.layer_norm(
             hidden.float(), self.normalized_shape, weight, bias, self.eps
@@ -109,6 +110,7 @@ def build_vision_tower(
 
 def positions_fit(stored: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Tell whether a position embedding ``[1, 1 + N, C]`` can be resized to another square."""
+    # Width must agree; 1 + N is a class token and a square of patches.
     if len(stored) != 3 or (stored[0], stored[2]) != (wanted[0], wanted[2]) or stored[1] < 2:
         return False
     return math.isqrt(stored[1] - 1) ** 2 == stored[1] - 1
@@ -121,7 +123,7 @@ def fit_position_embedding(embedding: Tensor, wanted: torch.Size) -> Tensor:
     """
     if embedding.shape == wanted:
         return embedding
-    side = math.isqrt(wanted[1] - 1)
+    side = math.isqrt(wanted[1] - 1)  # of the square of patches
     resized = resample_abs_pos_embed(
         embedding.float(),
         new_size=[side, side],

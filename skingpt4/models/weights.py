@@ -109,6 +109,7 @@ class Fit:
 
     def findings(self) -> Findings:
         """Compare names and shapes; reads no tensor."""
+        # timm's and transformers' own buffers are in no state dict, and so in no file.
         own = {name: tuple(value.shape) for name, value in self.module.state_dict().items()}
         given = {piece.target for piece in self.translation.pieces}
         mis_shaped = []
@@ -151,7 +152,7 @@ class Fit:
         own = self.module.state_dict()
         fresh: Tensors = {}
         for piece in self.translation.pieces:
-            old = own[piece.target]
+            old = own[piece.target]  # shares memory with the module's tensor
             if not (old.is_meta or self.replaces):
                 continue  # the checkpoint has filled it: nothing is read that it replaces
             value = piece.cut(self.tensors[piece.key])
@@ -161,6 +162,7 @@ class Fit:
                 fresh[piece.target] = value.to(device, old.dtype)
             else:
                 old.copy_(value)
+        # Assigned, not copied: a meta tensor has no memory to copy into.
         self.module.load_state_dict(fresh, strict=False, assign=True)
         count, left_out = len(self.translation.pieces), self.findings().left_out
         logger.info("%s: %d tensors%s", self.path, count, left_out)
@@ -209,7 +211,7 @@ def lay(model: nn.Module, key: str, source: TensorSource) -> Fit:
         source: The file, opened.
     """
     own: tuple[str, ...] = QFORMER_PREFIXES
-    module, translation = model, translate(source)
+    module, translation = model, translate(source)  # names only: nothing is read
     if key == CHECKPOINT:
         required = (PROJECTION_PREFIX,)
         return Fit(module, source, source.shapes, translation, required, source.path, replaces=True)
@@ -232,15 +234,6 @@ def lay(model: nn.Module, key: str, source: TensorSource) -> Fit:
         own = ("",)
     translation = Translation(kept, ignored)
     return Fit(module, source, source.shapes, translation, own, source.path, replaces=False)
-
-
-def projection_width(source: TensorSource) -> int | None:
-    """Return the width of the language model that a checkpoint's projection was made for."""
-    for piece in translate(source).pieces:
-        shape = source.shapes[piece.key]
-        if piece.target == f"{PROJECTION_PREFIX}weight" and len(shape) == 2:
-            return shape[0]
-    return None
 
 
 def assign(
@@ -277,6 +270,7 @@ def weight_hashes(config: ModelConfig, keys: Iterable[str]) -> dict[str, str]:
     """
     hashes: dict[str, str] = {}
     for key in keys:
+        # A folder counts with all that lies in it: its tokenizer is a part of the model, too.
         place = Path(resolve(getattr(config, key) or RANDOM))
         if place.is_dir():
             files = {f"{key}/{path.name}": path for path in sorted(place.iterdir())}

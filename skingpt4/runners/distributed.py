@@ -25,7 +25,7 @@ from torch.distributed.tensor import DTensor
 
 from skingpt4.common.config import Config
 from skingpt4.common.errors import ConfigError
-from skingpt4.models import SkinGPT4
+from skingpt4.models.skin_gpt4 import SkinGPT4
 
 logger = logging.getLogger(__name__)
 

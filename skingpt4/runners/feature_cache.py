@@ -18,9 +18,9 @@ from skingpt4.common.files import sha256_of
 from skingpt4.datasets.builders import TRAIN, Splits
 from skingpt4.datasets.features import CroppedPhotos, FeatureDataset, FeatureStore
 from skingpt4.datasets.image_text import ImageTextDataset, TextDialogueDataset
-from skingpt4.models import SkinGPT4
 from skingpt4.models.device import choose_placement
 from skingpt4.models.key_maps import QFORMER_PREFIXES, VISION_PREFIX, translate
+from skingpt4.models.skin_gpt4 import SkinGPT4
 from skingpt4.models.weights import CHECKPOINT, open_sources, weight_hashes
 
 if TYPE_CHECKING:

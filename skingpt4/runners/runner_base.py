@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from skingpt4.common.config import Config
     from skingpt4.datasets.builders import Splits
-    from skingpt4.models import SkinGPT4
+    from skingpt4.models.skin_gpt4 import SkinGPT4
     from skingpt4.tasks.image_text_pretrain import ImageTextPretrainTask
 
 logger = logging.getLogger(__name__)

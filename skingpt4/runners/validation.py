@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from skingpt4.common.config import Config
     from skingpt4.datasets.image_text import Sample
-    from skingpt4.models import SkinGPT4
+    from skingpt4.models.skin_gpt4 import SkinGPT4
     from skingpt4.tasks.image_text_pretrain import ImageTextPretrainTask
 
 # An answer in training is at most this long by default; a greedy one that rambles stops there too.

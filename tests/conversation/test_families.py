@@ -11,7 +11,7 @@ from transformers import CompileConfig
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.engines import Decoding
 from skingpt4.conversation.engines.transformers_engine import TransformersEngine
-from skingpt4.models import SkinGPT4
+from skingpt4.models.skin_gpt4 import SkinGPT4
 from tests.llm_families import FAMILIES, make_folder
 
 QUESTION = "Could you describe the skin disease in this image for me?"

@@ -11,7 +11,7 @@ from skingpt4.common.schema import ModelConfig
 from skingpt4.conversation import load_chat
 from skingpt4.conversation.engines import build_engine
 from skingpt4.conversation.engines.transformers_engine import TransformersEngine
-from skingpt4.models import SkinGPT4
+from skingpt4.models.skin_gpt4 import SkinGPT4
 from skingpt4.processors.blip_processors import Blip2ImageEvalProcessor
 
 SECTION_DATASETS = """

@@ -117,8 +117,10 @@ def test_a_prompt_may_show_the_photo_twice(make_model):
 
 def test_without_prompts_the_answer_follows_the_photo(make_model):
     model = make_model(prompt_path="")
-    segments = model.dialogue_encoder.segments([(None, ANSWER)], True, None)
-    assert [s.text for s in segments] == ["<ImageHere>", ANSWER + "###"]
+    batch = model.dialogue_encoder({"image": photos(1), "text_input": [ANSWER]})
+    ids, mask = batch["input_ids"][0], batch["image_mask"][0]
+    assert (ids[0], mask.tolist()[:6]) == (model.llm_tokenizer.bos_token_id, [0, 1, 1, 1, 1, 0])
+    assert model.llm_tokenizer.decode(ids[5:]) == ANSWER + "###"
 
 
 def test_text_only_samples_need_their_question(make_model):

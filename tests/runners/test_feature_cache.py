@@ -8,7 +8,7 @@ import torch
 from skingpt4.common.config import Config
 from skingpt4.common.errors import ConfigError
 from skingpt4.datasets.features import FeatureDataset
-from skingpt4.models import SkinGPT4
+from skingpt4.models.skin_gpt4 import SkinGPT4
 from skingpt4.runners import feature_cache
 from skingpt4.synthetic.sets import held_out_cases
 from skingpt4.tasks.image_text_pretrain import ImageTextPretrainTask

@@ -24,7 +24,7 @@ from skingpt4.conversation.chat import Chat, load_chat
 from skingpt4.conversation.engines import Decoding
 from skingpt4.conversation.engines.vllm_engine import VllmEngine
 from skingpt4.dermatology import QUESTIONS
-from skingpt4.models import SkinGPT4
+from skingpt4.models.skin_gpt4 import SkinGPT4
 from tests.conftest import PROJECT
 
 PYTHON = os.environ.get("SKINGPT4_VLLM_PYTHON")
