@@ -9,6 +9,7 @@ from pathlib import Path
 from skingpt4.common.cli import run_script, setup_logger
 from skingpt4.convert.fingerprints import NEAR_BITS, Fingerprint, find_matches, read_fingerprints
 
+# Exit code where a case is also trained on, so that a script can stop there.
 LEAKS_EXIT = 1
 
 

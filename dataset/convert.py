@@ -24,12 +24,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("source", choices=SOURCES, metavar="SOURCE", help="one of the above")
     parser.add_argument("--output", type=Path, required=True, help="folder for the set")
-    _add_input(parser)
-    _add_output(parser)
-    return parser.parse_args()
-
-
-def _add_input(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--images", type=Path, nargs="+", default=[], metavar="DIR", help="folders of photos")
     add("--table", type=Path, nargs="+", default=[], metavar="CSV", help="the set's tables")
@@ -38,10 +32,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     add("--keep-others", action="store_true", help="keep what is outside the 15 classes")
     add("--exclude", type=Path, nargs="+", default=[], metavar="PLACE",
         help="case lists, manifests or folders of photos that must not be trained on")  # fmt: skip
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    # What is written, and how.
     add("--step", type=int, choices=STEP_TEMPLATES, help="whose captions; default: the source's")
     add("--template", help="caption with {label}, {class} or {concepts} instead of the step's")
     add("--val-share", type=float, default=DEFAULTS.val_share, help="share for validation")
@@ -51,6 +42,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add("--shard-size", type=int, default=DEFAULTS.shard_size, help="default: %(default)s")
     add("--workers", type=int, default=os.cpu_count() or DEFAULTS.workers, help="threads")
     add("--overwrite", action="store_true", help="replace an earlier conversion")
+    return parser.parse_args()
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ A check collects findings, one line each, and goes on; nothing here raises for w
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# Those in capitals keep a run from starting.
 OK, NOTE, MISSING, WRONG = "ok", "note", "MISSING", "WRONG"
 
 # A conversation of this many tokens is counted in the memory that a run needs.

@@ -126,6 +126,7 @@ def check_data(config: Config, tokenizer: PreTrainedTokenizerBase | None) -> Rep
         try:
             splits = _inspect(name, cfg, config.run.seed)
         except UserError as error:
+            # A path that does not exist is something to fetch; anything else is to be mended.
             state = WRONG if Path(cfg.build_info.storage).exists() else MISSING
             findings.append(Finding(f"data: {name}", state, str(error)))
             continue
@@ -142,6 +143,7 @@ def check_data(config: Config, tokenizer: PreTrainedTokenizerBase | None) -> Rep
             if pairs := [f"{match.left} ~ {match.right}" for match in matches]:
                 text = f"photos that are trained on as well: {_few(pairs)}"
                 findings.append(Finding(part, NOTE, text))
+        # Both splits in one figure, so that they can be compared.
         panels = {
             f"{part}, {what}": [(label, counts[label]) for label in order]
             for part, found in splits.items()
@@ -167,7 +169,7 @@ def _inspect(name: str, cfg: DatasetConfig, seed: int) -> dict[str, Inspection]:
     for part, storage in places.items():
         if builder is SHARDS:
             found[part] = inspect_shards(storage, name)
-        else:
+        else:  # a folder set, or its text-only sibling
             found[part] = inspect_folder(Path(storage), name, with_images=builder is FOLDER)
     # What is left is wrong in the config itself; with bad rows it would say the first one again.
     if not any(split.faults or split.missing for split in found.values()):
@@ -176,12 +178,7 @@ def _inspect(name: str, cfg: DatasetConfig, seed: int) -> dict[str, Inspection]:
 
 
 def inspect_folder(storage: Path, label: str, with_images: bool = True) -> Inspection:
-    """Go through a folder set: every row, every photo.
-
-    Args:
-        storage: Folder with ``filter_cap.json`` and, with images, ``image/``.
-        label: Name of the progress bar.
-        with_images: Whether its rows must have photos.
+    """Go through a folder set: every row, every photo; ``label`` names the progress bar.
 
     Raises:
         DatasetError: If there is no annotation file, or it is malformed.
@@ -192,11 +189,13 @@ def inspect_folder(storage: Path, label: str, with_images: bool = True) -> Inspe
     for number, row in enumerate(load_rows(path)):
         try:
             annotation = parse_row(row, f"Annotation {number} of '{path}'", with_images)
+            # A photo may have several rows; all of them tell its class.
             answers[str(annotation.image_id)] += [answer for _, answer in annotation.turns]
         except DatasetError as error:
             found.faults.append(str(error))
     found.answers = list(chain.from_iterable(answers.values()))
     if with_images:
+        # Without the folder all are missing, and the rows are told all the same.
         files: dict[str, Path] = {}
         found.missing = list(answers)
         if (storage / IMAGE_FOLDER).is_dir():
@@ -208,11 +207,7 @@ def inspect_folder(storage: Path, label: str, with_images: bool = True) -> Inspe
 
 
 def inspect_shards(storage: str, label: str) -> Inspection:
-    """Go through the first samples of WebDataset shards.
-
-    Args:
-        storage: Tar files with brace ranges.
-        label: Name of the progress bar.
+    """Go through the first samples of WebDataset shards, tar files with brace ranges.
 
     Raises:
         DatasetError: If the string is malformed or a shard is missing.
@@ -233,6 +228,7 @@ def inspect_shards(storage: str, label: str) -> Inspection:
             captions[name] = [caption]
         except BAD_SAMPLE as error:
             found.faults.append(f"Sample '{name}' lacks an image or a caption ({error!r}).")
+    # One more sample, to tell a set that ends here from one that goes on.
     found.partial = next(samples, None) is not None
     found.answers = list(chain.from_iterable(captions.values()))
     found.photos = fingerprints([photos[name] for name in captions], list(captions), label)
@@ -255,11 +251,13 @@ def _findings(part: str, found: Inspection, reject_share: float) -> Iterator[Fin
         state = WRONG if len(names) / len(found.photos) > reject_share else NOTE
         text = f"photos that cannot be read: {_few(names)}; run.reject_share allows "
         yield Finding(part, state, f"{text}{reject_share:.0%}")
+    # A photo that is there twice counts twice in training, with whatever two captions.
     repeats = find_repeats([photo for photo in found.photos if photo.dhash is not None])
     if same := [f"{match.left} = {match.right}" for match in repeats if match.same_file]:
         yield Finding(part, NOTE, f"photos that are there twice: {_few(same)}")
     if alike := [f"{match.left} ~ {match.right}" for match in repeats if not match.same_file]:
         yield Finding(part, NOTE, f"photos that look like another: {_few(alike)}")
+    # A class of one photo beside one of thousands is hardly learnt.
     if known := [count for name, count in found.classes.items() if name != UNNAMED]:
         text = f"{len(known)} classes; the largest has {max(known) / min(known):.3g} times the "
         yield Finding(part, OK, f"{text}photos of the smallest")
@@ -276,6 +274,7 @@ def _measure_answers(
     """Measure answers with their end symbol, as training writes them."""
     model = config.model
     style = get_prompt_style(model.prompt_style, model.prompt_template, model.end_sym)
+    # A cut answer still ends with its end symbol, but says less than it was meant to.
     texts = [style.answer_prefix + answer + style.end_sym for answer in answers]
     lengths = [
         len(ids)
@@ -300,6 +299,7 @@ def _bars(title: str, counts: Counter[str], order: Sequence[str]) -> str:
     for name in order:
         if counts[name]:
             rows.append((name, str(counts[name]), "#" * round(BAR * counts[name] / longest)))
+    # What a model is never shown, it will not name.
     absent = ", ".join(name for name in order if not counts[name])
     return aligned(rows, right=(1,)) + (f"\nnone of: {absent}" if absent else "")
 

@@ -48,6 +48,7 @@ def memory_plan(
     kept["projection"] = list(skeleton.llama_proj.parameters())
     plan = []
     for part, parameters in kept.items():
+        # As the skeleton has them: what is kept in half precision is decided when it is built.
         counts: dict[torch.dtype, int] = {}
         for parameter in parameters:
             counts[parameter.dtype] = counts.get(parameter.dtype, 0) + parameter.numel()
@@ -56,6 +57,7 @@ def memory_plan(
         most = _dtype_name(max(counts, key=counts.__getitem__))
         plan.append(PartPlan(part, sum(counts.values()), most, size))
     plan.append(_language_part(skeleton, placement))
+    # Frozen parts have neither gradients nor moments.
     if training:
         trained = sum(p.numel() for p in skeleton.parameters() if p.requires_grad)
         size = trained * TRAINING_BYTES / GIGABYTE
@@ -83,6 +85,7 @@ def _language_part(skeleton: "SkinGPT4", placement: "Placement") -> PartPlan:
         output = llm.get_output_embeddings()
         linear = [layer for layer in llm.modules() if isinstance(layer, nn.Linear)]
         quantised = sum(layer.weight.numel() for layer in linear if layer is not output)
+    # What is not quantised is kept in the type that is computed in.
     each = QUANTIZED_BYTES.get(quantization, float(dtype.itemsize))
     size = ((parameters - quantised) * dtype.itemsize + quantised * each) / GIGABYTE
     shown = f"{quantization} and {_dtype_name(dtype)}" if quantization else _dtype_name(dtype)

@@ -37,6 +37,7 @@ from skingpt4.models.skin_gpt4 import SkinGPT4
 from skingpt4.models.weights import CHECKPOINT, RANDOM, Findings, open_sources
 from skingpt4.prompts import get_prompt_style
 
+# Parts, as the report's first column calls them.
 VISION, QFORMER, PROJECTION = "vision tower", "Q-Former", "projection"
 LANGUAGE, TOKENIZER, PROMPT = "language model", "tokenizer", "prompt form"
 DEVICE, ENGINE, MEMORY = "device", "engine", "memory"
@@ -80,9 +81,11 @@ def preflight(config: Config, device: str | torch.device, training: bool = False
         skeleton = SkinGPT4.skeleton(described, placement.vit_dtype)
     except UserError as error:
         findings.append(Finding("configuration", WRONG, str(error)))
+    # Of a stand-in whose shape is known, all can be told but what its own files say.
     whole = skeleton if is_there or stand_in else None
     tokenizer = skeleton.llm_tokenizer if skeleton is not None and is_there else None
 
+    # In the order of a photo's way through the model.
     findings += _check_photo_size(config)
     findings += _check_weights(VISION, "vit_weights", model, skeleton)
     if model.has_qformer:
@@ -97,6 +100,7 @@ def preflight(config: Config, device: str | torch.device, training: bool = False
     if whole is None:
         return Report(findings, tables=data.tables)
 
+    # What has to be in memory while one conversation goes on.
     plan = memory_plan(whole, placement, training)
     cache = kv_cache_gigabytes(whole.llm_model.config, placement.llm_dtype, PLANNED_TOKENS)
     if is_external(whole.config) and not is_gguf(whole.config.llm_model):
@@ -141,6 +145,7 @@ def _check_device(placement: Placement) -> Iterator[Finding]:
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     spread = ", language model over all GPUs" if placement.device_map else ""
     yield Finding(DEVICE, OK, f"{device}{name}{spread}")
+    # Loading would refuse this too, but only after the vision tower has been read.
     kind = placement.quantization
     if kind and not is_bitsandbytes_available():
         text = f"{kind} needs bitsandbytes: pip install 'skingpt4[quant]'"
@@ -152,6 +157,7 @@ def _check_device(placement: Placement) -> Iterator[Finding]:
 
 def _check_language_model(model: ModelConfig) -> Iterator[Finding]:
     """Check what runs the language model, then its folder: all its shards, its tokenizer."""
+    # Where another program runs it, little of what follows is this process's concern.
     try:
         check_engine(model)
         if is_external(model):
@@ -179,6 +185,7 @@ def _check_prompt(
 ) -> Iterator[Finding]:
     """Compare tokenizer and embeddings, show how a question is written, doubt its end symbol."""
     if tokenizer is not None and skeleton is not None:
+        # An id beyond the last row would end the first prompt that has it.
         rows = cast(nn.Embedding, skeleton.llm_model.get_input_embeddings()).num_embeddings
         bos = tokenizer.bos_token
         begins = f"begins with {bos}" if bos else "has no begin token"
@@ -211,6 +218,7 @@ def _check_photo_size(config: Config) -> Iterator[Finding]:
     places = {"preprocess.vis_processor.eval": config.preprocess.vis_processor.get("eval")}
     for name, data_set in config.datasets.items():
         places[f"datasets.{name}.vis_processor.train"] = data_set.vis_processor.get("train")
+    # The tower's positions are of one size; a photo of another would stop the first batch.
     wanted = config.model.image_size
     for place, processor in places.items():
         made = (processor or {}).get("image_size", wanted)
@@ -243,6 +251,7 @@ def _check_weights(
         return
     unknown: list[str] = []
     try:
+        # The steps of models/loading.py, in its order.
         source = open_sources(model, [key])[key]
         found = Findings()
         if skeleton is not None:
@@ -267,6 +276,7 @@ def _check_untrained(model: ModelConfig) -> Iterator[Finding]:
         LANGUAGE: is_random(model.llm_model),
         PROJECTION: not model.ckpt,
     }
+    # Its answers mean nothing, and look like any other.
     untrained = [part for part, is_untrained in parts.items() if is_untrained]
     if untrained and not model.allow_untrained:
         text = f"no weights for: {', '.join(untrained)}; name them, or say --allow-untrained"
