@@ -96,6 +96,25 @@ def test_a_loader_goes_on_where_another_stood(workers):
     assert torch.equal(rest[0]["image"], whole[4]["image"])
 
 
+def number_of(batch, number):
+    return {"number": torch.tensor([number]), "first": torch.tensor(batch["image_id"][0])}
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_texts_are_encoded_by_the_batchs_number_whoever_loads_it(workers):
+    def numbers(loader, count):
+        batches = take(loader, count)
+        assert all(batch["first"] == batch["image_id"][0] for batch in batches)
+        return [batch["number"].item() for batch in batches]
+
+    first = TrainLoader(Numbers(7), batch_size=2, num_workers=workers, encode=number_of)
+    assert numbers(first, 5) == [0, 1, 2, 3, 4]
+    second = TrainLoader(Numbers(7), batch_size=2, num_workers=workers, encode=number_of)
+    second.load_state_dict(first.state_dict())
+    assert numbers(second, 4) == [5, 6, 7, 8]
+    assert numbers(build_eval_loader(Numbers(7), 3, workers, number_of), 3) == [0, 1, 2]
+
+
 def test_processes_share_what_one_would_take():
     def order(rank, world, batch_size):
         return InfiniteBatchSampler(12, batch_size, seed=3, rank=rank, world=world)
