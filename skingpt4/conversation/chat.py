@@ -71,15 +71,16 @@ class CacheEntry:
     photos: dict[bytes, Tensor] = field(default_factory=dict)
 
 
+@dataclass(eq=False)
 class ConversationCache:
     """Finds what is kept of a conversation, and drops it with the conversation.
 
     Conversations are told apart as objects, whatever they say.
     """
 
-    def __init__(self) -> None:
-        self._entries: dict[int, CacheEntry] = {}
-        self._lock = threading.Lock()
+    # By id(): a conversation is a mutable dataclass, which has no hash, and must not be kept alive.
+    _entries: dict[int, CacheEntry] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def entry(self, conv: Conversation) -> CacheEntry:
         """Return what is kept of a conversation, nothing yet if it is new."""
@@ -406,6 +407,7 @@ class Chat:
             ChatError: If there is no question or no answer, the engine cannot tell, or they do not
                 fit the model's context.
         """
+        # As the answer would stand in the history, where it was made plain.
         text = self._plain(answer, conv)
         if not text.strip():
             raise ChatError("The answer is empty, so its likelihood means nothing; name another.")
@@ -516,12 +518,14 @@ class Chat:
 
 
 def load_chat(
-    cfg_path: str | Path, options: Sequence[str] = (), device: str | torch.device | None = None
+    cfg_path: str | Path | Sequence[str | Path],
+    options: Sequence[str] = (),
+    device: str | torch.device | None = None,
 ) -> Chat:
     """Build the model that a configuration describes, ready to chat.
 
     Args:
-        cfg_path: YAML file, ours or upstream's.
+        cfg_path: YAML file, ours or upstream's, or several: each lies over those before it.
         options: ``a.b=c`` overrides.
         device: Where the model runs; by default the first GPU, else the CPU.
 
@@ -538,7 +542,21 @@ def build_chat(config: Config, device: str | torch.device | None = None) -> Chat
     # Known before any weight is read, which takes minutes.
     if not config.model.ckpt:
         _refuse_untrained(config, ["projection"])
-    processor = _vis_processor(config)
+    # A chat has no data set of its own: the first usable one's processor counts (upstream's place
+    # for it), then section ``preprocess``.
+    named = [dataset.vis_processor.get("train") for dataset in config.datasets.values()]
+    usable = [cfg for cfg in named if cfg and cfg.get("name") != TRAINING_PROCESSOR]
+    chosen = usable[0] if usable else config.preprocess.vis_processor.get("eval")
+    wanted = config.model.image_size
+    settings = {"name": CHAT_PROCESSOR, "image_size": wanted, **(chosen or {})}
+    processor = cast(VisProcessor, build_processor(settings))
+    # Positions of another grid would go through a vision tower that was trained on none of them.
+    made = getattr(processor, "image_size", wanted)
+    if made != wanted:
+        raise ConfigError(
+            f"The photo processor '{settings['name']}' has image_size {made}, but "
+            f"model.image_size is {wanted}; set both to the size of the vision tower's training."
+        )
     place = torch.device(device or best_device())
     model = registry.get_model_class(config.model.arch).from_config(config.model, place)
     _refuse_untrained(config, model.untrained)
@@ -553,27 +571,3 @@ def _refuse_untrained(config: Config, parts: Sequence[str]) -> None:
             "weights (model.ckpt holds the projection), or start all the same with "
             "--allow-untrained (model.allow_untrained=True)."
         )
-
-
-def _vis_processor(config: Config) -> VisProcessor:
-    """Build the processor that a data set names (upstream's place) or section ``preprocess``.
-
-    Raises:
-        ConfigError: If it makes photos of another size than the model takes.
-    """
-    # A chat has no data set of its own, so the first usable one's choice counts.
-    named = [dataset.vis_processor.get("train") for dataset in config.datasets.values()]
-    usable = [cfg for cfg in named if cfg and cfg.get("name") != TRAINING_PROCESSOR]
-    chosen = usable[0] if usable else config.preprocess.vis_processor.get("eval")
-    defaults = {"name": CHAT_PROCESSOR, "image_size": config.model.image_size}
-    settings = {**defaults, **(chosen or {})}
-    processor = build_processor(settings)
-    # Patches of another size would go through a vision tower that was trained on none of them.
-    wanted = config.model.image_size
-    made = getattr(processor, "image_size", wanted)
-    if made != wanted:
-        raise ConfigError(
-            f"The photo processor '{settings['name']}' has image_size {made}, but "
-            f"model.image_size is {wanted}; set both to the size of the vision tower's training."
-        )
-    return processor  # type: ignore[return-value]

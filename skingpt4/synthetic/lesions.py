@@ -80,10 +80,15 @@ def place_lesions(
         hosts: Lesions of the first group, for arrangements ON and AROUND.
         others: Lesions of later groups; new ones keep clear of them where there is room.
     """
-    centres = _CENTRES[group.arrangement](group, rng, hosts)
+    centres = _centres(group, rng, hosts)
     taken = others if group.arrangement in _RELATIVE else hosts + others
     # Groups keep apart if that leaves any lesion at all.
-    centres = _clear_of(centres, taken, 0.6 * group.radius) or centres
+    margin = 0.6 * group.radius
+    centres = [
+        place
+        for place in centres
+        if all(np.hypot(place[0] - s.x, place[1] - s.y) > s.radius + margin for s in taken)
+    ] or centres
     axis = rng.uniform(0.0, np.pi)
     # Large lesions of a band are ovals along it, as dermatomes and scratches are.
     stretch = 1.9 if group.arrangement is Arrangement.LINEAR and group.radius > 0.12 else 1.0
@@ -97,15 +102,6 @@ def place_lesions(
 
 Centres = list[tuple[float, float, float]]
 _RELATIVE = (Arrangement.ON, Arrangement.AROUND)
-
-
-def _clear_of(centres: Centres, spots: list[Spot], margin: float) -> Centres:
-    """Those centres that lie outside the spots by at least `margin`."""
-    return [
-        place
-        for place in centres
-        if all(np.hypot(place[0] - s.x, place[1] - s.y) > s.radius + margin for s in spots)
-    ]
 
 
 def _spread(
@@ -128,89 +124,57 @@ def _spread(
     return [(float(x), float(y), float(rng.uniform(0.0, np.pi))) for x, y in points]
 
 
-def _single(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
-    """One lesion near the centre, or a few side by side."""
-    if group.count > 1:
-        return _spread(group.count, 1.7 * group.radius, rng, (0.5, 0.5), 0.24)
-    x, y = rng.uniform(0.42, 0.58, 2)
-    return [(float(x), float(y), 0.0)]
+def _centres(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
+    """Choose where the lesions of a group lie, by its arrangement: x, y and axis of each."""
+    count, radius = group.count, group.radius
+    match group.arrangement:
+        case Arrangement.SINGLE | Arrangement.FIELD:
+            if count > 1:
+                return _spread(count, 1.7 * radius, rng, (0.5, 0.5), 0.24)
+            x, y = rng.uniform(0.42, 0.58, 2)
+            return [(float(x), float(y), 0.0)]
+        case Arrangement.SCATTERED:
+            # Few lesions must lie whole in the picture; many may be cut by its edge.
+            reach = 0.44 - 0.9 * radius if count < 4 else 0.46 - 0.5 * radius
+            return _spread(count, 1.35 * radius, rng, (0.5, 0.5), reach)
+        case Arrangement.GROUPED:
+            centre = rng.uniform(0.44, 0.56, 2)
+            # The crowd's area grows with the number of lesions.
+            reach = min(0.36, 0.85 * radius * np.sqrt(count) + 0.04)
+            return _spread(count, 1.1 * radius, rng, (centre[0], centre[1]), reach)
+        case Arrangement.LINEAR:
+            angle, bend = rng.uniform(0.0, np.pi), rng.uniform(-0.12, 0.12)
+            along = np.linspace(-0.4, 0.4, count) if count > 1 else np.zeros(1)  # [count]
+            # A parabola through the middle: 0 at both ends of the band.
+            across = bend * (1.0 - (along / 0.4) ** 2) + rng.normal(0.0, 0.015, len(along))
+            xs = 0.5 + along * np.cos(angle) - across * np.sin(angle)
+            ys = 0.5 + along * np.sin(angle) + across * np.cos(angle)
+            return [(float(a), float(b), angle) for a, b in zip(xs, ys, strict=True)]
+        case Arrangement.SYMMETRIC:
+            # Far enough from the middle that the two sides stay two.
+            away, places = max(0.2, radius * 0.85), []
+            for row in np.linspace(0.22, 0.78, (count + 1) // 2 + 2)[1:-1]:
+                shift = rng.uniform(-0.06, 0.06)
+                for side in (-1, 1):
+                    x = 0.5 + side * (away + rng.uniform(0.0, 0.06))
+                    places.append((float(x), float(row + shift + rng.normal(0, 0.015)), 0.0))
+            return places[: max(2, count)]
+        case Arrangement.ON:
+            if count == 1 and len(hosts) == 1:
+                return [(hosts[0].x, hosts[0].y, 0.0)]
+            share, places = -(-count // len(hosts)), []  # rounded up: no host is left bare
+            for host in hosts:
+                places += _spread(share, 1.3 * radius, rng, (host.x, host.y), host.radius * 0.72)
+            return places[:count]
+        case Arrangement.AROUND:
+            places = []
+            for turn in np.arange(count) + rng.uniform(-0.35, 0.35, count):
+                host, angle = hosts[int(turn) % len(hosts)], 2.0 * np.pi * turn / count
+                away = host.radius * rng.uniform(1.2, 1.8)
+                x, y = host.x + away * np.cos(angle), host.y + away * np.sin(angle)
+                places.append((float(np.clip(x, 0.03, 0.97)), float(np.clip(y, 0.03, 0.97)), 0.0))
+            return places
 
-
-def _scattered(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
-    """Lesions over the whole photograph."""
-    # Few lesions must lie whole in the picture; many may be cut by its edge.
-    reach = 0.44 - 0.9 * group.radius if group.count < 4 else 0.46 - 0.5 * group.radius
-    return _spread(group.count, 1.35 * group.radius, rng, (0.5, 0.5), reach)
-
-
-def _grouped(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
-    """One crowd of lesions."""
-    centre = rng.uniform(0.44, 0.56, 2)
-    # The crowd's area grows with the number of lesions.
-    reach = min(0.36, 0.85 * group.radius * np.sqrt(group.count) + 0.04)
-    return _spread(group.count, 1.1 * group.radius, rng, (centre[0], centre[1]), reach)
-
-
-def _linear(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
-    """Lesions along a gently curved band across the photograph."""
-    angle, bend = rng.uniform(0.0, np.pi), rng.uniform(-0.12, 0.12)
-    along = np.linspace(-0.4, 0.4, group.count) if group.count > 1 else np.zeros(1)
-    # A parabola through the middle: 0 at both ends of the band.
-    across = bend * (1.0 - (along / 0.4) ** 2) + rng.normal(0.0, 0.015, len(along))
-    x = 0.5 + along * np.cos(angle) - across * np.sin(angle)
-    y = 0.5 + along * np.sin(angle) + across * np.cos(angle)
-    return [(float(a), float(b), angle) for a, b in zip(x, y, strict=True)]
-
-
-def _symmetric(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
-    """Mirror-image lesions left and right of the middle."""
-    rows = np.linspace(0.22, 0.78, (group.count + 1) // 2 + 2)[1:-1]
-    # Far enough from the middle that the two sides stay two.
-    away = max(0.2, group.radius * 0.85)
-    places: Centres = []
-    for row in rows:
-        shift = rng.uniform(-0.06, 0.06)
-        for side in (-1, 1):
-            x = 0.5 + side * (away + rng.uniform(0.0, 0.06))
-            places.append((float(x), float(row + shift + rng.normal(0, 0.015)), 0.0))
-    return places[: max(2, group.count)]
-
-
-def _on(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
-    """Lesions on the first group's lesions."""
-    if group.count == 1 and len(hosts) == 1:
-        return [(hosts[0].x, hosts[0].y, 0.0)]
-    # Rounded up, so that no host is left bare.
-    share = -(-group.count // len(hosts))
-    places: Centres = []
-    for host in hosts:
-        reach = host.radius * 0.72
-        places += _spread(share, 1.3 * group.radius, rng, (host.x, host.y), reach)
-    return places[: group.count] if len(places) > group.count else places
-
-
-def _around(group: Lesions, rng: np.random.Generator, hosts: list[Spot]) -> Centres:
-    """Satellites just outside the first group's lesions."""
-    places: Centres = []
-    for turn in np.arange(group.count) + rng.uniform(-0.35, 0.35, group.count):
-        host = hosts[int(turn) % len(hosts)]
-        angle = 2.0 * np.pi * turn / group.count
-        away = host.radius * rng.uniform(1.2, 1.8)
-        x, y = host.x + away * np.cos(angle), host.y + away * np.sin(angle)
-        places.append((float(np.clip(x, 0.03, 0.97)), float(np.clip(y, 0.03, 0.97)), 0.0))
-    return places
-
-
-_CENTRES = {
-    Arrangement.SINGLE: _single,
-    Arrangement.FIELD: _single,
-    Arrangement.SCATTERED: _scattered,
-    Arrangement.GROUPED: _grouped,
-    Arrangement.LINEAR: _linear,
-    Arrangement.SYMMETRIC: _symmetric,
-    Arrangement.ON: _on,
-    Arrangement.AROUND: _around,
-}
 
 # Amplitudes of the outline's waves, from coarse (2 per turn) to fine.
 _WOBBLE: dict[Shape, tuple[float, ...]] = {

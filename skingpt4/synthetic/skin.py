@@ -61,20 +61,16 @@ def _cell_tile(size: int, cells: int) -> Cells:
     points = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)  # [n, 2]
     points = (points + rng.uniform(-0.5, 0.5, points.shape)) * spacing
     pixels = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).astype(np.float64)
-    # Bent lookups bend the borders: straight Voronoi edges look like cracked mud.
-    pixels += 0.13 * spacing * _warp(rng, side, int(1.5 * cells))
+    # Bent lookups bend the borders: straight Voronoi edges look like cracked mud. The shifts grow
+    # from a few bumps, so that they are smooth at the scale of a cell.
+    bumps = int(1.5 * cells)
+    axes = [rng.normal(0.0, 1.0, (bumps, bumps)).astype(np.float32) for _ in range(2)]
+    grown = [Image.fromarray(a).resize((side, side), Image.Resampling.BICUBIC) for a in axes]
+    pixels += 0.13 * spacing * np.stack([np.asarray(a) for a in grown], axis=-1)
     distance, nearest = cKDTree(points).query(pixels.reshape(-1, 2), k=2)  # [side², 2] each
     near, second = (distance[:, k].reshape(side, side) / spacing for k in (0, 1))
     ident = rng.random(len(points))[nearest[:, 0]].reshape(side, side)
     return Cells(*(part.astype(np.float32) for part in (near, second - near, ident)))
-
-
-def _warp(rng: np.random.Generator, side: int, bumps: int) -> Array:
-    """Smooth random shifts `[side, side, 2]` that bend cell borders."""
-    axes = (rng.normal(0.0, 1.0, (bumps, bumps)).astype(np.float32) for _ in range(2))
-    # Grown from a few bumps: smooth at the scale of a cell.
-    grown = (Image.fromarray(a).resize((side, side), Image.Resampling.BICUBIC) for a in axes)
-    return np.stack([np.asarray(a) for a in grown], axis=-1)
 
 
 @dataclass

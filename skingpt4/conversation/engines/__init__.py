@@ -31,6 +31,7 @@ def build_engine(config: "ModelConfig", model: "SkinGPT4") -> Engine:
     Raises:
         ConfigError: If there is no such engine, or what it needs is not installed.
     """
+    # A new engine is a file beside these, a name above and a branch here.
     # An engine is imported when it is asked for: llama.cpp's needs a package that is an extra.
     if config.engine == "transformers":
         from skingpt4.conversation.engines.transformers_engine import TransformersEngine

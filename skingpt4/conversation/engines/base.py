@@ -99,7 +99,7 @@ class Engine(ABC):
 
     def __init__(self, model: "SkinGPT4") -> None:
         self.model = model
-        self.prompts = PromptEncoder(model)
+        self.prompts = PromptEncoder(model, model.llm_tokenizer)
         self.context_length: int = model.context_length
         self.new_memory: Callable[[], object | None] = lambda: None
 
@@ -180,7 +180,7 @@ class Engine(ABC):
 
         def answer(prompt: Prompt, seed: int | None, memory: object | None) -> BatchAnswer:
             start, first, ids = time.perf_counter(), 0.0, list[int]()
-            own = replace(decoding, seed=seed)
+            own = replace(decoding, seed=seed)  # beside others, yet as if it were alone
             for new_ids in self.stream(prompt, own, stops, memory=memory):
                 ids += new_ids
                 first = first or time.perf_counter() - start

@@ -37,8 +37,11 @@ class KvMemory:
         known, self._rows = self._rows, None
         cache, self._cache = self._cache, DynamicCache()
         if known is not None:
-            # A negative number crops from the end.
-            cache.crop(shared_rows(known, rows[:-1]) - len(known))
+            length = min(len(known), len(rows) - 1)
+            differs = (known[:length] != rows[:length]).any(dim=-1)  # [length]
+            # The first row that differs; the appended 1 is found where none does.
+            shared = int(torch.cat([differs, differs.new_ones(1)]).byte().argmax())
+            cache.crop(shared - len(known))  # a negative number crops from the end
         return cache
 
     def keep(self, cache: DynamicCache, rows: Tensor) -> None:
@@ -47,37 +50,31 @@ class KvMemory:
         self._cache = cache
 
 
-def shared_rows(one: Tensor, other: Tensor) -> int:
-    """Return how many leading rows of ``[n, D]`` and ``[m, D]`` are equal."""
-    length = min(len(one), len(other))
-    differs = (one[:length] != other[:length]).any(dim=-1)  # [length]
-    # The appended 1 is found where no row differs.
-    return int(torch.cat([differs, differs.new_ones(1)]).byte().argmax())
-
-
+@dataclass(eq=False)
 class StaticCachePool:
     """Static caches of 512, 1024, 2048 … rows, each made when it is first needed.
 
     A compiled step is compiled for one cache's addresses and shapes, so all conversations use the
     same few.
 
-    Args:
+    Attributes:
         llm: The language model whose keys and values they hold.
+        caches: By the number of their rows.
     """
 
-    def __init__(self, llm: PreTrainedModel) -> None:
-        self._layers: int = llm.config.get_text_config().num_hidden_layers
-        self._caches: dict[int, Cache] = {}
+    llm: PreTrainedModel
+    caches: dict[int, Cache] = field(default_factory=dict)
 
     def acquire(self, kept: DynamicCache, rows: int) -> Cache:
         """Return a cache with room for so many rows, holding a copy of those kept."""
         size = SMALLEST
         while size < rows:
             size *= 2
-        if size not in self._caches:
+        if size not in self.caches:
             # Full attention layers for every family: a sliding window is kept by the mask.
-            self._caches[size] = Cache(layers=[StaticLayer(size) for _ in range(self._layers)])
-        cache = self._caches[size]
+            layers = self.llm.config.get_text_config().num_hidden_layers
+            self.caches[size] = Cache(layers=[StaticLayer(size) for _ in range(layers)])
+        cache = self.caches[size]
         cache.reset()
         if kept.get_seq_length():
             for number, (keys, values, *_) in enumerate(kept):

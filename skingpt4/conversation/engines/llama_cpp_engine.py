@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import count
+from itertools import count, groupby, islice
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -23,10 +23,10 @@ from skingpt4.common.errors import ChatError
 from skingpt4.conversation.engines.base import Decoding, Engine
 from skingpt4.conversation.engines.decoding import TextStop, sampling
 from skingpt4.conversation.engines.llama_cpp_runtime import (
+    CHUNK,
     LlamaRuntime,
     PhotoRow,
     PromptRow,
-    chunks,
 )
 from skingpt4.conversation.engines.prompt_encoder import Prompt, PromptEncoder
 from skingpt4.conversation.engines.threads import iterate_in_thread, new_worker
@@ -184,16 +184,18 @@ class SequenceCache:
         """
         scores: list[np.ndarray] = []
         left = len(rows)
-        for chunk in chunks(rows):
-            if ended():
-                raise Stopped
-            start, size = len(memory.rows), len(chunk)
-            is_wanted = [left - i <= wanted for i in range(size)]
-            positions = range(start, start + size)
-            sequences = [memory.sequence] * size
-            scores.extend(self.runtime.decode(chunk, positions, sequences, is_wanted))
-            memory.rows += chunk
-            left -= size
+        # llama.cpp takes tokens or embeddings in one call, not both.
+        for _, alike in groupby(rows, key=type):
+            while chunk := list(islice(alike, CHUNK)):
+                if ended():
+                    raise Stopped
+                start, size = len(memory.rows), len(chunk)
+                is_wanted = [left - i <= wanted for i in range(size)]
+                positions = range(start, start + size)
+                sequences = [memory.sequence] * size
+                scores.extend(self.runtime.decode(chunk, positions, sequences, is_wanted))
+                memory.rows += chunk
+                left -= size
         return np.stack(scores)
 
     def _claim(self, memory: SequenceMemory, rows: Sequence[PromptRow]) -> None:

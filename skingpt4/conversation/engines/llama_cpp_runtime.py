@@ -7,9 +7,9 @@ those that begin alike share what they have in common.
 import ctypes
 import logging
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,6 @@ class PhotoRow:
 PromptRow = int | PhotoRow
 
 
-def chunks(rows: Sequence[PromptRow]) -> Iterator[list[PromptRow]]:
-    """Cut rows into pieces of one kind, of :data:`CHUNK` rows at most."""
-    for _, alike in groupby(rows, key=type):
-        while piece := list(islice(alike, CHUNK)):
-            yield piece
-
-
 class LlamaRuntime:
     """A model and one context; to be used from one thread at a time.
 
@@ -109,8 +102,13 @@ class LlamaRuntime:
         # Made once: numpy's own way makes a type for each row, which takes a millisecond.
         self._row_type = ctypes.c_float * vocabulary
         self._tokens, self._photos = _Batch(0), _Batch(self.width)
-        batches = [self._tokens.raw, self._photos.raw]
-        weakref.finalize(self, _close, self._model, self._context, batches)
+        # Freed in the opposite order: whatever refers to the model goes before the model.
+        resources = ExitStack()
+        resources.callback(api.llama_model_free, self._model)
+        resources.callback(api.llama_free, self._context)
+        resources.callback(api.llama_batch_free, self._photos.raw)
+        resources.callback(api.llama_batch_free, self._tokens.raw)
+        weakref.finalize(self, resources.close)
 
     def _open_context(self, path: str | Path, sequences: int, is_exact: bool) -> Any:
         settings = api.llama_context_default_params()
@@ -209,11 +207,3 @@ def _log(level: int, text: bytes, _: Any) -> None:
     """Keep llama.cpp's many words out of the terminal, but for its errors."""
     if level == ERROR_LEVEL:
         logger.warning("llama.cpp: %s", text.decode("utf-8", "replace").strip())
-
-
-def _close(model: Any, context: Any, batches: Sequence[Any]) -> None:
-    """Free what llama.cpp holds: whatever refers to the model before the model."""
-    for batch in batches:
-        api.llama_batch_free(batch)
-    api.llama_free(context)
-    api.llama_model_free(model)

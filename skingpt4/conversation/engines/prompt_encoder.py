@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from skingpt4.models.skin_gpt4 import SkinGPT4
 
 # Text, or the embeddings ``[32, D]`` (also ``[1, 32, D]``) of one photo.
@@ -35,20 +37,22 @@ class Prompt:
         return sum(map(len, self.parts))
 
 
+@dataclass(frozen=True, eq=False)
 class PromptEncoder:
     """Turns prompt segments into token ids and embeddings, and token ids into text.
 
-    Args:
-        model: Gives the tokenizer and the token embeddings.
+    Attributes:
+        model: Gives the token embeddings, and tells which tokens end an answer.
+        tokenizer: The model's.
     """
 
-    def __init__(self, model: "SkinGPT4") -> None:
-        self.model = model
-        self.tokenizer = model.llm_tokenizer
+    model: "SkinGPT4"
+    tokenizer: "PreTrainedTokenizerBase"
 
     @property
     def end_ids(self) -> list[int]:
         """Tokens that end an answer; the model's own choice goes before the tokenizer's."""
+        # Instruct models end a turn with other tokens than a text, and list them here.
         config = self.model.llm_model.generation_config
         ids = cast(int | list[int] | None, config and config.eos_token_id)
         ids = self.tokenizer.eos_token_id if ids is None else ids
@@ -88,6 +92,7 @@ class PromptEncoder:
         Asking the embedding's output, not its weight, is right for a model that is spread over
         several devices or kept elsewhere until it is used.
         """
+        # {place: [l, D]}
         texts = {
             place: self.model.embed_tokens(torch.tensor(part, dtype=torch.long))
             for place, part in enumerate(prompt.parts)
@@ -98,7 +103,7 @@ class PromptEncoder:
             part.to(like) if isinstance(part, Tensor) else texts[place]
             for place, part in enumerate(prompt.parts)
         ]
-        return torch.cat(rows).unsqueeze(0)
+        return torch.cat(rows).unsqueeze(0)  # [1, L, D]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, without special tokens."""

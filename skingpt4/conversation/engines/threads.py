@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import nullcontext
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
@@ -14,9 +15,8 @@ Item = TypeVar("Item")
 POLL_SECONDS = 0.05
 
 
-def new_worker() -> Executor:
-    """Return a single thread that generates."""
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="skingpt4-generate")
+# Makes a single thread that generates.
+new_worker = partial(ThreadPoolExecutor, max_workers=1, thread_name_prefix="skingpt4-generate")
 
 
 def iterate_in_thread(

@@ -72,13 +72,15 @@ class TransformersEngine(Engine):
         A beam search yields its answer once, when it is finished, and does not use the memory.
         """
         is_single = decoding.num_beams == 1
+        # Beams would reorder the memory's keys and values among them.
         kept = memory if isinstance(memory, KvMemory) and is_single else None
 
         def work(put: Callable[[list[int]], None], ended: Callable[[], bool]) -> None:
             if ended():
                 return
             embeds = self.prompts.embed(prompt)  # [1, L, D]
-            rows = embeds[0]
+            rows = embeds[0]  # [L, D]
+            # The model grows a dynamic cache; a compiled step needs one whose size stays.
             dynamic = DynamicCache() if kept is None else kept.take(rows)
             cache: Cache = dynamic
             if self._pool and is_single:

@@ -158,6 +158,7 @@ class VllmServer:
                 (choice,) = event["choices"]
                 reason = choice["finish_reason"]  # of the last part only
                 yield choice["token_ids"] or []
+            # A connection that is closed between two lines looks like an end.
             if reason not in _FINISHED:
                 raise httpx.RemoteProtocolError("the answer has no end")
 
@@ -169,7 +170,7 @@ class VllmServer:
         except (httpx.ConnectError, httpx.ConnectTimeout, socket.gaierror) as error:
             raise ChatError(
                 f"The language model's server at {self.url} cannot be reached "
-                f"({_reason(error)}); start it, or correct model.engine_url, and ask again."
+                f"({_quoted(error)}); start it, or correct model.engine_url, and ask again."
             ) from None
         except httpx.TimeoutException:
             raise ChatError(
@@ -179,18 +180,18 @@ class VllmServer:
         except httpx.TransportError as error:
             raise ChatError(
                 f"The language model's server at {self.url} broke off in the middle "
-                f"({_reason(error)}); ask again, and look at its log if that does not help."
+                f"({_quoted(error)}); ask again, and look at its log if that does not help."
             ) from None
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise ChatError(
-                f"What {self.url} sent is not what vLLM sends ({_reason(error)}); check "
+                f"What {self.url} sent is not what vLLM sends ({_quoted(error)}); check "
                 "model.engine_url, and that vLLM is 0.26 or newer."
             ) from None
 
     async def _refuse_failure(self, response: httpx.Response) -> None:
         if response.is_success:
             return
-        await response.aread()
+        await response.aread()  # a streamed response has no text before
         if response.status_code in _REFUSED_KEY:
             remedy = f"set {KEY_VARIABLE} to the key that the server was started with"
         elif response.is_server_error:
@@ -199,26 +200,22 @@ class VllmServer:
             remedy = "start it with model.llm_model's folder and --enable-prompt-embeds"
         try:
             message = _quoted(response.json())
-        except (ValueError, AttributeError):  # a proxy's page, or nothing
-            message = _shortened(response.text) or response.reason_phrase
+        except ValueError:  # a proxy's page, or nothing
+            message = _quoted(response.text.strip() or response.reason_phrase)
         raise ChatError(
             f"The language model's server at {self.url} refused with status "
             f"{response.status_code} ({message}); {remedy}."
         )
 
 
-def _quoted(content: dict[str, Any]) -> str:
-    """Return the sentence in vLLM's JSON of an error."""
-    error = content.get("error", content)
-    return _shortened(str(error.get("message", error) if isinstance(error, dict) else error))
-
-
-def _reason(error: Exception) -> str:
-    return _shortened(str(error)) or type(error).__name__
-
-
-def _shortened(text: str) -> str:
-    return " ".join(text.split())[:QUOTED].rstrip(".")
+def _quoted(content: object) -> str:
+    """Return what a server's JSON, its text or an error says, on one line and not too long."""
+    if isinstance(content, dict):
+        # vLLM's own errors are {"error": {"message": …}}; what stands before it may differ.
+        error = content.get("error", content)
+        content = error.get("message", error) if isinstance(error, dict) else error
+    quotation = " ".join(str(content).split())[:QUOTED].rstrip(".")
+    return quotation or type(content).__name__  # many of httpx's errors say nothing
 
 
 @dataclass(frozen=True)
@@ -369,6 +366,7 @@ class VllmEngine(Engine):
                 async for new_ids in answer:
                     put(new_ids)
         except UserError:
+            # The server may come back with another model, or with more room.
             self._served = None
             raise
 
@@ -386,6 +384,7 @@ class VllmEngine(Engine):
             await self.server.check_address()
             listed = (await self.server.request("GET", "/v1/models"))["data"][0]
             served = _Served(str(listed["id"]), int(listed["max_model_len"]))
+            # [PROBE_TOKENS]
             ids = torch.linspace(0, len(self.prompts.tokenizer) - 1, PROBE_TOKENS).long()
             scores = []
             for prompt in (

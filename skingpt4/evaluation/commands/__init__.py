@@ -1,8 +1,9 @@
-"""The subcommands of ``evaluate.py``: one module each, imported when it is asked for."""
+"""The subcommands of ``evaluate.py``; a module is imported once one of its own is asked for."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 from importlib import import_module
-from typing import Protocol, cast
+
+from skingpt4.evaluation.commands.options import Command
 
 COMMANDS = {
     "cases": "check a case list: classes, images, balance, and leaks from training sets",
@@ -17,20 +18,21 @@ COMMANDS = {
 }
 """Each subcommand with what it does, in the order of use."""
 
-
-class Command(Protocol):
-    """What each module ``skingpt4.evaluation.commands.<name>`` offers."""
-
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the options."""
-
-    def main(self, args: Namespace) -> None:
-        """Do it."""
+MODULES = {
+    "checks": ("cases", "audit"),
+    "ask": ("run", "consistency"),
+    "results": ("score", "analyse", "report"),
+    "rate": ("rate",),
+    "protocol": ("protocol",),
+}
+"""Where each subcommand is: a module of this package, which lists it in its ``COMMANDS``."""
 
 
 def load_command(name: str) -> Command:
     """Import one subcommand's module."""
-    return cast(Command, import_module(f"{__name__}.{name}"))
+    (place,) = (module for module, names in MODULES.items() if name in names)
+    command: Command = import_module(f"{__name__}.{place}").COMMANDS[name]
+    return command
 
 
 def run_command(name: str, arguments: list[str]) -> None:

@@ -3,10 +3,11 @@ import weakref
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from skingpt4.conversation import chat as chat_module
 from skingpt4.conversation.chat import Chat, ConversationCache
-from skingpt4.conversation.engines.kv_cache import KvMemory, shared_rows
+from skingpt4.conversation.engines.kv_cache import KvMemory
 from skingpt4.conversation.engines.transformers_engine import TransformersEngine
 
 QUESTIONS = ("What is this?", "And why, in a few more words?", "What shall I do?", "For how long?")
@@ -195,11 +196,12 @@ def test_leading_rows_are_shared_as_far_as_they_are_equal():
     rows = torch.arange(12.0).view(4, 3)
     other = rows.clone()
     other[2, 1] += 1e-6
-    assert shared_rows(rows, rows) == shared_rows(rows, rows[:4]) == 4
-    assert shared_rows(rows, rows[:3]) == 3
-    assert shared_rows(rows, other) == 2
-    assert shared_rows(rows + 1, rows) == 0
-    assert shared_rows(rows[:0], rows) == 0
+    longer = torch.cat([rows, rows[:1]])
+    for prompt, shared in ((longer, 4), (rows, 3), (rows[:3], 2), (other, 2), (rows + 1, 0)):
+        memory, cache = KvMemory(), DynamicCache()
+        cache.update(torch.rand(1, 2, 4, 4), torch.rand(1, 2, 4, 4), 0)
+        memory.keep(cache, rows)
+        assert memory.take(prompt).get_seq_length() == shared
 
 
 def test_a_memory_is_empty_while_it_is_used():
