@@ -76,7 +76,7 @@ def test_script_passes_its_arguments_on(demo, monkeypatch):
     monkeypatch.setattr(demo, "best_device", lambda gpu_id: f"cuda:{gpu_id}")
     demo.main()
     assert seen[0] == "offline"
-    assert loaded == [(demo.DEFAULT_CONFIG, options)]
+    assert loaded == [([demo.DEFAULT_CONFIG], options)]
     config, device = seen[1]
     assert (config.model.max_txt_len, device) == (99, "cuda:0")
     assert seen[2] == Address(port=8000, login=("anna", "secret"))
