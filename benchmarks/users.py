@@ -32,7 +32,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from skingpt4.common.cli import run_script
-from skingpt4.common.config import PROJECT_ROOT
+from skingpt4.common.files import PROJECT_ROOT
 from skingpt4.conversation.chat import Chat, load_chat
 from skingpt4.conversation.engines import Engine
 from skingpt4.dermatology import QUESTIONS

@@ -13,8 +13,8 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from skingpt4.common.cli import run_script
-from skingpt4.common.config import PROJECT_ROOT
 from skingpt4.common.errors import DatasetError
+from skingpt4.common.files import PROJECT_ROOT
 from skingpt4.prompts import load_prompts
 
 CONTEXT = 1024

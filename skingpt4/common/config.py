@@ -13,11 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from skingpt4.common.errors import ConfigError
+from skingpt4.common.files import PROJECT_ROOT
 from skingpt4.common.schema import DatasetConfig, ModelConfig, PreprocessConfig, RunConfig
 
-PACKAGE_ROOT = Path(__file__).resolve().parents[1]
-PROJECT_ROOT = PACKAGE_ROOT.parent
-DEFAULTS = PACKAGE_ROOT / "configs"
+DEFAULTS = PROJECT_ROOT / "skingpt4" / "configs"
 MODEL_PATHS = ("vit_weights", "q_former_model", "llm_model", "ckpt", "prompt_path")
 ARCH_ALIASES = {"mini_gpt4": "minigpt4"}
 # MiniGPT-4's first release named its model type otherwise.
@@ -100,8 +99,7 @@ class Config:
         layers = [*_default_layers(chosen, source), *files]
         schema = OmegaConf.structured(cls)
         for name, tree in layers:
-            unknown = list(_unknown_keys(cls, tree, ""))
-            if unknown:
+            if unknown := list(_unknown_keys(cls, tree, "")):
                 raise ConfigError(f"In {name}: " + "; ".join(unknown) + ".")
             try:
                 schema = OmegaConf.merge(schema, OmegaConf.create(tree))

@@ -11,6 +11,9 @@ from typing import Any
 import yaml
 
 # Endings, in lower case, of the files that count as images when a folder is searched.
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+"""The checkout: where configs, prompts and the embedded model lie."""
+
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
