@@ -23,12 +23,12 @@ ARCH_ALIASES = {"mini_gpt4": "minigpt4"}
 # MiniGPT-4's first release named its model type otherwise.
 MODEL_TYPE_ALIASES = {("minigpt4", "pretrain_vicuna"): "pretrain_vicuna0"}
 
+# Top key of a file that lies over others: their paths, from its own folder.
 BASE = "base"
-"""Top key of a file that lies over others: their paths, from its own folder."""
 
 Tree = dict[str, Any]
+# Where keys come from, as errors call it, and the keys.
 Layer = tuple[str, Tree]
-"""Where keys come from, as errors call it, and the keys."""
 
 
 @dataclass

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+# Endings, in lower case, of the files that count as images when a folder is searched.
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""Endings, in lower case, of the files that count as images when a folder is searched."""
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:

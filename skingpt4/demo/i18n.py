@@ -28,8 +28,8 @@ LOCALES = Path(__file__).parents[1] / "data" / "locales"
 
 Language = Literal["en", "zh"]
 
+# Browser languages that see Chinese: those that Gradio's own page has a Chinese text for.
 CHINESE_LOCALES = ("zh-CN", "zh-TW")
-"""Browser languages that see Chinese: those that Gradio's own page has a Chinese text for."""
 
 
 @cache

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Photos of a folder that are asked about at once.
 BATCH_SIZE = 8
-"""Photos of a folder that are asked about at once."""
 
 
 def ask(
@@ -41,6 +41,7 @@ def ask(
     Raises:
         UserError: If a photo or the question cannot be used.
     """
+    about = {"model": model_name(chat.model.config), "disclaimer": DISCLAIMER}
     start = time.perf_counter()
     conversation = chat.new_conversation()
     embeddings: list[Tensor] = []
@@ -56,7 +57,7 @@ def ask(
     if as_json:
         row: dict[str, Any] = {"photos": [str(photo) for photo in photos], "question": question}
         row |= {"answer": "".join(pieces), "seconds": round(time.perf_counter() - start, 3)}
-        out.write(json_line(row | _about(chat)))
+        out.write(json_line(row | about))
     else:
         # To the log, which goes to stderr: a pipe gets the answer and nothing else.
         out.write("\n")
@@ -98,7 +99,8 @@ def ask_folder(
             "check the path."
         )
     names = {photo: photo.relative_to(folder).as_posix() for photo in photos}
-    done = _resume(Path(output), questions, _about(chat))
+    about = {"model": model_name(chat.model.config), "disclaimer": DISCLAIMER}
+    done = _resume(Path(output), questions, about)
     left = [photo for photo in photos if names[photo] not in done]
     logger.info("%d of %d photos are left to ask about", len(left), len(photos))
     try:
@@ -109,7 +111,7 @@ def ask_folder(
             for start in range(0, len(left), batch_size):
                 some = left[start : start + batch_size]
                 for photo, row in zip(some, _converse(chat, some, questions), strict=True):
-                    file.write(json_line({"photo": names[photo]} | row | _about(chat)))
+                    file.write(json_line({"photo": names[photo]} | row | about))
                 # A batch takes minutes on a CPU: a power cut should cost no more than one.
                 file.flush()
                 os.fsync(file.fileno())
@@ -164,7 +166,3 @@ def _resume(output: Path, questions: Sequence[str], about: dict[str, Any]) -> se
             )
     write_json_lines(output, rows)
     return {row["photo"] for row in rows}
-
-
-def _about(chat: Chat) -> dict[str, Any]:
-    return {"model": model_name(chat.model.config), "disclaimer": DISCLAIMER}

@@ -14,17 +14,17 @@ from skingpt4.common.errors import PhotoError
 
 logger = logging.getLogger(__name__)
 
+# Names the folder in which Gradio puts what visitors send.
 UPLOADS_VARIABLE = "GRADIO_TEMP_DIR"
-"""Names the folder in which Gradio puts what visitors send."""
 
+# An upload is read and deleted at once; one whose tab was closed in between goes after this.
 UPLOAD_SECONDS = 60
-"""An upload is read and deleted at once; one whose tab was closed in between goes after this."""
 
+# What a visitor showed and said is forgotten after so long without any action.
 IDLE_SECONDS = 30 * 60
-"""What a visitor showed and said is forgotten after so long without any action."""
 
+# How often it is looked for what is due.
 SWEEP_SECONDS = 10
-"""How often it is looked for what is due."""
 
 
 @contextmanager
@@ -104,12 +104,15 @@ def sweep(folder: Path, now: float) -> int:
 
 
 @contextmanager
-def janitor(folder: Path, forget_idle: Callable[[float], object]) -> Iterator[None]:
+def janitor(
+    folder: Path, idle: Callable[[float], list[str]], forget: Callable[[str], object]
+) -> Iterator[None]:
     """Keep deleting what is due, in the background.
 
     Args:
         folder: What :func:`private_folder` gave.
-        forget_idle: Forgets the visitors who did nothing for so many seconds.
+        idle: Names the visitors who did nothing for so many seconds.
+        forget: Forgets one of them.
     """
     is_over = threading.Event()
 
@@ -117,7 +120,8 @@ def janitor(folder: Path, forget_idle: Callable[[float], object]) -> Iterator[No
         while not is_over.wait(SWEEP_SECONDS):
             try:
                 sweep(folder, time.time())
-                forget_idle(IDLE_SECONDS)
+                for key in idle(IDLE_SECONDS):
+                    forget(key)
             except Exception as error:  # the next round tries again
                 logger.error("Cleaning up failed: %s", type(error).__name__)
 

@@ -4,18 +4,18 @@ from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw, ImageEnhance
 
+# What makes so many quarter turns clockwise; Pillow counts the other way round.
 TURNED = {
     1: Image.Transpose.ROTATE_270,
     2: Image.Transpose.ROTATE_180,
     3: Image.Transpose.ROTATE_90,
 }
-"""What makes so many quarter turns clockwise; Pillow counts the other way round."""
 
+# Least side of a crop, as a share of the photo's.
 SMALLEST = 0.1
-"""Least side of a crop, as a share of the photo's."""
 
+# Brightness of what a crop would leave out.
 DIMMED = 0.4
-"""Brightness of what a crop would leave out."""
 
 
 @dataclass(frozen=True)
