@@ -13,10 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from skingpt4.common.errors import ConfigError
+from skingpt4.common.files import PACKAGE_ROOT, PROJECT_ROOT
 from skingpt4.common.schema import DatasetConfig, ModelConfig, PreprocessConfig, RunConfig
 
-PACKAGE_ROOT = Path(__file__).resolve().parents[1]
-PROJECT_ROOT = PACKAGE_ROOT.parent
 DEFAULTS = PACKAGE_ROOT / "configs"
 MODEL_PATHS = ("vit_weights", "q_former_model", "llm_model", "ckpt", "prompt_path")
 ARCH_ALIASES = {"mini_gpt4": "minigpt4"}
