@@ -41,6 +41,7 @@ def build_app(
     """
     examples = sorted(EXAMPLES_FOLDER.glob("*.jpg")) if examples is None else examples
     sessions = Sessions(chat) if sessions is None else sessions
+    # The one engine that runs in another process, maybe on another machine.
     is_sent_elsewhere = chat.model.config.engine == "vllm"
     with gr.Blocks(title=information.TITLE, analytics_enabled=False) as app:
         # First every panel is laid out, in the order of the page …
@@ -72,6 +73,7 @@ def build_app(
         information.wire_consent(consent, main)
         photos.wire(photo_panel, page, examples)
         information.wire_privacy(privacy, page, partial(forget_tab, app, sessions))
+        # Jobs have a queue of their own: a map of a minute must not hold answers up.
         answers = WaitingRoom(max(ANSWERS_AT_ONCE, chat.engine.at_once))
         consultation.wire(conversation, settings, page, answers)
         jobs = WaitingRoom(JOBS_AT_ONCE)
@@ -89,4 +91,5 @@ def build_app(
 def forget_tab(app: gr.Blocks, sessions: Sessions, key: str) -> None:
     """Forget a tab's session, and what Gradio remembers of its page: photo and conversation."""
     sessions.close(key)
+    # Gradio keeps the last value of each component, so also the visitor's words.
     app.state_holder.session_data.pop(key, None)

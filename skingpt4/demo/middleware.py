@@ -240,6 +240,7 @@ class _Outgoing:
                 self._held = message
                 return
         elif self._held is not None:
+            # Held whole: a policy names scripts by checksums, and headers go first.
             self._body += message.get("body", b"")
             if message.get("more_body"):
                 return
@@ -252,6 +253,7 @@ class _Outgoing:
 
 def _policy(page: bytes) -> str:
     """Write the content security policy of a page, with the checksums of the scripts in it."""
+    # Of the bytes between the tags, which is what browsers hash.
     digests = [hashlib.sha256(script).digest() for script in _INLINE_SCRIPT.findall(page)]
     named = "".join(f" 'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return "; ".join(POLICY).replace("script-src 'self'", f"script-src 'self'{named}")

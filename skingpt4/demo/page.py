@@ -70,6 +70,7 @@ class Page:
     def session(self, request: gr.Request) -> Session:
         """Return the session of the tab that a request comes from, and note its language."""
         session = self.sessions.get(str(request.session_hash))
+        # Noted at every request: a tab's language can change with a reload.
         session.language = language_of(request)
         return session
 
@@ -107,12 +108,14 @@ def wire_job(
 
     def begin(request: gr.Request, *given: Any) -> Iterator[Updates]:
         session = page.session(request)
+        # Shown whole at each step, so that a panel never has to say what has changed.
         for _ in run_job(name, session, room, partial(steps, session, *given)):
             yield panel.show(session)
 
     def stop(request: gr.Request) -> None:
         page.session(request).case.end(name)
 
+    # Actions of a page are told apart by name, and both jobs' would be the same.
     begin.__name__ = f"begin_{name}"
     buttons[0].click(
         begin,

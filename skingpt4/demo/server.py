@@ -102,6 +102,7 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
     Raises:
         ConfigError: If no port is free.
     """
+    # Before the first request: Gradio's own log would quote what visitors write.
     log_places_only()
     is_local_only = is_loopback(address.host) and not address.share
     middleware = Middleware(PageMiddleware, files=[EXAMPLES_FOLDER], is_local_only=is_local_only)
@@ -121,6 +122,7 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
             app_kwargs={"middleware": [middleware]},
             **launch_options(),
         )
+        # Inside the private folder's block, so that nothing is swept once it is gone.
         with janitor(folder, sessions.idle, partial(forget_tab, app, sessions)):
             try:
                 yield app

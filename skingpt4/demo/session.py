@@ -206,6 +206,7 @@ class Session:
         photos = list(self.case.photos)
         if not 1 <= number <= len(photos):
             raise ChatError(f"There is no photo {number}; there are {len(photos)}.")
+        # The model has spoken about the photo as it was, so what was said goes with it.
         photos[number - 1 : number] = [] if source is None else [self._encode(source)]
         self._replace(photos)
 
@@ -305,6 +306,7 @@ class Session:
             exchange, case.pending = case.pending, None
         if exchange is None:
             return
+        # Noted with the answer: a report or a retry can say how it came about.
         exchange.settings = settings | {"seed": case.seed + exchange.attempt}
         try:
             for piece in self.chat.stream_answer(
@@ -332,6 +334,7 @@ class Session:
         (embeddings,) = self.chat.encode_photos([image])  # [1, image_tokens, D]
         if image is source:  # opened before: a panel may keep it in its full size
             image = image.copy()
+        # After encoding: the model sees every pixel that was sent.
         image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
         return CasePhoto(image, embeddings, photo_url(image))
 
@@ -340,6 +343,7 @@ class Session:
         case = Case(self.chat.new_conversation(len(photos)), photos)
         with self._lock:
             last, self.case = self.case, case
+        # A copy, for another thread may begin a job of the old case just now.
         for cancel in list(last.cancel.values()):
             cancel.set()
         self.chat.forget(last.conversation)
@@ -371,6 +375,7 @@ class Sessions:
 
     def idle(self, seconds: float) -> list[str]:
         """Name the tabs that did nothing for so long and wait for no answer."""
+        # Whoever waits for a long answer does nothing either, and is not idle.
         due = time.monotonic() - seconds
         with self._lock:
             return [

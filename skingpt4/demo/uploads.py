@@ -34,6 +34,7 @@ def private_folder() -> Iterator[Path]:
     The page must be built inside, because its parts remember the folder they were made with.
     """
     before = os.environ.get(UPLOADS_VARIABLE)
+    # Made with mode 700, whatever the umask is.
     folder = Path(tempfile.mkdtemp(prefix="skingpt4-"))
     os.environ[UPLOADS_VARIABLE] = str(folder)
     try:
@@ -54,6 +55,7 @@ def own_upload(path: str) -> Path:
     Raises:
         PhotoError: If the path leads out of the folder for uploads.
     """
+    # Resolved first, so that neither ".." nor a link leads out.
     resolved = Path(path).resolve()
     folder = os.environ.get(UPLOADS_VARIABLE)
     if not folder or not resolved.is_relative_to(Path(folder).resolve()):
@@ -77,6 +79,7 @@ def delete_upload(path: Path) -> None:
     """Delete an uploaded file from the disk, with the folder that was made for it."""
     with suppress(OSError):
         path.unlink()
+        # Gradio makes a folder for each file, named by its content's hash.
         path.parent.rmdir()
 
 
@@ -125,6 +128,7 @@ def janitor(
             except Exception as error:  # the next round tries again
                 logger.error("Cleaning up failed: %s", type(error).__name__)
 
+    # A daemon: it must not keep a process alive that fails while it starts.
     worker = threading.Thread(target=work, name="janitor", daemon=True)
     worker.start()
     try:

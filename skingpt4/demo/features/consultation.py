@@ -84,6 +84,7 @@ class ConversationPanel(Panel):
         """Show the conversation, which step is next, and the buttons that fit its state."""
         case = session.case
         left = steps_left(case)
+        # Without a photo no step can be taken, so none is marked as the next.
         following = min(left, default=None) if case.photos else None
         updates = self.show_messages(session)
         for number, button in enumerate(self.steps, start=1):
@@ -352,6 +353,7 @@ class ConversationActions:
             session: Whose question is pending.
             chosen: The sliders' values, in the order of ``CHOICES``.
         """
+        # The case as it is now: after Restart the answer belongs to a case that is gone.
         case, language, message = session.case, session.language, ""
         # Sliders send floats; whole numbers of ``Decoding`` stay whole.
         fields = zip(CHOICES, chosen, strict=True)

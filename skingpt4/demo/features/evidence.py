@@ -135,6 +135,7 @@ def look_for_evidence(
         ]
         return chat.log_likelihoods(conversation, lists, answer)
 
+    # What every window is compared with: all of the photo, and none of it.
     with_all, with_nothing = likelihoods([image, blank])
     hidden, alone, seen = np.zeros((3, GRID, GRID))
     width, height = image.size
@@ -152,6 +153,7 @@ def look_for_evidence(
         without = likelihoods([Image.composite(blank, image, mask) for mask in masks])
         just = likelihoods([Image.composite(image, blank, mask) for mask in masks])
         for (row, column), without_it, just_it in zip(some, without, just, strict=True):
+            # Two opposite questions: is it needed, and is it enough?
             cells = np.s_[row : row + WINDOW, column : column + WINDOW]
             hidden[cells] += with_all - without_it
             alone[cells] += just_it - with_nothing

@@ -114,6 +114,7 @@ def wire_privacy(panel: PrivacyPanel, page: Page, forget: Callable[[str], None])
 
     def delete(request: gr.Request) -> Updates:
         uploads = list(page.session(request).uploads)
+        # Not only the session: what Gradio remembers of the tab goes, too.
         forget(str(request.session_hash))
         # Looked at on the disk: the visitor is told only what is true.
         left = sum(path.exists() for path in uploads)

@@ -50,6 +50,7 @@ class Opinion:
     @property
     def counts(self) -> list[tuple[str | None, int]]:
         """How many draws settled on each class, or on none; the most frequent first."""
+        # In the draws' order, so that of equally frequent classes the first drawn leads.
         tops = Counter(label_text(self.answers[number]).top for number in sorted(self.answers))
         return tops.most_common()
 
@@ -65,6 +66,7 @@ class Opinion:
         for text in self.answers.values():
             reading = label_text(text)
             if reading.top == top:
+                # The first mention only: an answer that repeats a name is no further vote.
                 named = [match.words for match in reading.trace if match.name == top]
                 found.update(word.lower() for word in dict.fromkeys(named[:1]))
         return [word for word, _ in found.most_common()]

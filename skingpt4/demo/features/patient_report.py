@@ -157,6 +157,7 @@ class ReportActions:
             session = self.page.session(request)
             model = session.chat.model
             try:
+                # What the visitor edited, not what was drafted.
                 texts = (edited[box] for box in self.panel.sections)
                 report = Report(
                     sections=dict(zip(SECTIONS, texts, strict=True)),

@@ -36,6 +36,7 @@ class Window:
         """Return left, top, right and bottom in an image's pixels, moved to lie inside it."""
         share = min(max(self.size, SMALLEST), 1.0)
         sides = [max(1, round(side * share)) for side in image.size]
+        # A window over the edge is moved inside, not cut: it keeps its proportions.
         corner = [
             min(max(round(middle * whole - side / 2), 0), whole - side)
             for middle, whole, side in zip((self.x, self.y), image.size, sides, strict=True)

@@ -96,6 +96,7 @@ class PhotoPanel(Panel):
         case, language = session.case, session.language
         view = case.panel_state(PhotoView)
         is_shown = bool(case.photos) and view.draft is None and not view.is_adding
+        # The photo with the number shown may have been removed since.
         index = min(view.number, len(case.photos)) - 1
         url, hint = None, ""
         if view.draft is not None:
@@ -113,6 +114,7 @@ class PhotoPanel(Panel):
             upright = edit.upright(original)
             upright.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
             url = photo_url(outline(upright, view.window))
+        # As part of the page: a gallery's files would stay on the disk.
         thumbnails = [
             {
                 "image": {"url": photo_url(photo.image, THUMBNAIL_SIDE)},
@@ -180,6 +182,7 @@ def lay_out(examples: Sequence[Path]) -> PhotoPanel:
                         gr.HTML((GUIDE_FOLDER / f"{name}.svg").read_text(encoding="utf-8"))
                         gr.HTML(t(f"photo.guide_{name}"), elem_classes=["caption"])
         gr.HTML(t("photo.guide_more"))
+    # Served from where they are; Gradio would copy each into the visitors' folder.
     gr.set_static_paths([str(path) for path in examples])
     parts["examples"] = gr.Dataset(
         label=t("photo.examples"),
@@ -302,6 +305,7 @@ def take(session: Session, upload: dict[str, Any] | None) -> str | None:
     problems = measure(image).problems
     if not problems:
         return _join(session, image, session.add_photo)
+    # Scaled down before it waits: a visitor may think for long.
     image.thumbnail((KEPT_SIDE, KEPT_SIDE))
     session.case.panel_state(PhotoView).draft = Draft(image, problems)
     return "look"
