@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-# Endings, in lower case, of the files that count as images when a folder is searched.
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-"""The checkout: where configs, prompts and the embedded model lie."""
+PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+PROJECT_ROOT = PACKAGE_ROOT.parent
 
+# Endings, in lower case, of the files that count as images when a folder is searched.
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
