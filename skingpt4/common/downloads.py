@@ -11,9 +11,8 @@ from huggingface_hub import snapshot_download
 from iopath.common import file_lock
 from tqdm import tqdm
 
-from skingpt4.common.config import PROJECT_ROOT
 from skingpt4.common.errors import WeightsError
-from skingpt4.common.files import sha256_of
+from skingpt4.common.files import PROJECT_ROOT, sha256_of
 
 logger = logging.getLogger(__name__)
 

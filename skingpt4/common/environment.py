@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from skingpt4.common.config import PROJECT_ROOT
+from skingpt4.common.files import PROJECT_ROOT
 
 PACKAGES = (
     "skingpt4",

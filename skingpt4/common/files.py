@@ -10,6 +10,9 @@ from typing import Any
 
 import yaml
 
+PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+PROJECT_ROOT = PACKAGE_ROOT.parent
+
 # Endings, in lower case, of the files that count as images when a folder is searched.
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 

@@ -13,6 +13,7 @@ import pandas as pd
 from skingpt4.common.errors import DatasetError
 from skingpt4.common.files import write_text
 from skingpt4.common.tables import read_table, write_table
+from skingpt4.documents.document import Table
 
 # Beside the splits, so that a split's folder holds what upstream's readers know and no more.
 MANIFEST_NAME = "manifest.csv"
@@ -160,5 +161,5 @@ def _report(conversion: Conversion) -> Iterator[str]:
         # A set that says nothing of, say, skin types needs no table of one row "unknown".
         if set(counts) - {UNKNOWN}:
             what = "records" if name == "left out because" else "photos"
-            yield f"\n| {name} | {what} |\n|---|---|"
-            yield from (f"| {key} | {count} |" for key, count in counts.most_common())
+            cells = tuple((key, str(count)) for key, count in counts.most_common())
+            yield "\n" + Table("", (name, what), cells).markdown().rstrip()

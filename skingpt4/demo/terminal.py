@@ -13,6 +13,7 @@ from skingpt4.common.errors import ConfigError, PhotoError, UserError
 from skingpt4.common.files import IMAGE_SUFFIXES, json_line, read_json_lines, write_json_lines
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.engines import Decoding
+from skingpt4.conversation.interview import interview
 from skingpt4.demo.features.report_draft import model_name
 from skingpt4.dermatology import DISCLAIMER
 
@@ -125,24 +126,22 @@ def ask_folder(
 def _converse(chat: Chat, photos: Sequence[Path], questions: Sequence[str]) -> list[dict[str, Any]]:
     """Ask about several photos; one that cannot be opened becomes a row that says why."""
     rows: list[dict[str, Any]] = []
-    opened = []  # conversation, embeddings and row of each photo that could be opened
+    encoded: list[Tensor] = []
     for photo in photos:
-        conversation = chat.new_conversation()
-        embeddings: list[Tensor] = []
+        # One by one, so that a photo that cannot be opened costs the others nothing.
         try:
-            chat.upload_img(photo, conversation, embeddings)
+            encoded += chat.encode_photos([photo])
         except PhotoError as error:
             rows.append({"error": str(error)})
         else:
             rows.append({"answers": []})
-            opened.append((conversation, embeddings, rows[-1]))
-    for question in questions if opened else ():
-        for conversation, _, _ in opened:
-            chat.ask(question, conversation)
-        conversations, lists = [one[0] for one in opened], [one[1] for one in opened]
-        answers = chat.answer_batch(conversations, lists, Decoding())
-        for (_, _, row), answer in zip(opened, answers, strict=True):
-            row["answers"].append({"question": question, "answer": answer.text})
+    answered = [row for row in rows if "answers" in row]
+    said = interview(chat, encoded, questions, Decoding())
+    for row, answers in zip(answered, said, strict=True):
+        row["answers"] = [
+            {"question": question, "answer": answer.text}
+            for question, answer in zip(questions, answers, strict=True)
+        ]
     return rows
 
 

@@ -21,20 +21,20 @@ COLUMNS = ("id", "image", "class", "label", "concepts", "fitzpatrick", "source")
 
 REQUIRED = COLUMNS[:3]
 
+# Cases of each class (paper: 15 classes, 150 cases).
 CASES_PER_CLASS = 10
-"""Cases of each class (paper: 15 classes, 150 cases)."""
 
 CASE_LIST_NAME = "cases.csv"
 
+# What ``evaluate.py cases`` found, for the report.
 CHECK_NAME = "cases_checked.json"
-"""What ``evaluate.py cases`` found, for the report."""
 
 CONCEPT_NAMES = tuple(entry.name for entry in CONCEPTS)
 
 GOOD, UNREADABLE = "good", "unreadable"
 
+# Longest side of a case's photo in the report, in pixels.
 PHOTO_SIDE = 320
-"""Longest side of a case's photo in the report, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def read_cases(path: str | Path) -> list[EvalCase]:
             f"The case list '{place}' has {lack}; it needs the columns {', '.join(REQUIRED)} and "
             "may have label, concepts, fitzpatrick and source."
         )
+    # Columns of the user's own go, optional ones that are missing come as empty.
     table = table.reindex(columns=list(COLUMNS), fill_value="")
     repeated = table["id"][table["id"].duplicated()]
     if len(repeated):

@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 PART_SUFFIX = ".part"
 
+# How long a process waits for the others: a full model's share takes hours.
 PATIENCE = timedelta(days=2)
-"""How long a process waits for the others: a full model's share takes hours."""
 
+# Parts of the environment's description that change from one start to the next.
 VOLATILE = ("time", "arguments", "variables")
-"""Parts of the environment's description that change from one start to the next."""
 
+# Characters of an error's message that are kept.
 LONGEST_REASON = 300
-"""Characters of an error's message that are kept."""
 
 
 def join_processes(cpu: bool = False) -> PartialState:

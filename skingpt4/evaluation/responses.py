@@ -10,19 +10,19 @@ from skingpt4.common.errors import EvaluationError
 from skingpt4.common.files import json_line, read_json_lines, write_json_lines
 from skingpt4.evaluation.cases import EvalCase, case_list_hash
 
+# Files of an evaluation folder: answers to the four questions, concepts, repeated diagnoses.
 RESPONSES_NAME, CONCEPTS_NAME, CONSISTENCY_NAME = (
     "responses.jsonl",
     "concepts.jsonl",
     "consistency.jsonl",
 )
-"""Files of an evaluation folder: answers to the four questions, concepts, repeated diagnoses."""
 
 HEADER = "header"
 
 Header = dict[str, Any]
 
+# Case and system.
 Key = tuple[str, str]
-"""Case and system."""
 
 
 @dataclass

@@ -32,21 +32,21 @@ from skingpt4.prompts import get_prompt_style
 
 Record = dict[str, Any]
 
+# Asks about each of some cases and returns each one's answers, in order.
 Interview = Callable[[Sequence[EvalCase]], list[list[Answer]]]
-"""Asks about each of some cases and returns each one's answers, in order."""
 
+# A conversation in OpenAI's form, which ``transformers`` takes, too.
 Messages = list[dict[str, Any]]
-"""A conversation in OpenAI's form, which ``transformers`` takes, too."""
 
+# From the conversation so far to the next answer and, if known, its number of tokens.
 Reply = Callable[[Messages], tuple[str, int | None]]
-"""From the conversation so far to the next answer and, if known, its number of tokens."""
 
 IMPORT_COLUMNS = ("case", "question", "answer")
 
 SERVER_TIMEOUT_SECONDS = 600
 
+# Photos for a server are compressed little, so that it sees what local models see.
 SERVER_JPEG_QUALITY = 95
-"""Photos for a server are compressed little, so that it sees what local models see."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ TINY_CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"
 
 TINY_PROJECTION = "model.ckpt=weights/skingpt4-tiny/skingpt4_tiny"
 
+# The embedded model as the paper's ablation has it.
 BUILTIN_CHECKPOINTS = tuple(
     Checkpoint(name, TINY_CONFIG, (f"{TINY_PROJECTION}{suffix}.safetensors",))
     for name, suffix in (
@@ -90,7 +91,6 @@ BUILTIN_CHECKPOINTS = tuple(
         ("general alignment only", "_step0"),
     )
 )
-"""The embedded model as the paper's ablation has it."""
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
@@ -99,6 +99,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
     Raises:
         EvaluationError: If it has another form.
     """
+    # Only the first "=" parts name and path: options hold more of them.
     name, place = split_pair(text, "--system", "config.yaml[,key=value…]")
     cfg_path, *options = place.split(",")
     return Checkpoint(name, cfg_path, tuple(options))
@@ -118,6 +119,7 @@ def split_pair(text: str, option: str, form: str) -> tuple[str, str]:
 
 def seed_for(seed: int, case: str, draw: int) -> int:
     """Return a draw's own seed, 0 to 2^63 - 1, whatever else is drawn."""
+    # Not hash(): Python's own differs from one process to the next.
     digest = hashlib.sha256(f"{seed}:{case}:{draw}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -214,6 +216,7 @@ def imported_system(name: str, path: Path, cases: Sequence[EvalCase]) -> SystemU
             f"The answers '{path}' have no column '{min(missing)}'; give "
             f"{', '.join(IMPORT_COLUMNS)}."
         )
+    # An answer about a case that is not in the list would silently be left out.
     unknown = table["case"][~table["case"].isin([case.id for case in cases])]
     if len(unknown):
         raise EvaluationError(
@@ -255,9 +258,11 @@ def transformers_system(
         )
 
     def start() -> Interview:
+        # Takes seconds to import, and only this kind of system needs it.
         from transformers import pipeline
 
         pipe: Any = pipeline("image-text-to-text", model=str(folder), device=device)
+        # Nothing else is set: each model answers with its own generation settings.
         greedy = {"max_new_tokens": max_new_tokens, "do_sample": False}
 
         def reply(messages: Messages) -> tuple[str, int | None]:
@@ -303,6 +308,7 @@ def server_system(
             f"--server '{address}' is not on this machine, and photos would leave it; add "
             "--allow-remote if that is meant."
         )
+    # Both "…:8000" and "…:8000/v1" are common ways to write such an address.
     root = f"{url.path.rstrip('/').removesuffix('/v1')}/v1"
 
     def call(method: str, path: str, body: Record | None = None) -> Any:
@@ -323,9 +329,11 @@ def server_system(
             ) from None
         return content
 
+    # A server of one model says its name; asking also tells at once that nothing answers there.
     model = str(call("GET", "models")["data"][0]["id"])
 
     def reply(messages: Messages) -> tuple[str, int | None]:
+        # No seed: servers treat it differently, and greedy answers need none.
         asked = {"model": model, "messages": messages, "max_tokens": max_new_tokens}
         content = call("POST", "chat/completions", {**asked, "temperature": 0})
         text = content["choices"][0]["message"]["content"]
@@ -359,6 +367,7 @@ def message_interview(reply: Reply, show: Callable[[Image.Image], dict[str, Any]
             began = time.perf_counter()
             text, tokens = reply(messages)
             seconds = round(time.perf_counter() - began, 3)
+            # The answer goes back into the conversation, as the next question builds on it.
             said = [{"type": "text", "text": text}]
             messages.append({"role": "assistant", "content": said})
             answers.append(Answer(question, text, None, seconds, tokens))

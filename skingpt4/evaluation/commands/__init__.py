@@ -5,6 +5,7 @@ from importlib import import_module
 
 from skingpt4.evaluation.commands.options import Command
 
+# Each subcommand with what it does, in the order of use.
 COMMANDS = {
     "cases": "check a case list: classes, images, balance, and leaks from training sets",
     "run": "ask the paper's four questions of one or several systems",
@@ -16,8 +17,8 @@ COMMANDS = {
     "audit": "compare published percentages with their denominators",
     "protocol": "all of it on the embedded model and the drawn cases",
 }
-"""Each subcommand with what it does, in the order of use."""
 
+# Where each subcommand is: a module of this package, which lists it in its ``COMMANDS``.
 MODULES = {
     "checks": ("cases", "audit"),
     "ask": ("run", "consistency"),
@@ -25,7 +26,6 @@ MODULES = {
     "rate": ("rate",),
     "protocol": ("protocol",),
 }
-"""Where each subcommand is: a module of this package, which lists it in its ``COMMANDS``."""
 
 
 def load_command(name: str) -> Command:

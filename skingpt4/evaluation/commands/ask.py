@@ -45,11 +45,13 @@ from skingpt4.evaluation.systems import (
 )
 from skingpt4.synthetic.text import CONCEPT_QUESTION
 
+# Longest answer: the paper's longest training text.
 MAX_NEW_TOKENS = 160
-"""Longest answer: the paper's longest training text."""
 
+# Six batches answer the 150 cases.
 BATCH_SIZE = 25
 
+# Of no effect on greedy answers, but part of the record that tells systems apart.
 TOP_P = 0.9
 
 N = TypeVar("N", Checkpoint, SystemUnderTest)
@@ -135,6 +137,7 @@ def run(args: Namespace) -> None:
     state = join_processes(args.cpu)
     device, longest, decoding = state.device, args.max_new_tokens, decoding_of(args)
     checkpoints = [*BUILTIN_CHECKPOINTS, *map(parse_checkpoint, args.system)]
+    # Before any case is drawn: a check leaves nothing on the disk.
     if args.check:
         chosen = choose(checkpoints, args.only)
         configs = {one.name: Config.load(one.cfg_path, one.options) for one in chosen}
@@ -152,9 +155,11 @@ def run(args: Namespace) -> None:
     for text in args.imports:
         name, path = split_pair(text, "--import", "answers.csv")
         systems.append(imported_system(name, Path(path), cases))
+    # Chosen last, so that an added system with a built-in one's name is refused.
     systems = choose(systems, args.only)
     asked, responses = cases[: args.limit], args.output / RESPONSES_NAME
     answer_all(responses, cases, systems, args.batch_size, state, asked)
+    # Only our own models were trained on the question of step 1.
     if args.ask_concepts:
         names = {system.name for system in systems}
         own = [one for one in checkpoints if one.name in names]
@@ -203,6 +208,7 @@ def consistency(args: Namespace) -> None:
     checkpoints = choose([*BUILTIN_CHECKPOINTS, *added], only)
     images = choose_images(cases, args.per_class)[: args.limit]
     path = args.output / CONSISTENCY_NAME
+    # The batch size counts conversations, and each image takes as many as there are draws.
     decoding, at_once = decoding_of(args), max(1, args.batch_size // args.draws)
     systems = repeated_systems(checkpoints, decoding, args.draws, state)
     answer_all(path, cases, systems, at_once, state, images)
@@ -217,6 +223,7 @@ def repeated_systems(
     systems = []
     for one in checkpoints:
         load = cache(partial(one.load, state.device))  # both ways ask the same model in memory
+        # Greedy draws can differ only by chance in arithmetic: they show how much that is.
         ways = {"sampled": decoding, "greedy": replace(decoding, temperature=0.0)}
         for way, own in ways.items():
             named = replace(one, name=f"{one.name} ({way})")

@@ -27,11 +27,11 @@ from skingpt4.evaluation.report.reference import DENOMINATORS, FIGURES
 from skingpt4.evaluation.report.result_tables import audit_table
 from skingpt4.evaluation.scoring.percentages import best_denominators, smallest_denominators, sums
 
+# The largest denominator that is tried.
 LIMIT = 1000
-"""The largest denominator that is tried."""
 
+# How many denominators are named of those that fit.
 SHOWN = 6
-"""How many denominators are named of those that fit."""
 
 
 def add_cases_arguments(parser: ArgumentParser) -> None:
@@ -51,12 +51,14 @@ def check_cases(args: Namespace) -> None:
     """Check a case list, look for its photos in training sets, and write what was found."""
     cases = load_cases(args)
     training = [entry for place in args.training for entry in read_fingerprints(place)]
+    # Without a training set there is nothing to compare with, which is not the same as no leak.
     leaks = find_leaks(cases, training) if training else []
     balance, case_list = class_balance(cases), case_list_hash(cases)
     found = {
         "case_list": case_list,
         "balance": balance,
         "is_15_by_10": is_balanced(cases),
+        # Hashes of the files, which tell later whether a photo was exchanged.
         "images": {case.id: case.sha256 for case in cases},
         "training_images": len(training),
         "leaks": [
@@ -115,6 +117,7 @@ def audit(args: Namespace) -> None:
             what = f"{figure.source}, {figure.place}{item}: {figure.what}"
             lists.setdefault(figure.source, []).append((what, figure.percent))
     for entries in lists.values():
+        # One percentage may be printed in two places; counting it twice would bend the remarks.
         percents = list(dict.fromkeys(percent for _, percent in entries))
         most, common = best_denominators(percents, LIMIT)
         remarks = [

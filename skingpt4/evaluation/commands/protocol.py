@@ -50,6 +50,7 @@ def main(args: Namespace) -> None:
     folder, state = args.output, join_processes()
     with state.main_process_first():
         cases = load_cases(args)
+    # The whole list goes into the header all the same, so that a later run without a limit goes on.
     asked = cases[: args.limit]
     greedy = Decoding(max_new_tokens=MAX_NEW_TOKENS, temperature=0.0, top_p=TOP_P, seed=0)
     systems = [
@@ -64,7 +65,7 @@ def main(args: Namespace) -> None:
     images = choose_images(cases)[: args.limit]
     path = folder / CONSISTENCY_NAME
     answer_all(path, cases, systems, max(1, BATCH_SIZE // DRAWS), state, images)
-    if not state.is_main_process:
+    if not state.is_main_process:  # all answers are in one place; the rest takes one process
         return
     fill_in_ratings(folder, cases)
     # Read once: scores, tables, figures and report are all made from these.

@@ -61,12 +61,14 @@ def main(args: Namespace) -> None:
     """Serve the page, or export, or write or read forms."""
     cases = load_cases(args)
     responses = read_responses(args.responses or args.output / RESPONSES_NAME, cases)
+    # In the order of the answers: without --systems the first one is rated.
     known = list(dict.fromkeys(row.system for row in responses.rows))
     systems, ids = pick_systems(args.systems, known), tuple(case.id for case in cases)
     study = Study(ids, systems, args.seed, args.blind, args.cases_per_rater)
     ratings = args.output / RATINGS_NAME
     if args.filled:
         new = [rating for path in args.filled for rating in read_form(path, study)]
+        # A form says what was marked once; two forms that differ need a human to decide.
         _add_ratings(ratings, new, replace=False)
     elif args.forms is not None:
         kinds: list[RaterKind] = [KINDS[0]] * args.forms + [KINDS[1]] * args.lay_forms
@@ -82,6 +84,7 @@ def main(args: Namespace) -> None:
             from skingpt4.evaluation.study.rating_page import build_page, serve_page
 
             serve_page(build_page(store, cases, responses.rows), args.port)
+        # The store holds all that a rater clicked, so it stands for what was exported before.
         _add_ratings(ratings, store.ratings(), replace=True)
         write_diagnoses(ratings.with_name(DIAGNOSES_NAME), store.diagnoses())
 

@@ -55,6 +55,7 @@ def write_scores(evaluation: Evaluation, folder: Path) -> None:
     scores, asked = evaluation.scores, evaluation.asked_concepts
 
     def concepts(own: ConceptScore) -> tuple[str, str, str]:
+        # Precision and recall have no interval: the bootstrap is of F1 alone.
         f1 = f"{own.f1:.3f} ({own.low:.3f}–{own.high:.3f})"
         return f1, f"{own.precision:.3f}", f"{own.recall:.3f}"
 
@@ -106,6 +107,7 @@ def scores_json(evaluation: Evaluation) -> str:
             rows: Mapping[str, tuple[int, int]] = getattr(own, group)
             intervals[group] = {member: bounds(*pair) for member, pair in rows.items()}
         systems[name] = {**asdict(own), "intervals": intervals}
+    # Every decision with the words behind it, so that a reader can check the labeler by hand.
     readings = []
     for row in evaluation.responses.rows:
         diagnosis, concepts = read_response(row)
@@ -166,6 +168,7 @@ def load_written(args: Namespace) -> Evaluation:
 
 def write_analysis(evaluation: Evaluation, folder: Path) -> None:
     """Write ``analysis.md``, the figures and a file for iMRMC, and print the tables."""
+    # Nothing is written for what is missing: an empty table would look like a result.
     tables = []
     if evaluation.pairs:
         tables.append(paired_table(evaluation.pairs))
@@ -178,6 +181,7 @@ def write_analysis(evaluation: Evaluation, folder: Path) -> None:
     if own and entered:
         tables.append(comparison_table(compare_times(entered, own)))
     text = "\n".join(table.markdown() for table in tables)
+    # Warnings first: whoever copies the top of the file copies them along.
     text = "\n\n".join([*evaluation.notices, text])
     written = [folder / TABLES_NAME]
     write_text(written[0], text)
@@ -186,6 +190,7 @@ def write_analysis(evaluation: Evaluation, folder: Path) -> None:
         data = figure_png(figure)
         write_atomically(path, lambda part, data=data: part.write_bytes(data))  # type: ignore[misc]
         written.append(path)
+    # iMRMC compares readers over two truths; of all items only the first is about the diagnosis.
     truth = {case.id: is_malignant(case) for case in evaluation.cases}
     if evaluation.ratings and truth:
         path = folder / IMRMC_NAME
@@ -206,6 +211,7 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
     for title, rows in bars(evaluation.analysis.likert):
         name = f"fig_4a_{slug(rows[0].system)}_{rows[0].rater_kind}"
         yield name, fig_4a(rows, title, evaluation.rating_mark)
+    # An entered group stands behind the systems, in the order of the table.
     times = {**evaluation.own_times, **evaluation.times}
     if times:
         yield "fig_4b", fig_4b(times, "Response times", evaluation.time_mark)

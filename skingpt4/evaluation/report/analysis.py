@@ -24,8 +24,8 @@ from skingpt4.evaluation.scoring.statistics import (
 from skingpt4.evaluation.study.assignment import items_for
 from skingpt4.evaluation.study.ratings import Rating
 
+# Scores from here on are agreement (paper: agree or strongly agree).
 AGREE = 4
-"""Scores from here on are agreement (paper: agree or strongly agree)."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,7 @@ def bars(rows: Sequence[LikertRow]) -> Iterator[tuple[str, list[LikertRow]]]:
     groups: dict[tuple[str, str], list[LikertRow]] = {}
     for row in rows:
         groups.setdefault((row.rater_kind, row.system), []).append(row)
+    # Where nothing but items 6 and 7 was rated, they are all there is to draw.
     of_systems = {key: own for key, own in groups.items() if key[1]} or groups
     for (kind, system), own in of_systems.items():
         common = groups.get((kind, ""), []) if system else []

@@ -28,8 +28,8 @@ LIMIT_SENTENCES = (
     "photos vary in light, angle and resolution, and dark skin is rare in most collections.",
 )
 
+# Short for the paper's four questions, in order.
 QUESTION_NAMES = ("Description", "Further features", "Cause", "Treatment")
-"""Short for the paper's four questions, in order."""
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -73,6 +73,7 @@ def guidelines(facts: frozenset[Fact]) -> Section:
     head = ("item", "asks for", "answered", "where, or why not")
     note = "The wording is ours; consult the originals. What only authors know, no kit can answer."
     blocks: list[Block] = [Text(note)]
+    # Every item is listed with its reason: a checklist of what is met hides what is not.
     for name, items in GUIDELINES.items():
         verdicts = [item.answer(facts) for item in items]
         rows = tuple(
@@ -93,6 +94,7 @@ def case_pages(evaluation: Evaluation) -> list[Section]:
     ratings: dict[str, list[Rating]] = {}
     for rating in evaluation.ratings:
         ratings.setdefault(rating.case, []).append(rating)
+    # A case stands in the report even if no system answered it: gaps must show.
     pages = [Section(CASES, [Text("Each case on a page of its own.")], new_page=True)]
     for case in evaluation.cases:
         photo: Block = Picture(case.photo.jpeg, JPEG, f"The photo of case {case.id}", small=True)
@@ -105,6 +107,7 @@ def case_pages(evaluation: Evaluation) -> list[Section]:
             "skin type": case.fitzpatrick,
             "source": case.source,
         }
+        # What the list does not state is left out rather than shown as unknown.
         known = "; ".join(f"{name}: {value}" for name, value in facts.items() if value)
         blocks: list[Block] = [photo, Text(known), _answers(case.id, answers.get(case.id, []))]
         if case.id in ratings:
@@ -121,6 +124,7 @@ def _answers(case: str, responses: list[Response]) -> Block:
     for place, name in enumerate(QUESTION_NAMES):
         cells = []
         for row in responses:
+            # Why it failed stands in each empty cell, for a case's answers fail together.
             failed = f"failed: {row.error}" if row.error else NO_VALUE
             cells.append(row.answers[place].text if place < len(row.answers) else failed)
         rows.append((name, *cells))
@@ -146,6 +150,7 @@ def _answers(case: str, responses: list[Response]) -> Block:
 def _ratings(evaluation: Evaluation, ratings: list[Rating]) -> Table:
     """Every rater's score of each item, a row for each system; raters stand in one order."""
     scores = {(one.rater, one.system, one.item): str(one.score) for one in ratings}
+    # Sorted, so that a rater's scores stand in the same place of every cell.
     raters = list(dict.fromkeys(one.rater for one in sorted(ratings)))
     rows = []
     for system in (*evaluation.scores, ""):  # items 6 and 7 may be asked of no system

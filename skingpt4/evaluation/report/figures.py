@@ -31,8 +31,8 @@ LIKERT_STYLES: dict[int, tuple[str, str]] = {
     1: ("#d94801", "xx"),
 }
 
+# Parts of a bar below this share are too narrow for their number.
 SMALLEST_LABELLED = 0.045
-"""Parts of a bar below this share are too narrow for their number."""
 
 FIG_4A_NOTE = (
     "agree: agree or strongly agree (95 % interval of the rater × case bootstrap)\n"
@@ -41,8 +41,8 @@ FIG_4A_NOTE = (
 
 GOLDEN_RATIO = (1 + 5**0.5) / 2
 
+# How far the points of a strip plot spread sideways, where twelve or more are equal.
 STRIP_WIDTH = 0.6
-"""How far the points of a strip plot spread sideways, where twelve or more are equal."""
 
 
 def fig_4a(rows: Sequence[LikertRow], title: str, note: str = "") -> Figure:
@@ -83,7 +83,7 @@ def fig_4a(rows: Sequence[LikertRow], title: str, note: str = "") -> Figure:
         mark = " †" if row.rater_level else ""
         labels.append(textwrap.fill(f"{row.item}. {ITEMS[row.item]}{mark}", 34))
     axes.set_yticks(places, labels, fontsize=9)
-    axes.invert_yaxis()
+    axes.invert_yaxis()  # item 1 on top, as in the paper
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel(FIG_4A_NOTE, fontsize=8)
@@ -111,7 +111,7 @@ def fig_4b(groups: Mapping[str, Sequence[float]], title: str, note: str = "") ->
         # Multiples of the golden ratio, less their whole parts, fill the width evenly.
         sideways = (np.arange(len(seconds)) * GOLDEN_RATIO) % 1 - 0.5
         axes.plot(place + 0.3 * sideways, seconds, "o", color=BLUE, alpha=0.5, ms=3)
-    axes.set_yscale("log")
+    axes.set_yscale("log")  # seconds and half hours side by side
     axes.set_ylabel("seconds (logarithmic)")
     axes.set_xlabel(textwrap.fill(NOTE, 30 + 15 * len(groups)), fontsize=8)
     labels = [f"{textwrap.fill(name, 18)}\n(n = {len(s)})" for name, s in groups.items()]
@@ -142,7 +142,7 @@ def fig_4c(groups: Mapping[str, Sequence[float]], title: str, note: str = "") ->
         mean = float(np.mean(shares))
         axes.plot([place - 0.38, place + 0.38], [mean, mean], color="black")
         axes.text(place, 1.045, f"mean {100 * mean:.2f} %", ha="center", fontsize=8)
-    axes.set_ylim(0, 1.1)
+    axes.set_ylim(0, 1.1)  # room for the means above 100 %
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_ylabel("diagnoses that agree with the commonest")
     labels = [textwrap.fill(name, 18) + f"\n({len(s)} images)" for name, s in groups.items()]
@@ -162,6 +162,7 @@ def confusion_figure(
         title: Whose answers.
     """
     counts = np.asarray(matrix)  # [16, 15]
+    # The classes' names end with examples in brackets, which would not fit an axis.
     short = [name.partition(" (")[0] for name in names]
     figure, axes = _new_figure(11, 9.5, title, "")
     axes.imshow(counts, cmap="Blues", vmin=0)
@@ -183,6 +184,7 @@ def _new_figure(width: float, height: float, title: str, note: str) -> tuple[Fig
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    # About eleven characters fit into an inch; the title moves up for as many lines.
     lines = textwrap.wrap(note, round(width * 11))
     axes.set_title(title, fontsize=11, pad=8 + 12 * len(lines))
     if lines:

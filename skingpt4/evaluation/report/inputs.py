@@ -175,6 +175,7 @@ def load_evaluation(folder: Path, cases: Sequence[EvalCase] | None = None) -> Ev
     evaluation = load_scores(
         folder, read_cases(folder / CASE_LIST_NAME) if cases is None else cases
     )
+    # Optional files follow: what is not there stays empty, and the report says that it is missing.
     cases, responses = evaluation.cases, evaluation.responses
     ratings_file, times_file = folder / RATINGS_NAME, folder / TIMES_NAME
     if ratings_file.exists():

@@ -28,8 +28,8 @@ class Fact(Enum):
     DEVELOPMENT = "this run evaluates; the training run's own records answer it"
 
 
+# What no run of this kit can bring.
 OUT_OF_REACH = frozenset({Fact.STUDY, Fact.CLINIC, Fact.DEVELOPMENT})
-"""What no run of this kit can bring."""
 
 # Titles of the report's sections, which the items name as the place of their answer.
 METHODS, CASES, ACCURACY, RATED = "Methods", "Case pages", "Automatic scores", "Reader study"
@@ -61,13 +61,13 @@ class Item:
         return found, self.where if found else self.needs.value
 
 
+# The items of each guideline, in order, by the guideline's name.
 GUIDELINES: dict[str, tuple[Item, ...]] = {
     name: tuple(
         Item(number, asks, Fact[needs.upper()], *where) for number, asks, needs, *where in rows
     )
     for name, rows in load_data("guidelines.yaml").items()
 }
-"""The items of each guideline, in order, by the guideline's name."""
 
 SOURCES = ("paper", "preprint")
 
@@ -97,8 +97,8 @@ _PUBLISHED: dict[str, Any] = load_data("published_figures.yaml")
 
 FIGURES = tuple(PublishedFigure(*row) for row in _PUBLISHED["figures"])
 
+# Counts that the percentages are held against, and what each is a count of.
 DENOMINATORS: dict[int, str] = _PUBLISHED["denominators"]
-"""Counts that the percentages are held against, and what each is a count of."""
 
 RESPONSE_TIME: str = _PUBLISHED["response_time"]
 

@@ -20,8 +20,8 @@ RATER_LEVEL_NOTE = (
 
 INTERVALS = "95 % intervals"
 
+# Smaller ones are printed as below it (the paper prints "P < 0.00001").
 SMALLEST_P = 1e-5
-"""Smaller ones are printed as below it (the paper prints "P < 0.00001")."""
 
 
 def likert_table(rows: Sequence[LikertRow]) -> Table:
@@ -103,6 +103,7 @@ def time_table(rows: Sequence[TimeSummary]) -> Table:
 
 def comparison_table(rows: Sequence[TimeComparison]) -> Table:
     """Show the tests between entered groups and systems."""
+    # The paper's test is Student's; the others do not assume equal spread or a bell curve.
     tests = ("Welch", "Student", "Mann–Whitney")
     return Table(
         caption=f"By how much a group takes longer than a system; {INTERVALS}; p two-sided.",
@@ -149,6 +150,7 @@ def audit_table(entries: Sequence[tuple[str, str]], denominators: Sequence[int])
         entries: What each percentage is, and the percentage as printed.
         denominators: The denominators to hold them against.
     """
+    # A row for each percentage, a cell for each denominator.
     fits = audit([percent for _, percent in entries], denominators)
     return Table(
         caption="Whether each printed percentage is some k of n, rounded; else what comes nearest.",

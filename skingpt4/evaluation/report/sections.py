@@ -90,13 +90,14 @@ PUBLISHED_NOTE = (
 
 AUDIT_NOTE = "The published percentages as arithmetic: which whole k of n gives each, if any."
 
+# Digits of a sha256 that are shown: enough to compare by eye.
 SHORT_HASH = 12
-"""Digits of a sha256 that are shown: enough to compare by eye."""
 
 
 def methods(evaluation: Evaluation) -> Section:
     """What was done: questions, cases, systems, machine."""
     cases, audit = evaluation.cases, evaluation.audit
+    # A list that keeps silent about its photos says so in the report.
     sources = sorted({case.source or "not stated" for case in cases})
     listed = (
         f"{len(cases)} cases (source: {', '.join(sources)}); the list's sha256 is "
@@ -149,6 +150,7 @@ def _flat(record: Mapping[str, object], prefix: str = "") -> dict[str, str]:
 def accuracy(evaluation: Evaluation) -> Section:
     """What the automatic scores amount to, overall and by class."""
     scores, pairs, asked = evaluation.scores, evaluation.pairs, evaluation.asked_concepts
+    # Counts beside shares: 3/3 and 150/150 are both 100 %.
     overall = tuple(
         (
             name,
@@ -183,6 +185,7 @@ def accuracy(evaluation: Evaluation) -> Section:
         blocks.append(Table(caption, (*CONCEPT_HEAD, "the first system's F1 is larger by"), rows))
     by_class = {name: one.per_class for name, one in scores.items()}
     blocks.append(_group_table("Class named, by class", by_class))
+    # Pictures last: tables are what is compared.
     for name, one in scores.items():
         figure = figure_png(confusion_figure(one.confusion, CLASS_NAMES, name))
         alt = f"Confusion matrix of {name}: {one.hits} of {one.n} cases on the diagonal"
@@ -264,6 +267,7 @@ def reader_study(evaluation: Evaluation, analysis: Analysis) -> Section:
     """Fig. 4a and its tables, for each kind of raters and each system."""
     if not evaluation.ratings:
         return Section(RATED, [Text(NO_RATINGS)])
+    # The mark stands in the figure itself, too: pictures are copied without their captions.
     mark = evaluation.rating_mark
     blocks: list[Block] = [Text(SIMULATED_RATINGS, notice=True)] if mark else []
     for title, rows in bars(analysis.likert):
@@ -320,6 +324,7 @@ def published(evaluation: Evaluation, analysis: Analysis) -> Section:
     for kind in dict.fromkeys(row.rater_kind for row in analysis.likert):
         own = [row for row in analysis.likert if row.rater_kind == kind]
         systems = list(dict.fromkeys(row.system for row in own))
+        # Lay raters are asked two items only; the others show a dash.
         shares = {(row.system, row.item): str(row.agree) for row in own}
         rows = tuple(
             (
@@ -332,6 +337,7 @@ def published(evaluation: Evaluation, analysis: Analysis) -> Section:
         caption = f"Agree or strongly agree: published (Fig. 4a), and here by {kind} raters"
         table = Table(caption, ("item", *SOURCES, *systems), rows)
         blocks.append(_marked(table, evaluation.rating_mark))
+    # Held against the denominators of the design whether this run has ratings or not.
     entries = [(f"{one.source}, {one.place}: {one.what}", one.percent) for one in FIGURES]
     blocks += [Text(AUDIT_NOTE), audit_table(entries, list(DENOMINATORS))]
     return Section(PUBLISHED, blocks)
