@@ -137,9 +137,8 @@ def look_for_evidence(
 
     # What every window is compared with: all of the photo, and none of it.
     with_all, with_nothing = likelihoods([image, blank])
+    (width, height), left = image.size, places()
     hidden, alone, seen = np.zeros((3, GRID, GRID))
-    width, height = image.size
-    left, done = places(), 0
     while left and not cancel.is_set():
         some, left = left[:PLACES_AT_ONCE], left[PLACES_AT_ONCE:]
         masks = []
@@ -158,7 +157,7 @@ def look_for_evidence(
             hidden[cells] += with_all - without_it
             alone[cells] += just_it - with_nothing
             seen[cells] += 1
-        done += len(some)
+        done = len(places()) - len(left)
         # A cell is in up to four windows and gets their mean.
         yield Evidence(hidden / seen.clip(min=1), alone / seen.clip(min=1), done)
 
