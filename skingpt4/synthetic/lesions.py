@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skingpt4.synthetic.diseases import Arrangement, Shape
 from skingpt4.synthetic.skin import Array, Canvas, smoothstep
-from skingpt4.synthetic.world import Lesions
+from skingpt4.synthetic.world import Arrangement, Lesions, Shape
 
 REACH = 2.2
 """How far, in lesion radii, a lesion's own coordinates extend (halos, shadows, stalks)."""

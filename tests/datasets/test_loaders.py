@@ -10,8 +10,13 @@ from torch.utils.data import Dataset
 
 from skingpt4.common.errors import ConfigError, DatasetError
 from skingpt4.common.seeding import derive_seed, rng_state, seeded, set_rng_state
-from skingpt4.datasets.loaders import Collate, MultiIterLoader, TrainLoader, build_eval_loader
-from skingpt4.datasets.sampler import InfiniteBatchSampler
+from skingpt4.datasets.loaders import (
+    Collate,
+    InfiniteBatchSampler,
+    MultiIterLoader,
+    TrainLoader,
+    build_eval_loader,
+)
 
 
 class Numbers(Dataset):

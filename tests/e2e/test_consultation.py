@@ -10,7 +10,7 @@ from skingpt4.conversation.chat import load_chat
 from skingpt4.demo.app import EXAMPLES_FOLDER
 from skingpt4.demo.i18n import say
 from skingpt4.dermatology import QUESTIONS
-from skingpt4.synthetic.questions import WORDINGS, Intent
+from skingpt4.synthetic.text import WORDINGS, Intent
 from tests.conftest import PROJECT
 from tests.waiting import wait_for
 

@@ -6,12 +6,7 @@ from PIL import Image
 
 from skingpt4.common.errors import EvaluationError
 from skingpt4.dermatology import CLASSES
-from skingpt4.evaluation.cases import (
-    case_list_hash,
-    class_balance,
-    is_balanced,
-    read_cases,
-)
+from skingpt4.evaluation.cases import case_list_hash, class_balance, is_balanced, read_cases
 from skingpt4.evaluation.commands.options import builtin_cases
 
 PSORIASIS = "Psoriasis and lichen planus"

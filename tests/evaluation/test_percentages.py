@@ -5,14 +5,14 @@ import pytest
 from skingpt4.common.errors import EvaluationError
 from skingpt4.evaluation.commands import run_command
 from skingpt4.evaluation.report.reference import FIGURES, published_shares
-from skingpt4.evaluation.scoring.percentages import (
+from skingpt4.evaluation.scoring.statistics import (
     audit,
     best_denominators,
     fit,
+    percent_text,
     smallest_denominators,
     sums,
 )
-from skingpt4.evaluation.scoring.statistics import percent_text
 
 # Nine percentages are quoted for Fig. 4a (paper).
 FIG_4A = ["80.63", "75.00", "5.63", "82.50", "85.63", "87.50", "83.70", "92.50", "77.50"]

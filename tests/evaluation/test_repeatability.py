@@ -5,11 +5,7 @@ from skingpt4.conversation.engines import Decoding
 from skingpt4.dermatology import CLASS_NAMES, QUESTIONS
 from skingpt4.evaluation.cases import read_cases
 from skingpt4.evaluation.responses import Answer, Response
-from skingpt4.evaluation.scoring.repeatability import (
-    NONE_NAMED,
-    choose_images,
-    measure_consistency,
-)
+from skingpt4.evaluation.scoring.repeatability import NONE_NAMED, choose_images, measure_consistency
 from skingpt4.evaluation.scoring.statistics import clustered_interval
 from skingpt4.evaluation.systems import BUILTIN_CHECKPOINTS, skingpt4_system
 

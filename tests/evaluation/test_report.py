@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from skingpt4.common.errors import UserError
-from skingpt4.documents.document import Document, Section, Table, Text
-from skingpt4.documents.html import render_html
+from skingpt4.documents.document import Document, Section, Table, Text, render_html
 from skingpt4.documents.pdf import render_pdf
 from skingpt4.evaluation.cases import read_cases
 from skingpt4.evaluation.report.build import build_document, write_report

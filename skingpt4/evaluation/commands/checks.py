@@ -25,7 +25,7 @@ from skingpt4.evaluation.cases import (
 from skingpt4.evaluation.commands.options import Command, add_common_arguments, load_cases
 from skingpt4.evaluation.report.reference import DENOMINATORS, FIGURES
 from skingpt4.evaluation.report.result_tables import audit_table
-from skingpt4.evaluation.scoring.percentages import best_denominators, smallest_denominators, sums
+from skingpt4.evaluation.scoring.statistics import best_denominators, smallest_denominators, sums
 
 # The largest denominator that is tried.
 LIMIT = 1000

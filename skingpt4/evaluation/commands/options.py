@@ -9,13 +9,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from skingpt4.common.tables import write_table
-from skingpt4.evaluation.cases import (
-    CASE_LIST_NAME,
-    CASES_PER_CLASS,
-    COLUMNS,
-    EvalCase,
-    read_cases,
-)
+from skingpt4.evaluation.cases import CASE_LIST_NAME, CASES_PER_CLASS, COLUMNS, EvalCase, read_cases
 from skingpt4.synthetic.render import jpeg_bytes
 from skingpt4.synthetic.sets import held_out_cases
 

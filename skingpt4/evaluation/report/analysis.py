@@ -7,12 +7,7 @@ import numpy as np
 import pandas as pd
 
 from skingpt4.dermatology import LIKERT, RATER_LEVEL_ITEMS
-from skingpt4.evaluation.scoring.agreement import (
-    bootstrap_units,
-    gwet_ac2,
-    icc,
-    krippendorff_alpha,
-)
+from skingpt4.evaluation.scoring.agreement import bootstrap_units, gwet_ac2, icc, krippendorff_alpha
 from skingpt4.evaluation.scoring.statistics import (
     UNKNOWN,
     Interval,

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from skingpt4.common.files import write_atomically, write_text
-from skingpt4.documents.document import Block, Document, Picture, Section, Table, Text
-from skingpt4.documents.html import render_html
+from skingpt4.documents.document import Block, Document, Picture, Section, Table, Text, render_html
 from skingpt4.documents.images import JPEG
 from skingpt4.documents.pdf import render_pdf
 from skingpt4.evaluation.report import sections

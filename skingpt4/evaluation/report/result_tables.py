@@ -6,8 +6,7 @@ from skingpt4.documents.document import Table
 from skingpt4.evaluation.report.analysis import AgreementRow, LikertRow, raters_text
 from skingpt4.evaluation.report.reference import published_shares
 from skingpt4.evaluation.scoring.comparisons import PairedComparison
-from skingpt4.evaluation.scoring.percentages import audit
-from skingpt4.evaluation.scoring.statistics import Interval, Test, percent_text
+from skingpt4.evaluation.scoring.statistics import Interval, Test, audit, percent_text
 from skingpt4.evaluation.study.ratings import ITEMS
 from skingpt4.evaluation.study.times import TimeComparison, TimeSummary
 

@@ -41,12 +41,7 @@ from skingpt4.evaluation.scoring.accuracy import ConceptScore, Count, f1_differe
 from skingpt4.evaluation.scoring.comparisons import OWN, score_diagnoses
 from skingpt4.evaluation.scoring.statistics import Interval, wilson
 from skingpt4.evaluation.study.ratings import ITEMS
-from skingpt4.evaluation.study.times import (
-    NOTE,
-    WHOLE_CONVERSATION,
-    compare_times,
-    summarise_times,
-)
+from skingpt4.evaluation.study.times import NOTE, WHOLE_CONVERSATION, compare_times, summarise_times
 
 HOW = (
     "Each case is one conversation: its photo and the paper's four questions, asked in order, "
