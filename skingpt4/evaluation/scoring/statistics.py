@@ -302,8 +302,8 @@ def parse_percent(text: str) -> tuple[Fraction, int]:
 # Printed percentages as arithmetic: p is consistent with n if some whole k gives it when 100 k / n
 # is rounded to as many decimals as are printed; a tie counts whichever way it is rounded. Not
 # consistent says only that p is no such fraction: it may have another denominator, be a sum of
-# rounded parts, or be misprinted. By chance alone a percentage of d decimals fits n with probability
-# about n / 10^(d + 2).
+# rounded parts, or be misprinted. By chance alone a percentage of d decimals fits n with a
+# probability of about n / 10^(d + 2).
 
 
 def audit(percents: Sequence[str], denominators: Sequence[int]) -> list[list[Fit]]:
