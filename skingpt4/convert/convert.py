@@ -9,24 +9,26 @@ import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from io import BytesIO
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
+import pandas as pd
 from tqdm import tqdm
 
 from skingpt4.common.errors import DatasetError, PhotoError
 from skingpt4.common.files import sha256_of
+from skingpt4.common.tables import write_table
 from skingpt4.convert.fingerprints import Collection, Fingerprint, dhash, read_fingerprints
 from skingpt4.convert.manifest import (
+    COLUMNS,
     MANIFEST_NAME,
     REPORT_FILES,
     SEPARATOR,
     Conversion,
     ManifestRow,
     Skipped,
-    write_manifest,
     write_report,
 )
 from skingpt4.convert.records import SPLITS, CaptionTemplate, Record, may_identify
@@ -137,7 +139,9 @@ def convert(records: Iterable[Record], output: Path, options: ConvertOptions) ->
         )
     # Annotations come last, so that a conversion that was broken off cannot be trained on.
     writer.finish()
-    write_manifest(output, rows)
+    # Columns named: a set without a photo would have none.
+    table = pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
+    write_table(output / MANIFEST_NAME, table)
     conversion = Conversion(rows, skipped, writer.texts, options.summary(), suspects)
     write_report(output, conversion)
     return conversion

@@ -67,13 +67,6 @@ class ManifestRow:
 COLUMNS = tuple(field.name for field in fields(ManifestRow))
 
 
-def write_manifest(folder: Path, rows: Sequence[ManifestRow]) -> None:
-    """Write ``manifest.csv`` into a folder."""
-    # Columns named: a set without a photo would have none.
-    table = pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
-    write_table(folder / MANIFEST_NAME, table)
-
-
 def find_manifest(storage: Path) -> Path | None:
     """Return the manifest of a set, which lies beside its splits or in the set itself."""
     places = (storage / MANIFEST_NAME, storage.parent / MANIFEST_NAME)

@@ -103,11 +103,6 @@ class Document:
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render_html(document: Document) -> str:
-    """Write a document as one HTML page; all text in it is escaped."""
-    return fill_template("report.html", document=document)
-
-
 def fill_template(name: str, folder: Path = TEMPLATES, **values: Any) -> str:
     """Fill a template; ``style`` in it is the print style sheet that all of them share.
 

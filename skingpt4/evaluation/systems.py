@@ -309,33 +309,14 @@ def server_system(
             "--allow-remote if that is meant."
         )
     # Both "…:8000" and "…:8000/v1" are common ways to write such an address.
-    root = f"{url.path.rstrip('/').removesuffix('/v1')}/v1"
-
-    def call(method: str, path: str, body: Record | None = None) -> Any:
-        place = f"{root}/{path}"
-        try:
-            # trust_env=False: a proxy of the environment would see the photos.
-            with httpx.Client(trust_env=False, timeout=SERVER_TIMEOUT_SECONDS) as client:
-                response = client.request(method, url.copy_with(path=place, query=None), json=body)
-            if response.status_code != httpx.codes.OK:
-                raise ValueError(f"status {response.status_code}")
-            content = response.json()
-            if not isinstance(content, dict):
-                raise ValueError("no JSON object")
-        except (httpx.HTTPError, ValueError) as error:
-            raise EvaluationError(
-                f"The server '{address}' did not answer {place} as OpenAI's interface does "
-                f"({error}); check that it is running."
-            ) from None
-        return content
-
+    url = url.copy_with(path=f"{url.path.rstrip('/').removesuffix('/v1')}/v1", query=None)
     # A server of one model says its name; asking also tells at once that nothing answers there.
-    model = str(call("GET", "models")["data"][0]["id"])
+    model = str(_call_server(url, "GET", "models")["data"][0]["id"])
 
     def reply(messages: Messages) -> tuple[str, int | None]:
         # No seed: servers treat it differently, and greedy answers need none.
         asked = {"model": model, "messages": messages, "max_tokens": max_new_tokens}
-        content = call("POST", "chat/completions", {**asked, "temperature": 0})
+        content = _call_server(url, "POST", "chat/completions", {**asked, "temperature": 0})
         text = content["choices"][0]["message"]["content"]
         return str(text or "").strip(), content.get("usage", {}).get("completion_tokens")
 
@@ -346,6 +327,26 @@ def server_system(
     decoding = {"max_new_tokens": max_new_tokens, "temperature": 0.0}
     record = {"kind": "server", "name": model, "decoding": decoding}
     return SystemUnderTest(name, lambda: record, lambda: message_interview(reply, show))
+
+
+def _call_server(root: httpx.URL, method: str, path: str, body: Record | None = None) -> Any:
+    """Call a path of an OpenAI-compatible server, below its ``/v1``; return its JSON object."""
+    place = root.copy_with(path=f"{root.path}/{path}")
+    try:
+        # trust_env=False: a proxy of the environment would see the photos.
+        with httpx.Client(trust_env=False, timeout=SERVER_TIMEOUT_SECONDS) as client:
+            response = client.request(method, place, json=body)
+        if response.status_code != httpx.codes.OK:
+            raise ValueError(f"status {response.status_code}")
+        content = response.json()
+        if not isinstance(content, dict):
+            raise ValueError("no JSON object")
+    except (httpx.HTTPError, ValueError) as error:
+        raise EvaluationError(
+            f"The server did not answer '{place}' as OpenAI's interface does ({error}); check that "
+            "it is running."
+        ) from None
+    return content
 
 
 def message_interview(reply: Reply, show: Callable[[Image.Image], dict[str, Any]]) -> Interview:

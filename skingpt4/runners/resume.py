@@ -200,8 +200,3 @@ class Progress:
     def images_per_second(self) -> float:
         """Samples per second of this epoch, over all processes."""
         return self.images / self.seconds if self.seconds else 0.0
-
-    def close_epoch(self, record: dict[str, Any]) -> None:
-        """File the record of an epoch and begin the next."""
-        self.history.append(record)
-        self.loss_sum, self.finite_steps, self.images, self.seconds = 0.0, 0, 0, 0.0

@@ -197,7 +197,12 @@ class RunnerBase:
             "rejected": sum(loader.rejected for loader in self.loader.loaders.values()),
         }
         # Closed before it is saved: a run resumed from here begins with the next epoch.
-        progress.close_epoch(record | ({"val_loss": round(val_loss, 5)} if self.validator else {}))
+        progress.history.append(
+            record | ({"val_loss": round(val_loss, 5)} if self.validator else {})
+        )
+        # The next epoch counts from nothing.
+        progress.loss_sum, progress.finite_steps = 0.0, 0
+        progress.images, progress.seconds = 0, 0.0
         self.save(is_best)
         self.logbook.epoch(progress.history, self.validator.generate(self.model))
 

@@ -63,10 +63,6 @@ class Field:
         """Coverage of the lesions shrunk (or grown) to `outer` radii, ignoring hollows."""
         return smoothstep(outer + soft, outer - soft, self.d)
 
-    def blob(self, u: float, v: float, size: float) -> Array:
-        """A soft dot at (u, v) of every lesion, `size` radii wide."""
-        return np.exp(-((self.u - u) ** 2 + (self.v - v) ** 2) / np.float32(size * size))
-
 
 def place_lesions(
     group: Lesions, rng: np.random.Generator, hosts: list[Spot], others: list[Spot]

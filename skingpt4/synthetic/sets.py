@@ -84,16 +84,6 @@ class WorldOptions:
         return tuple(entry.step2_count for entry in CLASSES) if self.paper_balance else None
 
 
-def general_annotations(case: Case, image_id: str) -> list[Annotation]:
-    """Step 0: a caption in plain words; the question is left to the training prompts."""
-    return [{"image_id": image_id, "caption": text.general_caption(case)}]
-
-
-def concept_annotations(case: Case, image_id: str) -> list[Annotation]:
-    """Step 1: the concepts; the question is left to the training prompts."""
-    return [{"image_id": image_id, "caption": text.concept_caption(case)}]
-
-
 def diagnosis_annotations(case: Case, image_id: str) -> list[Annotation]:
     """Step 2: the diagnosis, and for two images of three also a note (40 % of the annotations).
 
@@ -113,8 +103,19 @@ def diagnosis_annotations(case: Case, image_id: str) -> list[Annotation]:
 Annotate = Callable[[Case, str], list[Annotation]]
 
 FOLDERS: tuple[tuple[str, Stream, Annotate, str], ...] = (
-    ("step0_general", Stream.GENERAL, general_annotations, "foundation"),
-    ("step1_concept", Stream.CONCEPT, concept_annotations, "concept"),
+    # Steps 0 and 1 leave the question to the training prompts.
+    (
+        "step0_general",
+        Stream.GENERAL,
+        lambda case, name: [{"image_id": name, "caption": text.general_caption(case)}],
+        "foundation",
+    ),
+    (
+        "step1_concept",
+        Stream.CONCEPT,
+        lambda case, name: [{"image_id": name, "caption": text.concept_caption(case)}],
+        "concept",
+    ),
     ("step2_diagnosis", Stream.DIAGNOSIS, diagnosis_annotations, "diagnosis"),
 )
 """Each image-text set: folder, stream of cases, what is said of an image, its option of size."""

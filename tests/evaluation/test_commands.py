@@ -10,7 +10,7 @@ from skingpt4.common.errors import EvaluationError
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.evaluation import cases as case_lists
 from skingpt4.evaluation.cases import read_cases
-from skingpt4.evaluation.commands import COMMANDS, load_command, run_command
+from skingpt4.evaluation.commands import COMMANDS, run_command
 from skingpt4.evaluation.commands.protocol import fill_in_ratings
 from skingpt4.evaluation.responses import read_responses
 from tests.conftest import PROJECT
@@ -34,7 +34,6 @@ def answered(drawn_cases, tmp_path):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_there_and_explains_itself(name, capsys):
-    assert load_command(name).main
     with pytest.raises(SystemExit) as stop:
         run_command(name, ["--help"])
     assert stop.value.code == 0

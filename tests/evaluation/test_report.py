@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from skingpt4.common.errors import UserError
-from skingpt4.documents.document import Document, Section, Table, Text, render_html
+from skingpt4.documents.document import Document, Section, Table, Text, fill_template
 from skingpt4.documents.pdf import render_pdf
 from skingpt4.evaluation.cases import read_cases
 from skingpt4.evaluation.report.build import build_document, write_report
@@ -179,7 +179,7 @@ def test_simulated_ratings_lean_on_the_answers_and_repeat(folder):
 def test_documents_escape_and_keep_hard_characters():
     table = Table("α ≥ 0.8", ("a", "b"), (("<i>", "“–”"),), numbers=False)
     document = Document("T & T", [], [Section("One", [Text("x < y"), table])])
-    page = render_html(document)
+    page = fill_template("report.html", document=document)
     assert "T &amp; T" in page and "x &lt; y" in page and "&lt;i&gt;" in page
     assert render_pdf(document) == render_pdf(document)
 

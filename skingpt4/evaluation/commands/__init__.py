@@ -28,16 +28,11 @@ MODULES = {
 }
 
 
-def load_command(name: str) -> Command:
-    """Import one subcommand's module."""
-    (place,) = (module for module, names in MODULES.items() if name in names)
-    command: Command = import_module(f"{__name__}.{place}").COMMANDS[name]
-    return command
-
-
 def run_command(name: str, arguments: list[str]) -> None:
     """Parse a subcommand's options and do it."""
-    command = load_command(name)
+    (place,) = (module for module, names in MODULES.items() if name in names)
+    # Imported when asked for: --help must not wait for torch.
+    command: Command = import_module(f"{__name__}.{place}").COMMANDS[name]
     parser = ArgumentParser(prog=f"evaluate.py {name}", description=COMMANDS[name])
     command.add_arguments(parser)
     command.main(parser.parse_args(arguments))

@@ -12,6 +12,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
+from skingpt4.common.tables import write_table
 from skingpt4.documents.launch import set_switches
 from skingpt4.evaluation.cases import case_list_hash
 from skingpt4.evaluation.commands.options import Command, add_common_arguments, load_cases
@@ -22,10 +25,10 @@ from skingpt4.evaluation.study.forms import read_form, write_forms
 from skingpt4.evaluation.study.rating_store import KINDS, RatingStore
 from skingpt4.evaluation.study.ratings import (
     DIAGNOSES_NAME,
+    DIAGNOSIS_COLUMNS,
     RaterKind,
     Rating,
     read_ratings,
-    write_diagnoses,
     write_ratings,
 )
 
@@ -86,7 +89,8 @@ def main(args: Namespace) -> None:
             serve_page(build_page(store, cases, responses.rows), args.port)
         # The store holds all that a rater clicked, so it stands for what was exported before.
         _add_ratings(ratings, store.ratings(), replace=True)
-        write_diagnoses(ratings.with_name(DIAGNOSES_NAME), store.diagnoses())
+        diagnoses = pd.DataFrame(store.diagnoses(), columns=list(DIAGNOSIS_COLUMNS))
+        write_table(ratings.with_name(DIAGNOSES_NAME), diagnoses)
 
 
 def _add_ratings(path: Path, new: Sequence[Rating], replace: bool) -> None:

@@ -3,7 +3,15 @@
 from pathlib import Path
 
 from skingpt4.common.files import write_atomically, write_text
-from skingpt4.documents.document import Block, Document, Picture, Section, Table, Text, render_html
+from skingpt4.documents.document import (
+    Block,
+    Document,
+    Picture,
+    Section,
+    Table,
+    Text,
+    fill_template,
+)
 from skingpt4.documents.images import JPEG
 from skingpt4.documents.pdf import render_pdf
 from skingpt4.evaluation.report import sections
@@ -43,7 +51,8 @@ def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
     """
     document = build_document(evaluation)
     # Both are drawn before either is written: a failure leaves the old pair as it was.
-    html, pdf = render_html(document), render_pdf(document)
+    html = fill_template("report.html", document=document)
+    pdf = render_pdf(document)
     write_text(folder / HTML_NAME, html)
     write_atomically(folder / PDF_NAME, lambda file: file.write_bytes(pdf))
     return [folder / HTML_NAME, folder / PDF_NAME]
