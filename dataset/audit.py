@@ -8,6 +8,7 @@ from pathlib import Path
 
 from skingpt4.common.cli import run_script, setup_logger
 from skingpt4.convert.fingerprints import NEAR_BITS, Fingerprint, find_matches, read_fingerprints
+from skingpt4.documents.document import Table
 
 # Exit code where a case is also trained on, so that a script can stop there.
 LEAKS_EXIT = 1
@@ -40,18 +41,18 @@ def main() -> None:
     setup_logger()
     training, cases = read(args.training), read(args.cases)
     leaks = find_matches(cases, training)
-    lines = ["| case | training photo | bits apart |", "|---|---|---|"]
-    lines += [
-        f"| {leak.left} | {leak.right} | {'same file' if leak.same_file else leak.distance} |"
+    rows = tuple(
+        (leak.left, leak.right, "same file" if leak.same_file else str(leak.distance))
         for leak in leaks
-    ]
+    )
+    table = Table("", ("case", "training photo", "bits apart"), rows).markdown()
     verdict = (
         f"{len(cases)} cases against {len(training)} training photos: "
         f"{sum(leak.same_file for leak in leaks)} the same file, "
         f"{sum(not leak.same_file for leak in leaks)} looking alike (at most {NEAR_BITS} of 256 "
         "bits apart)"
     )
-    sys.stdout.write("\n".join([*(lines if leaks else []), verdict]) + "\n")
+    sys.stdout.write((table if leaks else "") + verdict + "\n")
     sys.exit(LEAKS_EXIT if leaks else 0)
 
 

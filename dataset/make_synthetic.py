@@ -5,8 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from skingpt4.common.cli import run_script, setup_logger
-from skingpt4.synthetic.gallery import write_contact_sheet, write_examples
-from skingpt4.synthetic.sets import WorldOptions, write_world
+from skingpt4.synthetic.sets import WorldOptions, write_contact_sheet, write_examples, write_world
 
 HELP = {
     "seed": "seed of the world",

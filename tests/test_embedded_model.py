@@ -6,10 +6,9 @@ from skingpt4.common.checkpoint import read_metadata
 from skingpt4.conversation.chat import load_chat
 from skingpt4.dermatology import CLASSES, QUESTIONS
 from skingpt4.labeler import label_text
-from skingpt4.synthetic.questions import SUBJECTS, WORDINGS, Intent
 from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import held_out_cases
-from skingpt4.synthetic.text import everyday_answers
+from skingpt4.synthetic.text import SUBJECTS, WORDINGS, Intent, everyday_answers
 from tests.conftest import PROJECT, interview
 
 FOLDER = PROJECT / "weights" / "skingpt4-tiny"

@@ -22,12 +22,12 @@ ARCH_ALIASES = {"mini_gpt4": "minigpt4"}
 # MiniGPT-4's first release named its model type otherwise.
 MODEL_TYPE_ALIASES = {("minigpt4", "pretrain_vicuna"): "pretrain_vicuna0"}
 
+# Top key of a file that lies over others: their paths, from its own folder.
 BASE = "base"
-"""Top key of a file that lies over others: their paths, from its own folder."""
 
 Tree = dict[str, Any]
+# Where keys come from, as errors call it, and the keys.
 Layer = tuple[str, Tree]
-"""Where keys come from, as errors call it, and the keys."""
 
 
 @dataclass
@@ -92,7 +92,13 @@ class Config:
                     f"The configuration file '{path}' does not exist; check --cfg-path."
                 )
             files += _file_layers(place, f"'{path}'", seen)
-        files.append(("--options", _parse_options(options)))
+        for option in options:
+            if option.find("=") < 1:
+                raise ConfigError(f"--options '{option}' is not of the form key.subkey=value.")
+        # A shell drops the quotes of an empty value; without them it would mean null.
+        written = [f"{option}''" if option.endswith("=") else option for option in options]
+        overrides = cast(Tree, OmegaConf.to_container(OmegaConf.from_dotlist(written)))
+        files.append(("--options", _modernise(overrides)))
         # Which defaults apply is for all files and options together to say.
         merged = OmegaConf.merge(*(OmegaConf.create(tree) for _, tree in files))
         chosen = cast(Tree, OmegaConf.to_container(merged))
@@ -106,22 +112,7 @@ class Config:
                 schema = OmegaConf.merge(schema, OmegaConf.create(tree))
             except OmegaConfBaseException as error:
                 raise ConfigError(f"In {name}, {_explain(error)}.") from None
-        # Section by section, so that the broken rules of all are told at once.
-        sections, broken = {}, list[str]()
-        for name in ("model", "preprocess", "datasets", "run"):
-            try:
-                sections[name] = OmegaConf.to_object(schema[name])
-            except ConfigError as error:
-                broken.append(str(error))
-            except OmegaConfBaseException as error:
-                holder = _holder(str(error.full_key), layers, source)
-                raise ConfigError(f"In {holder}, {_explain(error)}.") from None
-        try:
-            if broken:
-                raise ConfigError("; ".join(broken))
-            config = cls(**cast(dict[str, Any], sections))
-        except ConfigError as error:
-            raise ConfigError(f"In {_holder(str(error), layers, source)}: {error}.") from None
+        config = _to_config(schema, layers, source)
         for key in MODEL_PATHS:
             setattr(config.model, key, locate(getattr(config.model, key)))
         for dataset in config.datasets.values():
@@ -175,15 +166,6 @@ def _file_layers(path: Path, name: str, seen: set[Path]) -> list[Layer]:
     return [*layers, (name, _modernise(tree))]
 
 
-def _parse_options(options: Sequence[str]) -> Tree:
-    for option in options:
-        if option.find("=") < 1:
-            raise ConfigError(f"--options '{option}' is not of the form key.subkey=value.")
-    # A shell drops the quotes of an empty value; without them it would mean null.
-    written = [f"{option}''" if option.endswith("=") else option for option in options]
-    return _modernise(cast(Tree, OmegaConf.to_container(OmegaConf.from_dotlist(written))))
-
-
 def _modernise(tree: Tree) -> Tree:
     """Replace upstream's earlier names by the present ones, in place."""
     model = tree.get("model")
@@ -223,6 +205,30 @@ def _default_layers(chosen: Tree, source: str) -> Iterator[Layer]:
             if name in defaults:
                 tree = {"datasets": {name: defaults[name]}}
                 yield str(path.relative_to(PROJECT_ROOT)), tree
+
+
+def _to_config(schema: Any, layers: Sequence[Layer], source: str) -> Config:
+    """Turn merged keys into dataclasses, whose rules are then checked.
+
+    Raises:
+        ConfigError: Naming the last layer that sets one of the keys at fault.
+    """
+    sections, broken = dict[str, Any](), list[str]()
+    # Section by section, so that the broken rules of all are told at once.
+    for section in dataclasses.fields(Config):
+        try:
+            sections[section.name] = OmegaConf.to_object(schema[section.name])
+        except ConfigError as error:
+            broken.append(str(error))
+        except OmegaConfBaseException as error:
+            holder = _holder(str(error.full_key), layers, source)
+            raise ConfigError(f"In {holder}, {_explain(error)}.") from None
+    try:
+        if broken:
+            raise ConfigError("; ".join(broken))
+        return Config(**sections)
+    except ConfigError as error:
+        raise ConfigError(f"In {_holder(str(error), layers, source)}: {error}.") from None
 
 
 def _explain(error: OmegaConfBaseException) -> str:

@@ -13,8 +13,8 @@ import yaml
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 PROJECT_ROOT = PACKAGE_ROOT.parent
 
+# Endings, in lower case, of the files that count as images when a folder is searched.
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""Endings, in lower case, of the files that count as images when a folder is searched."""
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:

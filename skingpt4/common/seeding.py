@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+# numpy takes seeds below this.
 NUMPY_SEEDS = 2**32
-"""numpy takes seeds below this."""
 
 
 def derive_seed(*parts: object) -> int:

@@ -46,13 +46,13 @@ def read_table(
     if not place.is_file():
         raise error(f"The table '{place}' does not exist; check the path.")
     try:
-        cells = _read_xlsx(place) if place.suffix.lower() == ".xlsx" else _read_csv(place, required)
+        cells = _read_cells(place, required)
     except (UnicodeError, ValueError, KeyError, OSError, csv.Error, zipfile.BadZipFile) as reason:
         detail = str(reason).strip().splitlines()[0] if str(reason).strip() else "it is empty"
         raise error(
             f"The table '{place}' cannot be read ({detail}); save it as UTF-8 CSV or as XLSX."
         ) from None
-    cells = cells.fillna("").map(lambda cell: str(cell).strip())
+    cells = cells.fillna("").map(lambda cell: str(cell).strip())  # as wide as the widest row
     cells.index = pd.RangeIndex(1, len(cells) + 1, name="line")
     cells = cells[(cells != "").any(axis=1)]
     if cells.empty:
@@ -88,8 +88,11 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
         write_atomically(path, lambda file: table.to_csv(file, index=False, lineterminator="\n"))
 
 
-def _read_csv(path: Path, required: Sequence[str]) -> pd.DataFrame:
-    """Read the cells of a CSV file, header included, as wide as the widest row."""
+def _read_cells(path: Path, required: Sequence[str]) -> pd.DataFrame:
+    """Read the cells of a file, header included, as wide as the widest row."""
+    if path.suffix.lower() == ".xlsx":
+        # "NA" and "nan" are text in a workbook, too.
+        return pd.read_excel(path, header=None, dtype=object, keep_default_na=False, na_values=[""])
     content = path.read_bytes()
     encoding = next((e for mark, e in MARKS.items() if content.startswith(mark)), "utf-8")
     text = content.decode(encoding)
@@ -104,10 +107,3 @@ def _read_csv(path: Path, required: Sequence[str]) -> pd.DataFrame:
     # Row by row, since pandas' own parser takes a first surplus cell for an index, without a word.
     rows = list(csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True))
     return pd.DataFrame(rows, dtype=object)
-
-
-def _read_xlsx(path: Path) -> pd.DataFrame:
-    """Read the cells of a workbook's first sheet, header included."""
-    return pd.read_excel(
-        path, header=None, dtype=object, keep_default_na=False, na_values=[""], engine="openpyxl"
-    )

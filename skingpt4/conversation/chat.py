@@ -518,12 +518,14 @@ class Chat:
 
 
 def load_chat(
-    cfg_path: str | Path, options: Sequence[str] = (), device: str | torch.device | None = None
+    cfg_path: str | Path | Sequence[str | Path],
+    options: Sequence[str] = (),
+    device: str | torch.device | None = None,
 ) -> Chat:
     """Build the model that a configuration describes, ready to chat.
 
     Args:
-        cfg_path: YAML file, ours or upstream's.
+        cfg_path: YAML file, ours or upstream's, or several: each lies over those before it.
         options: ``a.b=c`` overrides.
         device: Where the model runs; by default the first GPU, else the CPU.
 

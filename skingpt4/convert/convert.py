@@ -9,24 +9,26 @@ import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from io import BytesIO
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
+import pandas as pd
 from tqdm import tqdm
 
 from skingpt4.common.errors import DatasetError, PhotoError
 from skingpt4.common.files import sha256_of
+from skingpt4.common.tables import write_table
 from skingpt4.convert.fingerprints import Collection, Fingerprint, dhash, read_fingerprints
 from skingpt4.convert.manifest import (
+    COLUMNS,
     MANIFEST_NAME,
     REPORT_FILES,
     SEPARATOR,
     Conversion,
     ManifestRow,
     Skipped,
-    write_manifest,
     write_report,
 )
 from skingpt4.convert.records import SPLITS, CaptionTemplate, Record, may_identify
@@ -137,7 +139,9 @@ def convert(records: Iterable[Record], output: Path, options: ConvertOptions) ->
         )
     # Annotations come last, so that a conversion that was broken off cannot be trained on.
     writer.finish()
-    write_manifest(output, rows)
+    # Columns named: a set without a photo would have none.
+    table = pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
+    write_table(output / MANIFEST_NAME, table)
     conversion = Conversion(rows, skipped, writer.texts, options.summary(), suspects)
     write_report(output, conversion)
     return conversion
@@ -207,16 +211,16 @@ def _write_photos(
         # In their order, whichever thread is done first: the numbers must not depend on timing.
         encoded = pool.imap(lambda photo: _encode(photo.image, options.max_side), photos)
         bar = tqdm(encoded, total=len(photos), desc="photos", unit="image", disable=None)
-        for photo, (jpeg, print_) in zip(photos, bar, strict=True):
-            fault = _fault(print_, names, excluded)
-            if fault or print_ is None:
+        for photo, (jpeg, fingerprint) in zip(photos, bar, strict=True):
+            fault = _fault(fingerprint, names, excluded)
+            if fault or fingerprint is None:
                 skipped += [Skipped(record.place, *fault) for record in photo.records]
                 continue
             # The first record's label, patient and split stand for the photo.
             record = photo.records[0]
             split = record.split or _draw_split(record, photo.image.name, options)
             name = writer.add(split, len(names) + 1, jpeg, photo.texts)
-            names[print_.source_sha256] = name
+            names[fingerprint.source_sha256] = name
             if any(may_identify(text) for _, text in photo.texts):
                 suspects.append(name)
             # Without a group, a photo is its own; two sources may use one number for two patients.
@@ -225,9 +229,9 @@ def _write_photos(
                 ManifestRow(
                     image=name,
                     split=split,
-                    sha256=print_.sha256,
-                    source_sha256=print_.source_sha256,
-                    dhash=f"{print_.dhash:064x}",
+                    sha256=fingerprint.sha256,
+                    source_sha256=fingerprint.source_sha256,
+                    dhash=f"{fingerprint.dhash:064x}",
                     source=record.source,
                     label=record.label,
                     disease_class=record.disease_class,

@@ -13,6 +13,7 @@ import pandas as pd
 from skingpt4.common.errors import DatasetError
 from skingpt4.common.files import write_text
 from skingpt4.common.tables import read_table, write_table
+from skingpt4.documents.document import Table
 
 # Beside the splits, so that a split's folder holds what upstream's readers know and no more.
 MANIFEST_NAME = "manifest.csv"
@@ -64,13 +65,6 @@ class ManifestRow:
 
 
 COLUMNS = tuple(field.name for field in fields(ManifestRow))
-
-
-def write_manifest(folder: Path, rows: Sequence[ManifestRow]) -> None:
-    """Write ``manifest.csv`` into a folder."""
-    # Columns named: a set without a photo would have none.
-    table = pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
-    write_table(folder / MANIFEST_NAME, table)
 
 
 def find_manifest(storage: Path) -> Path | None:
@@ -160,5 +154,5 @@ def _report(conversion: Conversion) -> Iterator[str]:
         # A set that says nothing of, say, skin types needs no table of one row "unknown".
         if set(counts) - {UNKNOWN}:
             what = "records" if name == "left out because" else "photos"
-            yield f"\n| {name} | {what} |\n|---|---|"
-            yield from (f"| {key} | {count} |" for key, count in counts.most_common())
+            cells = tuple((key, str(count)) for key, count in counts.most_common())
+            yield "\n" + Table("", (name, what), cells).markdown().rstrip()

@@ -14,11 +14,11 @@ from skingpt4.datasets.image_text import ImageTextDataset, Sample, TextDialogueD
 from skingpt4.datasets.shards import ShardDataset
 from skingpt4.processors import build_processor
 
+# Upstream has the first alone.
 TRAIN, VALIDATION = "train", "val"
-"""Upstream has the first alone."""
 
+# Data sets by name and split.
 Splits = Mapping[str, Mapping[str, Dataset[Any]]]
-"""Data sets by name and split."""
 
 DEFAULT_VIS = {TRAIN: {"name": "blip2_image_train"}, VALIDATION: {"name": "blip2_image_eval"}}
 DEFAULT_TEXT = {"name": "blip_caption"}
@@ -46,6 +46,8 @@ FOLDER = Builder(ImageTextDataset)
 SHARDS = Builder(ShardDataset, cleans_text=True, seeded=True)
 TEXT = Builder(TextDialogueDataset, data_type="text")
 
+# cc_sbu and laion are step 0 of the full model, the skin sets steps 1 and 2 of the paper, and the
+# text sets teach the embedded model's language model.
 BUILDERS = {
     "skin_concept": FOLDER,
     "skin_align": FOLDER,
@@ -74,57 +76,40 @@ def build_dataset(name: str, cfg: DatasetConfig, seed: int = 42) -> dict[str, Da
         ConfigError: If the name, the data type or a processor is unknown.
         DatasetError: If the files are missing or malformed.
     """
-    builder = _get_builder(name)
-    if cfg.data_type != builder.data_type:
-        raise ConfigError(
-            f"datasets.{name}.data_type is '{cfg.data_type}', but it must be '{builder.data_type}'."
-        )
-    splits = {TRAIN: _build_split(name, cfg, builder, TRAIN, cfg.build_info.storage, seed)}
-    if cfg.build_info.validation:
-        storage = locate(cfg.build_info.validation)
-        splits[VALIDATION] = _build_split(name, cfg, builder, VALIDATION, storage, seed)
-    return splits
-
-
-def _build_split(
-    name: str, cfg: DatasetConfig, builder: Builder, split: str, storage: str, seed: int
-) -> Dataset[Sample]:
-    parts: dict[str, Any] = {"storage": storage}
-    if builder.data_type == "images":
-        parts["vis_processor"] = _build_vis_processor(name, cfg, split)
-    if builder.cleans_text:
-        parts["text_processor"] = _build_processor(
-            name, "text_processor", TRAIN, cfg.text_processor.get(TRAIN), DEFAULT_TEXT
-        )
-    if builder.seeded:
-        parts["seed"] = seed
-    return builder.reader(**parts)
-
-
-def _get_builder(name: str) -> Builder:
     try:
         builder: Builder = registry.get_builder_class(name)
     except KeyError as error:
         raise ConfigError(f"datasets.{name}: {error.args[0]}") from error
-    return builder
-
-
-def _build_vis_processor(name: str, cfg: DatasetConfig, split: str) -> Any:
-    """Build a split's photo processor; for validation the whole photo, of the training's size."""
-    if split == TRAIN:
-        return _build_processor(
-            name, "vis_processor", TRAIN, cfg.vis_processor.get(TRAIN), DEFAULT_VIS[TRAIN]
+    if cfg.data_type != builder.data_type:
+        raise ConfigError(
+            f"datasets.{name}.data_type is '{cfg.data_type}', but it must be '{builder.data_type}'."
         )
-    size = (cfg.vis_processor.get(TRAIN) or {}).get("image_size")
-    default = {**DEFAULT_VIS[VALIDATION], "image_size": size}
-    return _build_processor(name, "vis_processor", "eval", cfg.vis_processor.get("eval"), default)
+    storages = {TRAIN: cfg.build_info.storage}
+    if cfg.build_info.validation:
+        storages[VALIDATION] = locate(cfg.build_info.validation)
+    splits: dict[str, Dataset[Sample]] = {}
+    for split, storage in storages.items():
+        parts: dict[str, Any] = {"storage": storage}
+        if builder.data_type == "images":
+            # For validation the whole photo, of the size that training crops to.
+            key, default = "train", dict[str, Any](DEFAULT_VIS[TRAIN])
+            if split == VALIDATION:
+                size = (cfg.vis_processor.get("train") or {}).get("image_size")
+                key, default = "eval", {**DEFAULT_VIS[VALIDATION], "image_size": size}
+            given, place = cfg.vis_processor.get(key), f"datasets.{name}.vis_processor.{key}"
+            parts["vis_processor"] = _build_processor(place, given, default)
+        # Upstream names processors by "train" and "eval"; captions are cleaned alike in both.
+        if builder.cleans_text:
+            given, place = cfg.text_processor.get("train"), f"datasets.{name}.text_processor.train"
+            parts["text_processor"] = _build_processor(place, given, DEFAULT_TEXT)
+        if builder.seeded:
+            parts["seed"] = seed
+        splits[split] = builder.reader(**parts)
+    return splits
 
 
-def _build_processor(
-    name: str, key: str, split: str, given: Any, default: Mapping[str, Any]
-) -> Any:
+def _build_processor(place: str, given: Any, default: Mapping[str, Any]) -> Any:
     """Build a processor; an error says which entry it belongs to."""
-    place = f"datasets.{name}.{key}.{split}"
     if not isinstance(given or {}, Mapping):
         raise ConfigError(f"{place} is {given!r}, but it must be a mapping with a 'name'.")
     try:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from skingpt4.common.errors import DatasetError, PhotoError
-from skingpt4.common.files import write_atomically
+from skingpt4.common.files import write_text
 from skingpt4.common.seeding import seeded
 from skingpt4.datasets.image_text import Identity, ImageTextDataset, Sample, text_sample
 from skingpt4.processors.photo import open_photo
@@ -34,8 +34,9 @@ class FeatureStore:
 
     def __init__(self, folder: Path, crops: int) -> None:
         self.folder, self.crops = folder, crops
-        self._features: np.ndarray | None = None
-        self._unusable: frozenset[int] | None = None
+        self._partial = folder / (FEATURES_NAME + PARTIAL_SUFFIX)
+        self._features: np.ndarray | None = None  # mapped when first read
+        self._unusable = frozenset[int]()
 
     @property
     def is_complete(self) -> bool:
@@ -43,13 +44,13 @@ class FeatureStore:
         return (self.folder / RECORD_NAME).is_file()
 
     def create(self, photos: int, tokens: int, width: int) -> None:
-        """Make room for the features of so many photos."""
+        """Make room on the disk for the features of so many photos."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        shape = (photos, self.crops, tokens, width)
+        shape = (photos, self.crops, tokens, width)  # float16: 2 bytes a number
         np.lib.format.open_memmap(self._partial, "w+", np.float16, shape).flush()
 
     def open_partial(self) -> np.ndarray:
-        """Return the file that :meth:`create` made, to be written into by several processes."""
+        """Return the file of :meth:`create`, for several processes to write into."""
         return np.load(self._partial, mmap_mode="r+")
 
     def finish(self, record: dict[str, Any], unusable: list[int]) -> None:
@@ -59,9 +60,10 @@ class FeatureStore:
             record: What they were made of, for the reader.
             unusable: Ranks of photos that cannot be opened.
         """
+        # In this order: a record says that the features beside it are whole.
         self._partial.replace(self.folder / FEATURES_NAME)
         body = json.dumps({**record, "unusable": unusable}, indent=1) + "\n"
-        write_atomically(self.folder / RECORD_NAME, lambda file: _write_text(file, body))
+        write_text(self.folder / RECORD_NAME, body)
 
     def read(self, rank: int, crop: int) -> Tensor:
         """Return the features ``[tokens, width]`` of one crop of one photo.
@@ -69,21 +71,17 @@ class FeatureStore:
         Raises:
             DatasetError: If the photo could not be opened when features were made.
         """
-        if self._features is None or self._unusable is None:
+        if self._features is None:  # the first read in this process
             record = json.loads((self.folder / RECORD_NAME).read_text(encoding="utf-8"))
             self._unusable = frozenset(record["unusable"])
             self._features = np.load(self.folder / FEATURES_NAME, mmap_mode="r")
         if rank in self._unusable:
             raise DatasetError(f"Photo number {rank} could not be opened when it was encoded.")
-        return torch.from_numpy(self._features[rank, crop].copy())
+        return torch.from_numpy(self._features[rank, crop].copy())  # [tokens, width]
 
     def __getstate__(self) -> dict[str, Any]:
         """Let loading processes map the file themselves: a mapping would be sent as a copy."""
-        return {**self.__dict__, "_features": None, "_unusable": None}
-
-    @property
-    def _partial(self) -> Path:
-        return self.folder / (FEATURES_NAME + PARTIAL_SUFFIX)
+        return {**self.__dict__, "_features": None}
 
 
 class CroppedPhotos(Dataset[Tensor | None]):
@@ -104,12 +102,12 @@ class CroppedPhotos(Dataset[Tensor | None]):
         try:
             photo = open_photo(self.paths[rank])
         except PhotoError:
-            return None
-        return torch.stack([self._crop(photo, rank, number) for number in range(self.crops)])
-
-    def _crop(self, photo: Any, rank: int, number: int) -> Tensor:
-        with seeded(self.seed, rank, number):
-            return self.dataset.vis_processor(photo)
+            return None  # a place in the file stays empty, and the record names it
+        crops = []
+        for number in range(self.crops):
+            with seeded(self.seed, rank, number):
+                crops.append(self.dataset.vis_processor(photo))
+        return torch.stack(crops)  # [crops, 3, H, W]
 
 
 class FeatureDataset(Dataset[Sample]):
@@ -122,7 +120,7 @@ class FeatureDataset(Dataset[Sample]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        """Return a sample; which crop is for the caller's random state to say.
+        """Return a sample; the caller's random state chooses the crop.
 
         Raises:
             DatasetError: If the photo could not be opened when features were made.
@@ -130,6 +128,7 @@ class FeatureDataset(Dataset[Sample]):
         row = self.dataset.annotations[index]
         name = str(row.image_id)
         rank = self.dataset.ranks[name]
+        # In training, rows come seeded by the sampler; so the crop follows from the draw, too.
         features = self.store.read(rank, random.randrange(self.store.crops))
         sample = {"features": features, "image_id": rank, "name": name}
         return sample | text_sample(row.turns, self.dataset.text_processor)
@@ -141,7 +140,3 @@ class FeatureDataset(Dataset[Sample]):
     def identity(self) -> Identity:
         """Return what changes when the data do."""
         return {**self.dataset.identity(), "features": self.store.folder.name}
-
-
-def _write_text(path: Path, body: str) -> None:
-    path.write_text(body, encoding="utf-8")

@@ -23,20 +23,20 @@ from skingpt4.processors.photo import open_photo
 
 ANNOTATION_FILE = "filter_cap.json"
 IMAGE_FOLDER = "image"
+# Tried in this order; upstream knows ``.jpg`` only.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
-"""Tried in this order; upstream knows ``.jpg`` only."""
 
 MISSING_SHOWN = 3
 
 ImageProcessor = Callable[[Image.Image], Tensor]
 TextProcessor = Callable[[str], str]
+# A question and its answer; without a question, the model draws one of its training prompts.
 Turn = tuple[str | None, str]
-"""A question and its answer; without a question, the model draws one of its training prompts."""
 
 Sample = dict[str, Any]
 
+# What tells a data set from a changed one, part by part.
 Identity = dict[str, str | int]
-"""What tells a data set from a changed one, part by part."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,46 @@ class Annotation:
     turns: tuple[Turn, ...]
 
 
-class ImageTextDataset(Dataset[Sample]):
+class AnnotatedDataset(Dataset[Sample]):
+    """What folder data sets share: checked rows of text.
+
+    Args:
+        storage: Folder that holds ``filter_cap.json``.
+        text_processor: Applied to each answer; None keeps them raw, as upstream does.
+        with_images: Whether rows must have an ``image_id``; if not, they must not.
+
+    Raises:
+        DatasetError: If the folder or file is missing, the JSON is malformed, there is no
+            annotation, or a row is not usable; the sentence names the row, counted from 0.
+    """
+
+    def __init__(
+        self, storage: str | Path, text_processor: TextProcessor | None, with_images: bool
+    ) -> None:
+        self.storage = Path(storage)
+        self.text_processor = text_processor
+        path = self.storage / ANNOTATION_FILE
+        self.annotations = [
+            parse_row(row, f"Annotation {number} of '{path}'", with_images)
+            for number, row in enumerate(load_rows(path))
+        ]
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def lengths(self) -> list[int]:
+        """Return the length of each row's text, in characters."""
+        return [
+            sum(len(text or "") for turn in row.turns for text in turn) for row in self.annotations
+        ]
+
+    def identity(self) -> Identity:
+        """Return what changes when the data do."""
+        digest = sha256_of(self.storage / ANNOTATION_FILE)[:16]
+        return {"samples": len(self), "annotations": digest}
+
+
+class ImageTextDataset(AnnotatedDataset):
     """Photos with captions or dialogues, by row number.
 
     A sample is ``{"image": float32 [3, H, W], "text_input": str, "image_id": int, "name": str,
@@ -71,10 +110,9 @@ class ImageTextDataset(Dataset[Sample]):
         Raises:
             DatasetError: If the folder, the file, a row or an image is missing or malformed.
         """
-        self.storage = Path(storage)
+        super().__init__(storage, text_processor, with_images=True)
         self.vis_processor = vis_processor
-        self.text_processor = text_processor
-        self.annotations = read_annotations(self.storage, with_images=True)
+        # Several rows may be about one photo.
         ids = dict.fromkeys(str(row.image_id) for row in self.annotations)
         self.ranks = {image_id: rank for rank, image_id in enumerate(ids)}
         self.paths, missing = find_images(self.storage, list(ids))
@@ -84,9 +122,6 @@ class ImageTextDataset(Dataset[Sample]):
                 f"'{self.storage / IMAGE_FOLDER}' lacks {len(missing)} of {len(ids)} images, the "
                 f"first being {shown}."
             )
-
-    def __len__(self) -> int:
-        return len(self.annotations)
 
     def __getitem__(self, index: int) -> Sample:
         """Open one photo and return its sample.
@@ -100,20 +135,18 @@ class ImageTextDataset(Dataset[Sample]):
             photo = open_photo(self.paths[image_id])
         except PhotoError as error:
             raise DatasetError(f"Image id '{image_id}' in '{self.storage}': {error}") from error
-        image = {"image": self.vis_processor(photo), "image_id": self.ranks[image_id]}
-        return image | {"name": image_id} | text_sample(row.turns, self.text_processor)
-
-    def lengths(self) -> list[int]:
-        """Return the length of each row's text, in characters."""
-        return _text_lengths(self.annotations)
+        pixels = self.vis_processor(photo)  # [3, H, W]
+        photo_part = {"image": pixels, "image_id": self.ranks[image_id], "name": image_id}
+        return photo_part | text_sample(row.turns, self.text_processor)
 
     def identity(self) -> Identity:
         """Return what changes when the data do: a photo is known by its name and size alone."""
+        # Reading every photo for its hash would take as long as an epoch.
         files = [(path.name, path.stat().st_size) for path in self.paths.values()]
-        return {**_annotation_identity(self.storage, len(self)), "images": short_hash(files)}
+        return {**super().identity(), "images": short_hash(files)}
 
 
-class TextDialogueDataset(Dataset[Sample]):
+class TextDialogueDataset(AnnotatedDataset):
     """Questions and answers without a photo, by row number, for teaching the LLM to converse.
 
     A sample is ``{"text_input": str, "image_id": int, "name": str, "dialogue": [(question,
@@ -122,48 +155,18 @@ class TextDialogueDataset(Dataset[Sample]):
     """
 
     def __init__(self, storage: str | Path, text_processor: TextProcessor | None = None) -> None:
-        """Read and check the annotations.
-
-        Args:
-            storage: Folder that holds ``filter_cap.json``.
-            text_processor: Applied to each answer; None keeps them raw.
-
-        Raises:
-            DatasetError: If the folder, the file or a row is missing or malformed.
-        """
-        self.storage = Path(storage)
-        self.text_processor = text_processor
-        self.annotations = read_annotations(self.storage, with_images=False)
-
-    def __len__(self) -> int:
-        return len(self.annotations)
+        super().__init__(storage, text_processor, with_images=False)
 
     def __getitem__(self, index: int) -> Sample:
         """Return one dialogue."""
-        row = self.annotations[index]
-        number = {"image_id": index % len(self), "name": str(index % len(self))}
-        return number | text_sample(row.turns, self.text_processor)
-
-    def lengths(self) -> list[int]:
-        """Return the length of each row's text, in characters."""
-        return _text_lengths(self.annotations)
-
-    def identity(self) -> Identity:
-        """Return what changes when the data do."""
-        return _annotation_identity(self.storage, len(self))
+        number, turns = index % len(self), self.annotations[index].turns
+        named = {"image_id": number, "name": str(number)}
+        return named | text_sample(turns, self.text_processor)
 
 
 def short_hash(value: object) -> str:
     """Return 16 hexadecimal digits that tell a value of plain data, by its repr, from others."""
     return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
-
-
-def _text_lengths(rows: Sequence[Annotation]) -> list[int]:
-    return [sum(len(text or "") for turn in row.turns for text in turn) for row in rows]
-
-
-def _annotation_identity(storage: Path, samples: int) -> Identity:
-    return {"samples": samples, "annotations": sha256_of(storage / ANNOTATION_FILE)[:16]}
 
 
 def text_sample(turns: tuple[Turn, ...], text_processor: TextProcessor | None) -> Sample:
@@ -172,25 +175,6 @@ def text_sample(turns: tuple[Turn, ...], text_processor: TextProcessor | None) -
     if text_processor is not None:
         dialogue = [(question, text_processor(answer)) for question, answer in turns]
     return {"text_input": dialogue[0][1], "dialogue": dialogue}
-
-
-def read_annotations(storage: Path, with_images: bool) -> list[Annotation]:
-    """Read and check ``filter_cap.json``.
-
-    Args:
-        storage: Folder that holds the file.
-        with_images: Whether rows must have an ``image_id``; if not, they must not.
-
-    Raises:
-        DatasetError: If the folder or file is missing, the JSON is malformed, there is no
-            annotation, or a row is not usable; the sentence names the row, counted from 0.
-    """
-    path = storage / ANNOTATION_FILE
-    rows = load_rows(path)
-    return [
-        parse_row(row, f"Annotation {number} of '{path}'", with_images)
-        for number, row in enumerate(rows)
-    ]
 
 
 def load_rows(path: Path) -> list[Any]:
@@ -204,6 +188,7 @@ def load_rows(path: Path) -> list[Any]:
             f"The data set folder '{path.parent}' does not exist; set build_info.storage."
         )
     try:
+        # Some editors put a byte order mark in front.
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise DatasetError(f"The data set folder '{path.parent}' has no {path.name}.") from error
@@ -228,37 +213,34 @@ def parse_row(row: Any, place: str, with_images: bool) -> Annotation:
     """
     if not isinstance(row, Mapping):
         raise DatasetError(f"{place} is not a mapping of keys such as 'caption'.")
-    annotation = Annotation(_parse_image_id(row, place, with_images), _parse_turns(row, place))
-    if not with_images and annotation.turns[0][0] is None:
-        raise DatasetError(f"{place} has no 'question', which a text-only data set needs.")
-    return annotation
-
-
-def _parse_image_id(row: Mapping[str, Any], place: str, with_images: bool) -> str | None:
     image_id = row.get("image_id")
-    if not with_images:
-        if image_id is not None:
-            raise DatasetError(f"{place} has an 'image_id', but the data set is text-only.")
-        return None
-    if isinstance(image_id, bool) or not isinstance(image_id, str | int) or image_id == "":
+    if not with_images and image_id is not None:
+        raise DatasetError(f"{place} has an 'image_id', but the data set is text-only.")
+    # True is a number to Python, and no name that anyone means.
+    is_name = isinstance(image_id, str | int) and not isinstance(image_id, bool)
+    if with_images and (not is_name or image_id == ""):
         raise DatasetError(f"{place} has no usable 'image_id': {image_id!r} is no text or number.")
-    return str(image_id)
 
-
-def _parse_turns(row: Mapping[str, Any], place: str) -> tuple[Turn, ...]:
-    """Return the row's dialogue if it has one, else its caption under its own question."""
+    turns: tuple[Turn, ...]
+    # Upstream's form first: a caption, perhaps under a question of its own.
     if "dialogue" not in row:
         question = require_text(row, "question", place) if "question" in row else None
-        return ((question, require_text(row, "caption", place)),)
-    if "question" in row:
-        raise DatasetError(f"{place} has both 'question' and 'dialogue'; keep one.")
-    turns = row["dialogue"]
-    if not isinstance(turns, list) or not turns or not all(isinstance(t, Mapping) for t in turns):
-        raise DatasetError(f"{place} has a 'dialogue' that is no list of questions and answers.")
-    return tuple(
-        (require_text(turn, "question", place), require_text(turn, "answer", place))
-        for turn in turns
-    )
+        turns = ((question, require_text(row, "caption", place)),)
+    else:
+        if "question" in row:
+            raise DatasetError(f"{place} has both 'question' and 'dialogue'; keep one.")
+        said = row["dialogue"]
+        if not isinstance(said, list) or not said or not all(isinstance(t, Mapping) for t in said):
+            raise DatasetError(
+                f"{place} has a 'dialogue' that is no list of questions and answers."
+            )
+        turns = tuple(
+            (require_text(turn, "question", place), require_text(turn, "answer", place))
+            for turn in said
+        )
+    if not with_images and turns[0][0] is None:
+        raise DatasetError(f"{place} has no 'question', which a text-only data set needs.")
+    return Annotation(str(image_id) if with_images else None, turns)
 
 
 def require_text(mapping: Mapping[str, Any], key: str, place: str) -> str:
@@ -286,6 +268,7 @@ def find_images(storage: Path, image_ids: Sequence[str]) -> tuple[dict[str, Path
     folder = storage / IMAGE_FOLDER
     if not folder.is_dir():
         raise DatasetError(f"The data set folder '{storage}' has no folder '{folder.name}'.")
+    # One listing instead of a question to the disk for each name and ending.
     present = {path.name for path in folder.iterdir()}
     found = {}
     for image_id in image_ids:

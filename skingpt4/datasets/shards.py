@@ -20,6 +20,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 from skingpt4.common.errors import DatasetError, PhotoError
 from skingpt4.common.seeding import derive_seed, seeded
 from skingpt4.datasets.image_text import (
+    EXTENSIONS,
     MISSING_SHOWN,
     Identity,
     ImageProcessor,
@@ -33,20 +34,20 @@ from skingpt4.processors.photo import open_photo
 
 logger = logging.getLogger(__name__)
 
-IMAGE_KEYS = ("jpg", "jpeg", "png", "webp")
-"""Tried in this order; upstream knows ``jpg`` only."""
+# Of folders' files, as webdataset names a sample's members; upstream knows ``jpg`` only.
+IMAGE_KEYS = tuple(ending.removeprefix(".") for ending in EXTENSIONS)
 
-SHUFFLE_BUFFER = 1000
+SHUFFLE_BUFFER = 1000  # undecoded samples: 100 MB a worker where a picture has 100 KB
 
+# At least so many samples are drawn before the buffer is emptied and a new block begins: what a
+# resumed run reads again, at most, beside one shard.
 BLOCK_SAMPLES = 10_000
-"""At least so many samples are drawn before the buffer is emptied and a new block begins: what a
-resumed run reads again, at most, beside one shard."""
 
+# What a missing member, broken JSON, a missing caption or a broken image raises.
 BAD_SAMPLE = (StopIteration, KeyError, AttributeError, ValueError, DatasetError, PhotoError)
-"""What a missing member, broken JSON, a missing caption or a broken image raises."""
 
+# So many rejects without one good sample mean that the shards, not a few samples, are bad.
 REJECTS_IN_A_ROW = 1000
-"""So many rejects without one good sample mean that the shards, not a few samples, are bad."""
 
 
 class ShardDataset(IterableDataset[Sample]):
@@ -106,57 +107,50 @@ class ShardDataset(IterableDataset[Sample]):
         Raises:
             DatasetError: If too many samples in a row are bad.
         """
+        # Each worker of each process draws a stream of its own.
         worker = get_worker_info()
         stream = (worker.id + self.first) % worker.num_workers if worker else 0
         block, start = self.positions.get(stream, (0, 0))
         for number in itertools.count(block):
-            yield from self._block(stream, number, start)
+            parts = (self.seed, self.rank, stream, number)
+            # A block depends on its number alone, so those before need not be drawn to resume.
+            rng = random.Random(derive_seed(*parts))
+            told = self.rejected
+            for place, raw in enumerate(shuffle(SHUFFLE_BUFFER, rng=rng)(self._raw_block(rng))):
+                # Samples before the place to go on from are read again, but not decoded.
+                if place < start:
+                    told = self.rejected
+                    continue
+                try:
+                    with seeded(*parts, place):
+                        image, caption = image_and_caption(raw)
+                        text = text_sample(((None, caption),), self.text_processor)
+                        pixels = self.vis_processor(open_photo(image))  # [3, H, W]
+                except BAD_SAMPLE:
+                    self._reject()
+                    continue
+                self._rejected_in_a_row = 0
+                rejected, told = self.rejected - told, self.rejected
+                yield text | {
+                    "image": pixels,
+                    "image_id": place,
+                    "name": raw["__key__"],
+                    "position": (stream, number, place + 1),
+                    "rejected": rejected,
+                }
             start = 0
 
-    def _block(self, stream: int, number: int, start: int) -> Iterator[Sample]:
-        """Yield one block's usable samples from place ``start`` on; those before stay undecoded."""
-        parts = (self.seed, self.rank, stream, number)
-        rng = random.Random(derive_seed(*parts))
-        told = self.rejected
-        for place, raw in enumerate(shuffle(SHUFFLE_BUFFER, rng=rng)(self._raw_samples(rng))):
-            if place < start:
-                told = self.rejected
-                continue
-            with seeded(*parts, place):
-                sample = self._decode(raw)
-            if sample is not None:
-                position = (stream, number, place + 1)
-                rejected, told = self.rejected - told, self.rejected
-                yield sample | {"image_id": place, "position": position, "rejected": rejected}
-
-    def _raw_samples(self, rng: random.Random) -> Iterator[dict[str, Any]]:
+    def _raw_block(self, rng: random.Random) -> Iterator[dict[str, Any]]:
         """Yield a block of undecoded samples, name ending to bytes, of shards drawn at random."""
         given = 0
         while given < BLOCK_SAMPLES:
-            for raw in self._read(rng.choice(self.shards)):
+            before, rejected = given, self.rejected
+            for raw in read_shard(rng.choice(self.shards), self._reject):
                 given += 1
                 yield raw
-
-    def _read(self, shard: str) -> Iterator[dict[str, Any]]:
-        """Yield the undecoded samples of one shard; none at all counts as a reject."""
-        empty, rejected = True, self.rejected
-        for raw in read_shard(shard, self._reject):
-            empty = False
-            yield raw
-        if empty and rejected == self.rejected:
-            self._reject()
-
-    def _decode(self, raw: dict[str, Any]) -> Sample | None:
-        """Decode one sample, or count it as rejected and return None."""
-        try:
-            image, caption = image_and_caption(raw)
-            text = text_sample(((None, caption),), self.text_processor)
-            sample = {"image": self.vis_processor(open_photo(image)), "name": raw["__key__"]} | text
-        except BAD_SAMPLE:
-            self._reject()
-            return None
-        self._rejected_in_a_row = 0
-        return sample
+            # A shard without anything would otherwise be drawn again without end.
+            if given == before and rejected == self.rejected:
+                self._reject()
 
     def _reject(self, _error: Exception | None = None) -> bool:
         """Count one bad sample or shard; True tells webdataset to go on."""

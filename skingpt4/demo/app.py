@@ -22,11 +22,11 @@ from skingpt4.demo.session import Sessions
 EXAMPLES_FOLDER = Path(__file__).parent / "examples"
 STYLE_PATH = Path(__file__).parent / "style.css"
 
+# Answers written side by side in this process; an external engine may be worth more.
 ANSWERS_AT_ONCE = 2
-"""Answers written side by side in this process; an external engine may be worth more."""
 
+# Second opinions and evidence maps that are worked on beside the answers.
 JOBS_AT_ONCE = 1
-"""Second opinions and evidence maps that are worked on beside the answers."""
 
 
 def build_app(
@@ -41,11 +41,11 @@ def build_app(
     """
     examples = sorted(EXAMPLES_FOLDER.glob("*.jpg")) if examples is None else examples
     sessions = Sessions(chat) if sessions is None else sessions
+    # The one engine that runs in another process, maybe on another machine.
     is_sent_elsewhere = chat.model.config.engine == "vllm"
     with gr.Blocks(title=information.TITLE, analytics_enabled=False) as app:
         # First every panel is laid out, in the order of the page …
-        information.lay_out_masthead(chat.model.notice)
-        consent = information.lay_out_consent(is_sent_elsewhere)
+        consent = information.lay_out_top(chat.model.notice, is_sent_elsewhere)
         with gr.Column(visible=False, elem_id="main") as main:
             with gr.Row(equal_height=False):
                 with gr.Column(scale=2, min_width=300):
@@ -73,6 +73,7 @@ def build_app(
         information.wire_consent(consent, main)
         photos.wire(photo_panel, page, examples)
         information.wire_privacy(privacy, page, partial(forget_tab, app, sessions))
+        # Jobs have a queue of their own: a map of a minute must not hold answers up.
         answers = WaitingRoom(max(ANSWERS_AT_ONCE, chat.engine.at_once))
         consultation.wire(conversation, settings, page, answers)
         jobs = WaitingRoom(JOBS_AT_ONCE)
@@ -90,10 +91,5 @@ def build_app(
 def forget_tab(app: gr.Blocks, sessions: Sessions, key: str) -> None:
     """Forget a tab's session, and what Gradio remembers of its page: photo and conversation."""
     sessions.close(key)
+    # Gradio keeps the last value of each component, so also the visitor's words.
     app.state_holder.session_data.pop(key, None)
-
-
-def forget_idle(app: gr.Blocks, sessions: Sessions, seconds: float) -> None:
-    """Forget the tabs that did nothing for so long."""
-    for key in sessions.idle(seconds):
-        forget_tab(app, sessions, key)

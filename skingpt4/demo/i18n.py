@@ -12,30 +12,27 @@ forms of Chinese its page knows ``zh-CN`` and ``zh-TW``; every other language se
 import logging
 from functools import cache
 from html import escape
-from pathlib import Path
 from typing import Literal
 
 import gradio as gr
-import yaml
 from gradio.i18n import I18nData
 
 from skingpt4.common.errors import UserError
+from skingpt4.common.files import load_data
 from skingpt4.documents.launch import log_place
 
 logger = logging.getLogger(__name__)
 
-LOCALES = Path(__file__).parents[1] / "data" / "locales"
-
 Language = Literal["en", "zh"]
 
+# Browser languages that see Chinese: those that Gradio's own page has a Chinese text for.
 CHINESE_LOCALES = ("zh-CN", "zh-TW")
-"""Browser languages that see Chinese: those that Gradio's own page has a Chinese text for."""
 
 
 @cache
 def catalogue(language: Language) -> dict[str, str]:
     """Read the texts of all panels, as ``panel.key``."""
-    panels = yaml.safe_load((LOCALES / f"{language}.yaml").read_text(encoding="utf-8"))
+    panels = load_data(f"locales/{language}.yaml")
     return {
         f"{panel}.{key}": text for panel, texts in panels.items() for key, text in texts.items()
     }

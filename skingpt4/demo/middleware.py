@@ -39,17 +39,17 @@ FILE_ROUTE = f"{API}/file="
 
 UPLOAD_ROUTE = f"{API}/upload"
 
+# Further uploads wait for their turn.
 UPLOADS_AT_ONCE = 8
-"""Further uploads wait for their turn."""
 
+# The largest file is a photo of 108 megapixels, 30 to 50 MB as JPEG.
 MAX_UPLOAD_BYTES = 100 << 20
-"""The largest file is a photo of 108 megapixels, 30 to 50 MB as JPEG."""
 
+# Other requests carry text and at most a preview of a photo.
 MAX_BODY_BYTES = 16 << 20
-"""Other requests carry text and at most a preview of a photo."""
 
+# Rates are kept for so many addresses; the one seen longest ago is forgotten first.
 MAX_CLIENTS = 10_000
-"""Rates are kept for so many addresses; the one seen longest ago is forgotten first."""
 
 TOO_LARGE = "This is larger than the limit of {} MB; send a smaller file."
 
@@ -62,6 +62,7 @@ HEADERS = {
     "permissions-policy": "camera=(self), microphone=(), geolocation=(), display-capture=()",
 }
 
+# Content security policy; scripts in the page itself are added by their checksums.
 POLICY = (
     "default-src 'none'",
     "script-src 'self' 'unsafe-eval'",  # without it Gradio's page does not start
@@ -76,7 +77,6 @@ POLICY = (
     "base-uri 'self'",
     "frame-ancestors 'none'",
 )
-"""Content security policy; scripts in the page itself are added by their checksums."""
 
 _INLINE_SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
@@ -89,12 +89,12 @@ class Rate:
     a_second: float
 
 
+# Allows ten busy visitors behind one address; a person guessing passwords waits.
 RATES = {
     "login": Rate(10, 0.2),
     "upload": Rate(40, 2),
     "other": Rate(400, 50),
 }
-"""Allows ten busy visitors behind one address; a person guessing passwords waits."""
 
 
 @dataclass
@@ -240,6 +240,7 @@ class _Outgoing:
                 self._held = message
                 return
         elif self._held is not None:
+            # Held whole: a policy names scripts by checksums, and headers go first.
             self._body += message.get("body", b"")
             if message.get("more_body"):
                 return
@@ -252,6 +253,7 @@ class _Outgoing:
 
 def _policy(page: bytes) -> str:
     """Write the content security policy of a page, with the checksums of the scripts in it."""
+    # Of the bytes between the tags, which is what browsers hash.
     digests = [hashlib.sha256(script).digest() for script in _INLINE_SCRIPT.findall(page)]
     named = "".join(f" 'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return "; ".join(POLICY).replace("script-src 'self'", f"script-src 'self'{named}")

@@ -1,14 +1,14 @@
 """What the page's panels have in common: the visitors, what to show of them, how jobs are begun.
 
-A panel is a file of ``features/`` with a dataclass of its components, ``lay_out(...)``, which makes
-them, and ``wire(...)``, which says what each click does. A panel changes other panels only through
-:meth:`Page.show`, which asks each what it shows of a session now.
+A panel is a file of ``features/`` with a subclass of :class:`Panel`, ``lay_out(...)``, which makes
+its components, and ``wire(...)``, which says what each click does. A panel changes other panels
+only through :meth:`Page.show`, which asks each what it shows of a session now.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import gradio as gr
 
@@ -16,34 +16,36 @@ from skingpt4.demo.i18n import language_of
 from skingpt4.demo.queue import WaitingRoom, run_job
 from skingpt4.demo.session import Session, Sessions
 
+# Settings of every event: none is offered as an API.
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-"""Settings of every event: none is offered as an API."""
 
+# Settings of an event that takes no time and waits for nobody.
 AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False, "show_progress": "hidden"}
-"""Settings of an event that takes no time and waits for nobody."""
 
+# Settings of every event that gives out :meth:`Page.show`: its values go to the browser as they
+# are. A photo, `{"url": "data:image/jpeg;base64,…"}`, is thus shown without a file on the disk.
 SHOWING: dict[str, Any] = {"postprocess": False}
-"""Settings of every event that gives out :meth:`Page.show`: its values go to the browser as they
-are. A photo, ``{"url": "data:image/jpeg;base64,…"}``, is thus shown without a file on the disk."""
 
+# Visitors whose job of one name is done or waits; each takes a thread of the server.
 JOBS_WAITING = 8
-"""Visitors whose job of one name is done or waits; each takes a thread of the server."""
 
+# What is to change on the page: a new value, or `gr.update(...)`, by component.
 Updates = dict[Any, Any]
-"""What is to change on the page: a new value, or ``gr.update(...)``, by component."""
 
 
-class Panel(Protocol):
-    """A part of the page."""
+@dataclass(frozen=True)
+class Panel:
+    """A part of the page: its components.
 
-    @property
-    def outputs(self) -> Sequence[Any]:
-        """Components that :meth:`show` may change."""
-        ...
+    Attributes:
+        outputs: Components that :meth:`show` may change.
+    """
+
+    outputs: Sequence[Any]
 
     def show(self, session: Session) -> Updates:
         """Tell how the panel looks for a session as it is now, in the browser's own values."""
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Page:
     def session(self, request: gr.Request) -> Session:
         """Return the session of the tab that a request comes from, and note its language."""
         session = self.sessions.get(str(request.session_hash))
+        # Noted at every request: a tab's language can change with a reload.
         session.language = language_of(request)
         return session
 
@@ -105,12 +108,14 @@ def wire_job(
 
     def begin(request: gr.Request, *given: Any) -> Iterator[Updates]:
         session = page.session(request)
+        # Shown whole at each step, so that a panel never has to say what has changed.
         for _ in run_job(name, session, room, partial(steps, session, *given)):
             yield panel.show(session)
 
     def stop(request: gr.Request) -> None:
         page.session(request).case.end(name)
 
+    # Actions of a page are told apart by name, and both jobs' would be the same.
     begin.__name__ = f"begin_{name}"
     buttons[0].click(
         begin,

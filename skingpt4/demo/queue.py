@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from skingpt4.demo.i18n import failure, say, status
@@ -13,11 +13,11 @@ from skingpt4.demo.i18n import failure, say, status
 if TYPE_CHECKING:
     from skingpt4.demo.session import Session
 
+# Expected waits follow the last so many visits.
 DURATIONS_KEPT = 20
-"""Expected waits follow the last so many visits."""
 
+# How soon somebody who has given up leaves the queue.
 LOOK_SECONDS = 0.25
-"""How soon somebody who has given up leaves the queue."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,21 @@ class Wait:
     seconds: int | None
 
 
+@dataclass(eq=False)
 class WaitingRoom:
     """Lets so many in at a time, in the order in which they came.
 
-    Args:
+    Attributes:
         places: How many may be in at the same time.
+        change: Guards the others, and is notified when somebody leaves.
+        queue: Those who are in, then those who wait.
+        durations: Of the last visits, in seconds.
     """
 
-    def __init__(self, places: int) -> None:
-        self.places = places
-        self.change = threading.Condition()
-        self.queue: list[Ticket] = []
-        self.durations: deque[float] = deque(maxlen=DURATIONS_KEPT)
+    places: int
+    change: threading.Condition = field(default_factory=threading.Condition)
+    queue: list["Ticket"] = field(default_factory=list)
+    durations: deque[float] = field(default_factory=lambda: deque(maxlen=DURATIONS_KEPT))
 
     @contextmanager
     def ticket(self) -> Iterator["Ticket"]:
@@ -105,8 +108,8 @@ class Ticket:
             yield now
 
 
+# Does the work until the event is set; yields what to tell the visitor after each step.
 Steps = Callable[[threading.Event], Iterator[str]]
-"""Does the work until the event is set; yields what to tell the visitor after each step."""
 
 
 def run_job(name: str, session: "Session", room: WaitingRoom, steps: Steps) -> Iterator[None]:

@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from skingpt4.common.errors import ConfigError
 from skingpt4.common.network import is_loopback
 from skingpt4.conversation.chat import Chat
-from skingpt4.demo.app import EXAMPLES_FOLDER, build_app, forget_idle
+from skingpt4.demo.app import EXAMPLES_FOLDER, build_app, forget_tab
 from skingpt4.demo.i18n import translations
 from skingpt4.demo.middleware import MAX_UPLOAD_BYTES, PageMiddleware
 from skingpt4.demo.session import Sessions
@@ -26,14 +26,14 @@ from skingpt4.documents.launch import launch_options, log_places_only
 logger = logging.getLogger(__name__)
 
 PORTS_TRIED = 100
+# Every panel may have a sheet of its own beside the page's.
 STYLES = sorted(Path(__file__).parent.glob("*.css"))
-"""Every panel may have a sheet of its own beside the page's."""
 
+# How many tabs' page contents Gradio remembers.
 SESSIONS_KEPT = 200
-"""How many tabs' page contents Gradio remembers."""
 
+# For what visitors do at the same time; an answer, and a place in the queue, takes one each.
 THREADS = 80
-"""For what visitors do at the same time; an answer, and a place in the queue, takes one each."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
     Raises:
         ConfigError: If no port is free.
     """
+    # Before the first request: Gradio's own log would quote what visitors write.
     log_places_only()
     is_local_only = is_loopback(address.host) and not address.share
     middleware = Middleware(PageMiddleware, files=[EXAMPLES_FOLDER], is_local_only=is_local_only)
@@ -121,7 +122,8 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
             app_kwargs={"middleware": [middleware]},
             **launch_options(),
         )
-        with janitor(folder, partial(forget_idle, app, sessions)):
+        # Inside the private folder's block, so that nothing is swept once it is gone.
+        with janitor(folder, sessions.idle, partial(forget_tab, app, sessions)):
             try:
                 yield app
             finally:

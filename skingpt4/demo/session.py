@@ -21,24 +21,24 @@ from skingpt4.demo.uploads import delete_upload
 from skingpt4.documents.images import data_url, jpeg
 from skingpt4.processors.photo import PhotoSource, open_photo
 
+# Longest side of the photo that the page shows and keeps, in pixels.
 PREVIEW_SIDE = 1024
-"""Longest side of the photo that the page shows and keeps, in pixels."""
 
+# Of the JPEG that the page shows: its edges are still free of blocks when looked at closely.
 PREVIEW_QUALITY = 88
-"""Of the JPEG that the page shows: its edges are still free of blocks when looked at closely."""
 
+# Photos of one conversation.
 MAX_PHOTOS = 6
-"""Photos of one conversation."""
 
+# Seeds of new cases are below this: short enough to be written down.
 SEEDS = 1_000_000
-"""Seeds of new cases are below this: short enough to be written down."""
 
 BUSY = "An answer is being written: wait for its end, or press Stop."
 
 State = TypeVar("State")
 
 
-@dataclass(eq=False, frozen=True)
+@dataclass(eq=False)
 class CasePhoto:
     """A photo of a case: for the page, for the model, and small for what looks at it again.
 
@@ -46,11 +46,13 @@ class CasePhoto:
         image: The photo, RGB, no side longer than ``PREVIEW_SIDE``.
         embeddings: What the model saw of it, ``[1, image_tokens, D]``.
         preview: ``image`` as a ``data:`` address, so that showing it leaves no file.
+        origin: What a panel notes of where the photo comes from; goes with the photo.
     """
 
     image: Image.Image
     embeddings: torch.Tensor
     preview: str
+    origin: Any = None
 
 
 @dataclass(eq=False)
@@ -120,16 +122,6 @@ class Case:
         """Questions with a finished answer."""
         return [exchange for exchange in self.exchanges if exchange.is_finished]
 
-    @property
-    def embeddings(self) -> list[torch.Tensor]:
-        """What the model saw of each photo."""
-        return [photo.embeddings for photo in self.photos]
-
-    def take_back(self, exchange: Exchange) -> None:
-        """Take a question back that has no answer; it can be asked again."""
-        self.exchanges.remove(exchange)
-        self.unanswered = exchange
-
     def begin(self, job: str) -> threading.Event:
         """Note that a job ("answer", "evidence" …) begins, ending an earlier one of its name.
 
@@ -169,14 +161,6 @@ class Session:
         self.uploads: list[Path] = []
         self.language: Literal["en", "zh"] = "en"
         self._lock = threading.Lock()
-        self._states: dict[type, Any] = {}
-
-    def panel_state(self, kind: type[State]) -> State:
-        """Give a panel's own record of this tab, made by ``kind()``; Restart leaves it alone.
-
-        What belongs to the photos or to what was said is kept by :meth:`Case.panel_state` instead.
-        """
-        return self._states.setdefault(kind, kind())
 
     def show_photo(self, source: PhotoSource) -> None:
         """Begin a new case with this photo; on an error the present case stays as it is.
@@ -222,6 +206,7 @@ class Session:
         photos = list(self.case.photos)
         if not 1 <= number <= len(photos):
             raise ChatError(f"There is no photo {number}; there are {len(photos)}.")
+        # The model has spoken about the photo as it was, so what was said goes with it.
         photos[number - 1 : number] = [] if source is None else [self._encode(source)]
         self._replace(photos)
 
@@ -229,11 +214,6 @@ class Session:
         """Stop whatever is under way and forget the photos and everything said."""
         self._replace([])
         self.discard_uploads()
-
-    def forget(self) -> None:
-        """Forget everything about this visitor, what panels noted included."""
-        self.restart()
-        self._states.clear()
 
     def discard_uploads(self) -> None:
         """Delete the files that this tab has sent."""
@@ -251,16 +231,43 @@ class Session:
             # The action that writes the answer has not begun, and will find nothing to do.
             if case.pending is not None:
                 case.conversation.drop_question()
-                case.take_back(case.pending)
-                case.pending = None
+                case.exchanges.remove(case.pending)
+                case.unanswered, case.pending = case.pending, None
 
-    def ask(self, question: str) -> None:
+    def ask(self, question: str, place: int | None = None, attempt: int = 0) -> None:
         """Add a question; `answer` then writes its answer.
+
+        Args:
+            question: What to ask.
+            place: Its index among the exchanges: it takes the place of that one and of all after
+                it. By default it comes last.
+            attempt: How often it was asked before.
 
         Raises:
             ChatError: If there is no photo, an answer is under way, or the question is unusable.
         """
-        self._ask(question, len(self.case.exchanges))
+        with self._lock:
+            case = self.case
+            if not case.photos:
+                raise ChatError("There is no photo yet: add one first, then ask about it.")
+            if case.is_answering:
+                raise ChatError(BUSY)
+            history = case.conversation.copy()
+            place = len(case.exchanges) if place is None else place
+            if place < len(case.exchanges):
+                history.messages = [list(message) for message in case.exchanges[place].before]
+                # Photos that were added since stay: only what was said is taken back.
+                for _ in range(len(case.photos) - case.exchanges[place].photos):
+                    history.add_photo()
+            before = history.copy().messages
+            self.chat.ask(question, history)
+            # Nothing above has changed the case, so a question that is refused leaves it as it is.
+            case.conversation.messages = history.copy().messages
+            case.begin("answer")
+            photos = len(case.photos)
+            case.pending = Exchange(question.strip(), history, before, photos, attempt)
+            case.exchanges[place:] = [case.pending]
+            case.unanswered = None
 
     def ask_again(self, question: str | None = None) -> None:
         """Ask the last question again, or another in its place; its answer is taken back.
@@ -277,9 +284,9 @@ class Session:
         # A question that was taken back is no longer in the list: the new one goes to its end.
         place = len(self.case.exchanges) - (last in self.case.exchanges)
         if question is None:
-            self._ask(last.question, place, last.attempt + bool(last.answer))
+            self.ask(last.question, place, last.attempt + bool(last.answer))
         else:
-            self._ask(question, place)
+            self.ask(question, place)
 
     def answer(self, case: Case | None = None, **settings: Any) -> Iterator[Case]:
         """Write the answer to the question just asked, if any; gives the case after each piece.
@@ -299,11 +306,12 @@ class Session:
             exchange, case.pending = case.pending, None
         if exchange is None:
             return
+        # Noted with the answer: a report or a retry can say how it came about.
         exchange.settings = settings | {"seed": case.seed + exchange.attempt}
         try:
             for piece in self.chat.stream_answer(
                 case.conversation,
-                case.embeddings,
+                [photo.embeddings for photo in case.photos],
                 cancel=case.cancel["answer"],
                 **exchange.settings,
             ):
@@ -317,29 +325,8 @@ class Session:
             if not exchange.answer:
                 # The chat keeps the question of a model that chose to say nothing.
                 case.conversation.messages = [list(message) for message in exchange.before]
-                case.take_back(exchange)
-
-    def _ask(self, question: str, place: int, attempt: int = 0) -> None:
-        """Ask a question as number `place`, in place of it and of all after it."""
-        with self._lock:
-            case = self.case
-            if not case.photos:
-                raise ChatError("There is no photo yet: add one first, then ask about it.")
-            if case.is_answering:
-                raise ChatError(BUSY)
-            history = case.conversation.copy()
-            if place < len(case.exchanges):
-                history.messages = [list(message) for message in case.exchanges[place].before]
-                for _ in range(len(case.photos) - case.exchanges[place].photos):  # added since
-                    history.add_photo()
-            before = history.copy().messages
-            self.chat.ask(question, history)
-            case.conversation.messages = history.copy().messages
-            case.begin("answer")
-            photos = len(case.photos)
-            case.pending = Exchange(question.strip(), history, before, photos, attempt)
-            case.exchanges[place:] = [case.pending]
-            case.unanswered = None
+                case.exchanges.remove(exchange)
+                case.unanswered = exchange
 
     def _encode(self, source: PhotoSource) -> CasePhoto:
         """Open a photo and encode it in its full size; what the page keeps of it is smaller."""
@@ -347,6 +334,7 @@ class Session:
         (embeddings,) = self.chat.encode_photos([image])  # [1, image_tokens, D]
         if image is source:  # opened before: a panel may keep it in its full size
             image = image.copy()
+        # After encoding: the model sees every pixel that was sent.
         image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
         return CasePhoto(image, embeddings, photo_url(image))
 
@@ -355,6 +343,7 @@ class Session:
         case = Case(self.chat.new_conversation(len(photos)), photos)
         with self._lock:
             last, self.case = self.case, case
+        # A copy, for another thread may begin a job of the old case just now.
         for cancel in list(last.cancel.values()):
             cancel.set()
         self.chat.forget(last.conversation)
@@ -365,41 +354,43 @@ class Sessions:
     """The open sessions of all browser tabs, by the tab's random key.
 
     Gradio's own `gr.State` would keep a closed tab's photo in memory for an hour.
+
+    Attributes:
+        chat: What answers, in every tab.
+        open: The sessions by key.
     """
 
     chat: Chat
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _open: dict[str, Session] = field(default_factory=dict)
+    open: dict[str, Session] = field(default_factory=dict)
     _seen: dict[str, float] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self._open)
 
     def get(self, key: str) -> Session:
         """Give the tab's session, a new one at its first action."""
         with self._lock:
             self._seen[key] = time.monotonic()
-            if key not in self._open:
-                self._open[key] = Session(self.chat)
-            return self._open[key]
+            if key not in self.open:
+                self.open[key] = Session(self.chat)
+            return self.open[key]
 
     def idle(self, seconds: float) -> list[str]:
         """Name the tabs that did nothing for so long and wait for no answer."""
+        # Whoever waits for a long answer does nothing either, and is not idle.
         due = time.monotonic() - seconds
         with self._lock:
             return [
                 key
-                for key, session in self._open.items()
+                for key, session in self.open.items()
                 if self._seen[key] < due and not session.case.is_answering
             ]
 
     def close(self, key: str) -> None:
         """Stop and forget the tab's session, if it has one."""
         with self._lock:
-            session = self._open.pop(key, None)
+            session = self.open.pop(key, None)
             self._seen.pop(key, None)
         if session is not None:
-            session.forget()
+            session.restart()
 
 
 def photo_url(image: Image.Image, side: int | None = None) -> str:

@@ -13,6 +13,7 @@ from skingpt4.common.errors import ConfigError, PhotoError, UserError
 from skingpt4.common.files import IMAGE_SUFFIXES, json_line, read_json_lines, write_json_lines
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.engines import Decoding
+from skingpt4.conversation.interview import interview
 from skingpt4.demo.features.report_draft import model_name
 from skingpt4.dermatology import DISCLAIMER
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Photos of a folder that are asked about at once.
 BATCH_SIZE = 8
-"""Photos of a folder that are asked about at once."""
 
 
 def ask(
@@ -40,6 +41,7 @@ def ask(
     Raises:
         UserError: If a photo or the question cannot be used.
     """
+    about = {"model": model_name(chat.model.config), "disclaimer": DISCLAIMER}
     start = time.perf_counter()
     conversation = chat.new_conversation()
     embeddings: list[Tensor] = []
@@ -55,7 +57,7 @@ def ask(
     if as_json:
         row: dict[str, Any] = {"photos": [str(photo) for photo in photos], "question": question}
         row |= {"answer": "".join(pieces), "seconds": round(time.perf_counter() - start, 3)}
-        out.write(json_line(row | _about(chat)))
+        out.write(json_line(row | about))
     else:
         # To the log, which goes to stderr: a pipe gets the answer and nothing else.
         out.write("\n")
@@ -97,7 +99,8 @@ def ask_folder(
             "check the path."
         )
     names = {photo: photo.relative_to(folder).as_posix() for photo in photos}
-    done = _resume(Path(output), questions, _about(chat))
+    about = {"model": model_name(chat.model.config), "disclaimer": DISCLAIMER}
+    done = _resume(Path(output), questions, about)
     left = [photo for photo in photos if names[photo] not in done]
     logger.info("%d of %d photos are left to ask about", len(left), len(photos))
     try:
@@ -108,7 +111,7 @@ def ask_folder(
             for start in range(0, len(left), batch_size):
                 some = left[start : start + batch_size]
                 for photo, row in zip(some, _converse(chat, some, questions), strict=True):
-                    file.write(json_line({"photo": names[photo]} | row | _about(chat)))
+                    file.write(json_line({"photo": names[photo]} | row | about))
                 # A batch takes minutes on a CPU: a power cut should cost no more than one.
                 file.flush()
                 os.fsync(file.fileno())
@@ -123,24 +126,22 @@ def ask_folder(
 def _converse(chat: Chat, photos: Sequence[Path], questions: Sequence[str]) -> list[dict[str, Any]]:
     """Ask about several photos; one that cannot be opened becomes a row that says why."""
     rows: list[dict[str, Any]] = []
-    opened = []  # conversation, embeddings and row of each photo that could be opened
+    encoded: list[Tensor] = []
     for photo in photos:
-        conversation = chat.new_conversation()
-        embeddings: list[Tensor] = []
+        # One by one, so that a photo that cannot be opened costs the others nothing.
         try:
-            chat.upload_img(photo, conversation, embeddings)
+            encoded += chat.encode_photos([photo])
         except PhotoError as error:
             rows.append({"error": str(error)})
         else:
             rows.append({"answers": []})
-            opened.append((conversation, embeddings, rows[-1]))
-    for question in questions if opened else ():
-        for conversation, _, _ in opened:
-            chat.ask(question, conversation)
-        conversations, lists = [one[0] for one in opened], [one[1] for one in opened]
-        answers = chat.answer_batch(conversations, lists, Decoding())
-        for (_, _, row), answer in zip(opened, answers, strict=True):
-            row["answers"].append({"question": question, "answer": answer.text})
+    answered = [row for row in rows if "answers" in row]
+    said = interview(chat, encoded, questions, Decoding())
+    for row, answers in zip(answered, said, strict=True):
+        row["answers"] = [
+            {"question": question, "answer": answer.text}
+            for question, answer in zip(questions, answers, strict=True)
+        ]
     return rows
 
 
@@ -165,7 +166,3 @@ def _resume(output: Path, questions: Sequence[str], about: dict[str, Any]) -> se
             )
     write_json_lines(output, rows)
     return {row["photo"] for row in rows}
-
-
-def _about(chat: Chat) -> dict[str, Any]:
-    return {"model": model_name(chat.model.config), "disclaimer": DISCLAIMER}

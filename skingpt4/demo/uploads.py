@@ -14,17 +14,17 @@ from skingpt4.common.errors import PhotoError
 
 logger = logging.getLogger(__name__)
 
+# Names the folder in which Gradio puts what visitors send.
 UPLOADS_VARIABLE = "GRADIO_TEMP_DIR"
-"""Names the folder in which Gradio puts what visitors send."""
 
+# An upload is read and deleted at once; one whose tab was closed in between goes after this.
 UPLOAD_SECONDS = 60
-"""An upload is read and deleted at once; one whose tab was closed in between goes after this."""
 
+# What a visitor showed and said is forgotten after so long without any action.
 IDLE_SECONDS = 30 * 60
-"""What a visitor showed and said is forgotten after so long without any action."""
 
+# How often it is looked for what is due.
 SWEEP_SECONDS = 10
-"""How often it is looked for what is due."""
 
 
 @contextmanager
@@ -34,6 +34,7 @@ def private_folder() -> Iterator[Path]:
     The page must be built inside, because its parts remember the folder they were made with.
     """
     before = os.environ.get(UPLOADS_VARIABLE)
+    # Made with mode 700, whatever the umask is.
     folder = Path(tempfile.mkdtemp(prefix="skingpt4-"))
     os.environ[UPLOADS_VARIABLE] = str(folder)
     try:
@@ -54,6 +55,7 @@ def own_upload(path: str) -> Path:
     Raises:
         PhotoError: If the path leads out of the folder for uploads.
     """
+    # Resolved first, so that neither ".." nor a link leads out.
     resolved = Path(path).resolve()
     folder = os.environ.get(UPLOADS_VARIABLE)
     if not folder or not resolved.is_relative_to(Path(folder).resolve()):
@@ -77,6 +79,7 @@ def delete_upload(path: Path) -> None:
     """Delete an uploaded file from the disk, with the folder that was made for it."""
     with suppress(OSError):
         path.unlink()
+        # Gradio makes a folder for each file, named by its content's hash.
         path.parent.rmdir()
 
 
@@ -104,12 +107,15 @@ def sweep(folder: Path, now: float) -> int:
 
 
 @contextmanager
-def janitor(folder: Path, forget_idle: Callable[[float], object]) -> Iterator[None]:
+def janitor(
+    folder: Path, idle: Callable[[float], list[str]], forget: Callable[[str], object]
+) -> Iterator[None]:
     """Keep deleting what is due, in the background.
 
     Args:
         folder: What :func:`private_folder` gave.
-        forget_idle: Forgets the visitors who did nothing for so many seconds.
+        idle: Names the visitors who did nothing for so many seconds.
+        forget: Forgets one of them.
     """
     is_over = threading.Event()
 
@@ -117,10 +123,12 @@ def janitor(folder: Path, forget_idle: Callable[[float], object]) -> Iterator[No
         while not is_over.wait(SWEEP_SECONDS):
             try:
                 sweep(folder, time.time())
-                forget_idle(IDLE_SECONDS)
+                for key in idle(IDLE_SECONDS):
+                    forget(key)
             except Exception as error:  # the next round tries again
                 logger.error("Cleaning up failed: %s", type(error).__name__)
 
+    # A daemon: it must not keep a process alive that fails while it starts.
     worker = threading.Thread(target=work, name="janitor", daemon=True)
     worker.start()
     try:

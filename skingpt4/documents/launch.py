@@ -11,19 +11,19 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+# Environment of a process that reports to nobody; not the user's to override.
 SWITCHES = {
     "DO_NOT_TRACK": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_RUN_HISTORY": "False",
     "HF_HUB_DISABLE_TELEMETRY": "True",
 }
-"""Environment of a process that reports to nobody; not the user's to override."""
 
+# How soon a closed tab is noticed; Gradio's own pace is 15 seconds.
 HEARTBEAT_SECONDS = "2"
-"""How soon a closed tab is noticed; Gradio's own pace is 15 seconds."""
 
+# How many of the innermost calls are logged of an unforeseen error.
 FRAMES_LOGGED = 4
-"""How many of the innermost calls are logged of an unforeseen error."""
 
 
 def set_switches() -> None:

@@ -17,8 +17,8 @@ FONTS = Path(__file__).parent / "fonts"
 
 LATIN, CHINESE = "DejaVuSans", "DroidSansFallback-GB2312"
 
+# Stands for a character that none of the fonts has.
 MISSING = "□"
-"""Stands for a character that none of the fonts has."""
 
 MM_PER_POINT = 25.4 / 72
 
@@ -30,14 +30,14 @@ BODY, SMALL, TITLE = 9.5, 7.5, 20.0
 HEADINGS = {1: 15.0, 2: 11.5}
 AFTER_PARAGRAPH = 1.5
 
+# Width and height at most, in millimetres.
 PHOTO_BOX, FIGURE_BOX = (60, 45), (190, 115)
-"""Width and height at most, in millimetres."""
 
+# Written as a report's date, so that the same report gives the same bytes.
 DATE = datetime(2000, 1, 1, tzinfo=timezone.utc)
-"""Written as a report's date, so that the same report gives the same bytes."""
 
+# Of a table: the longest text that widens its column, and what fits into a row.
 LONGEST, CHARACTERS = 60, 165
-"""Of a table: the longest text that widens its column, and what fits into a row."""
 
 
 class Pdf(FPDF):

@@ -1,86 +1,39 @@
-"""Asking systems the four questions about every case, in batches, shared out over processes."""
+"""Asking systems about every case, in batches, shared out over processes; resumable."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from accelerate import PartialState
 from tqdm import tqdm
 
-from skingpt4.common.errors import EvaluationError
+from skingpt4.common.environment import describe_environment
 from skingpt4.evaluation.cases import EvalCase, case_list_hash
 from skingpt4.evaluation.responses import (
-    Answer,
-    Header,
     Response,
     Responses,
     ResponseWriter,
-    in_case_order,
     read_responses,
     write_responses,
 )
-from skingpt4.evaluation.systems import Record, describe_environment
+
+if TYPE_CHECKING:
+    from skingpt4.evaluation.systems import Interview, SystemUnderTest
 
 logger = logging.getLogger(__name__)
 
 PART_SUFFIX = ".part"
 
-# A process waits this long for the others; a full model's share takes hours.
+# How long a process waits for the others: a full model's share takes hours.
 PATIENCE = timedelta(days=2)
 
+# Parts of the environment's description that change from one start to the next.
+VOLATILE = ("time", "arguments", "variables")
 
-class Answerer(Protocol):
-    """Whatever answers questions about photos."""
-
-    def __call__(self, cases: Sequence[EvalCase]) -> list[list[Answer]]:
-        """Return each case's answers."""
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A system that takes part.
-
-    Attributes:
-        name: Its name in all tables.
-        describe: Returns what it takes to repeat its answers.
-        make: Makes its answerer; called only where a case is left to answer.
-    """
-
-    name: str
-    describe: Callable[[], Record]
-    make: Callable[[], Answerer]
-
-
-class Named(Protocol):
-    """Anything with a name."""
-
-    @property
-    def name(self) -> str:
-        """Its name in all tables."""
-
-
-N = TypeVar("N", bound=Named)
-
-
-def choose_named(systems: Sequence[N], only: Sequence[str]) -> list[N]:
-    """Return the systems that are named, or all.
-
-    Raises:
-        EvaluationError: If two share a name, or a name is none of theirs.
-    """
-    names = [system.name for system in systems]
-    for name in names:
-        if names.count(name) > 1:
-            raise EvaluationError(f"Two systems have the name '{name}'; give each its own.")
-    for name in only:
-        if name not in names:
-            raise EvaluationError(
-                f"--only names the system '{name}', which is none of: {', '.join(names)}."
-            )
-    return [system for system in systems if not only or system.name in only]
+# Characters of an error's message that are kept.
+LONGEST_REASON = 300
 
 
 def join_processes(cpu: bool = False) -> PartialState:
@@ -91,7 +44,7 @@ def join_processes(cpu: bool = False) -> PartialState:
 def answer_all(
     path: Path,
     cases: Sequence[EvalCase],
-    contenders: Sequence[Contender],
+    systems: "Sequence[SystemUnderTest]",
     batch_size: int,
     state: PartialState,
     asked: Sequence[EvalCase] | None = None,
@@ -104,7 +57,7 @@ def answer_all(
     Args:
         path: The file of answers.
         cases: The whole case list.
-        contenders: Who answers.
+        systems: Who answers.
         batch_size: Cases at once.
         state: This process's place among those that share the cases.
         asked: Those to be answered now; by default all.
@@ -112,71 +65,71 @@ def answer_all(
     Raises:
         EvaluationError: If ``path`` belongs to another case list or other systems.
     """
-    order = [case.id for case in cases]
-    header: Header = {"case_list": case_list_hash(cases)}
+    case_list = case_list_hash(cases)
     if state.is_main_process:
-        ResponseWriter(path, {**header, **_describe(contenders, batch_size, state)})
-        merge_parts(path, order)
+        records = {system.name: system.describe() for system in systems}
+        environment = {**describe_environment(state.num_processes), "batch_size": batch_size}
+        # What differs at each start would make another machine of the same one.
+        environment = {key: environment[key] for key in environment if key not in VOLATILE}
+        environment["device"] = state.device.type
+        header = {"case_list": case_list, "systems": records, "environments": [environment]}
+        # Opening checks the header: other systems are refused before anything is answered.
+        ResponseWriter(path, header)
+        merge_parts(path, cases)
     state.wait_for_everyone()
     done = {row.key for row in read_responses(path).rows}
+    # Every n-th case: hard ones, which often stand together, are then shared out as well.
     own = (cases if asked is None else asked)[state.process_index :: state.num_processes]
-    writer = ResponseWriter(_part(path, state.process_index), header)
-    for contender in contenders:
-        left = [case for case in own if (case.id, contender.name) not in done]
+    part = path.with_name(f"{path.name}{PART_SUFFIX}{state.process_index}")
+    writer = ResponseWriter(part, {"case_list": case_list})
+    for system in systems:
+        left = [case for case in own if (case.id, system.name) not in done]
         if left:
-            for response in _answer_share(contender, left, batch_size, state.is_main_process):
+            for response in _answer_share(system, left, batch_size, state.is_main_process):
                 writer.write(response)
     state.wait_for_everyone()
     if state.is_main_process:
-        merge_parts(path, order)
+        merge_parts(path, cases)
     state.wait_for_everyone()
 
 
-def _describe(contenders: Sequence[Contender], batch_size: int, state: PartialState) -> Header:
-    environment = describe_environment(state.device, state.num_processes, batch_size)
-    systems = {contender.name: contender.describe() for contender in contenders}
-    return {"systems": systems, "environments": [environment]}
-
-
 def _answer_share(
-    contender: Contender, cases: Sequence[EvalCase], batch_size: int, show: bool
+    system: "SystemUnderTest", cases: Sequence[EvalCase], batch_size: int, show: bool
 ) -> Iterator[Response]:
     """Answer this process's cases; the main process shows how far it is."""
-    answerer = contender.make()
-    hidden = None if show else True
-    with tqdm(desc=contender.name, total=len(cases), unit="case", disable=hidden) as progress:
+    # Held by this frame alone, so that the model goes before the next one is loaded.
+    interview = system.load()
+    hidden = None if show else True  # None: tqdm hides the bar where no terminal reads it
+    with tqdm(desc=system.name, total=len(cases), unit="case", disable=hidden) as progress:
         for start in range(0, len(cases), batch_size):
             batch = cases[start : start + batch_size]
-            yield from respond(contender.name, answerer, batch)
+            yield from respond(system.name, interview, batch)
             progress.update(len(batch))
 
 
-def respond(system: str, answerer: Answerer, batch: Sequence[EvalCase]) -> list[Response]:
+def respond(system: str, interview: "Interview", batch: Sequence[EvalCase]) -> list[Response]:
     """Answer a batch; where that fails, its cases one by one, recording which fail and why."""
     try:
-        answers = answerer(batch)
+        answers = interview(batch)
     except Exception as error:  # a model, a photo or a server can fail in any way
         if len(batch) > 1:
-            return [row for case in batch for row in respond(system, answerer, [case])]
-        logger.warning("case %s could not be answered: %s", batch[0].id, type(error).__name__)
-        return [Response(batch[0].id, system, [], _reason(error))]
+            return [row for case in batch for row in respond(system, interview, [case])]
+        kind = type(error).__name__
+        # The message goes into the file alone: it may quote what the log must not hold.
+        logger.warning("case %s could not be answered: %s", batch[0].id, kind)
+        message = " ".join(str(error).split())[:LONGEST_REASON]
+        return [Response(batch[0].id, system, [], f"{kind}: {message}")]
     return [Response(case.id, system, own) for case, own in zip(batch, answers, strict=True)]
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-
-
-def _part(path: Path, index: int) -> Path:
-    return path.with_name(f"{path.name}{PART_SUFFIX}{index}")
-
-
-def merge_parts(path: Path, case_order: Sequence[str]) -> None:
+def merge_parts(path: Path, cases: Sequence[EvalCase]) -> None:
     """Merge the processes' files into ``path``, in the order of systems and cases."""
     parts = sorted(path.parent.glob(f"{path.name}{PART_SUFFIX}*"))
     merged = read_responses(path)
     rows = [*merged.rows, *(row for part in parts for row in read_responses(part).rows)]
-    ordered = in_case_order(rows, case_order, list(merged.header["systems"]))
+    latest = {row.key: row for row in rows}  # a case answered twice counts once, the last
+    order = [(case.id, system) for system in merged.systems for case in cases]
+    ordered = [latest[key] for key in order if key in latest]
     write_responses(path, Responses(merged.header, ordered))
     for part in parts:
         part.unlink()

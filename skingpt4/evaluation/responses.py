@@ -1,19 +1,27 @@
 """Files of answers: JSON lines, a header first, each case appended as it is answered."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from skingpt4.common.errors import EvaluationError
-from skingpt4.common.files import write_atomically
+from skingpt4.common.files import json_line, read_json_lines, write_json_lines
 from skingpt4.evaluation.cases import EvalCase, case_list_hash
+
+# Files of an evaluation folder: answers to the four questions, concepts, repeated diagnoses.
+RESPONSES_NAME, CONCEPTS_NAME, CONSISTENCY_NAME = (
+    "responses.jsonl",
+    "concepts.jsonl",
+    "consistency.jsonl",
+)
 
 HEADER = "header"
 
 Header = dict[str, Any]
+
+# Case and system.
 Key = tuple[str, str]
 
 
@@ -64,65 +72,53 @@ class Responses:
     header: Header
     rows: list[Response]
 
+    @property
+    def systems(self) -> dict[str, dict[str, Any]]:
+        """How each system answered, by its name."""
+        systems: dict[str, dict[str, Any]] = self.header.get("systems", {})
+        return systems
 
-def read_responses(path: str | Path) -> Responses:
+
+def read_responses(path: str | Path, cases: Sequence[EvalCase] | None = None) -> Responses:
     """Read a file of answers; a last line that a crash cut short is left out.
 
+    Args:
+        path: The file.
+        cases: The case list that it must belong to; by default any.
+
     Raises:
-        EvaluationError: If the file is missing or damaged.
+        EvaluationError: If the file is missing, damaged, or about another case list.
     """
     place = Path(path)
     if not place.is_file():
         raise EvaluationError(
             f"The file of answers '{place}' does not exist; make it with 'evaluate.py run'."
         )
-    whole, newline, _ = place.read_text(encoding="utf-8").rpartition("\n")
-    lines = whole.split("\n") if newline else []
     try:
-        header, *rows = [json.loads(line) for line in lines]
+        header, *rows = read_json_lines(place)
         if header["kind"] != HEADER:
             raise ValueError
-        return Responses(header, [_response(row) for row in rows])
+        responses = [
+            Response(
+                row["case"], row["system"], [Answer(**a) for a in row["answers"]], row["error"]
+            )
+            for row in rows
+        ]
     except (ValueError, KeyError, TypeError):
         raise EvaluationError(
             f"'{place}' is no file of answers, or damaged; name one that 'evaluate.py run' wrote."
         ) from None
-
-
-def _response(row: dict[str, Any]) -> Response:
-    answers = [Answer(**answer) for answer in row["answers"]]
-    return Response(row["case"], row["system"], answers, row["error"])
-
-
-def responses_about(path: str | Path, cases: Sequence[EvalCase]) -> Responses:
-    """Read answers that belong to a case list.
-
-    Raises:
-        EvaluationError: If they belong to another, or the file is missing or damaged.
-    """
-    responses = read_responses(path)
-    if responses.header["case_list"] != case_list_hash(cases):
+    if cases is not None and header["case_list"] != case_list_hash(cases):
         raise EvaluationError(
-            f"'{path}' has answers about another case list than the one given; name the list "
+            f"'{place}' has answers about another case list than the one given; name the list "
             "that they belong to with --cases."
         )
-    return responses
-
-
-def rows_about(path: Path, cases: Sequence[EvalCase]) -> list[Response]:
-    """Read the answers of a file that need not be there; see :func:`responses_about`."""
-    return responses_about(path, cases).rows if path.exists() else []
+    return Responses(header, responses)
 
 
 def write_responses(path: str | Path, responses: Responses) -> None:
     """Write a whole file, atomically."""
-    lines = [responses.header, *map(asdict, responses.rows)]
-    body = "".join(_line(line) for line in lines)
-    write_atomically(path, lambda file: cast(None, file.write_text(body, encoding="utf-8")))
-
-
-def _line(content: dict[str, Any]) -> str:
-    return json.dumps(content, ensure_ascii=False) + "\n"
+    write_json_lines(path, [responses.header, *map(asdict, responses.rows)])
 
 
 class ResponseWriter:
@@ -140,13 +136,14 @@ class ResponseWriter:
         self.path = Path(path)
         begun = read_responses(self.path) if self.path.is_file() else Responses({}, [])
         begun.header = merge_headers(begun.header, header, self.path)
+        # Written whole once, which also takes off a line that a crash cut short.
         write_responses(self.path, begun)
         self.done = {row.key for row in begun.rows}
 
     def write(self, response: Response) -> None:
         """Append one response."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(asdict(response)))
+        with self.path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json_line(asdict(response)))
             file.flush()
             os.fsync(file.fileno())
         self.done.add(response.key)
@@ -164,6 +161,7 @@ def merge_headers(old: Header, new: Header, path: Path) -> Header:
             f"{new['case_list'][:12]}…); name another --output, or that list."
         )
     before, now = old.get("systems", {}), new.get("systems", {})
+    # A name stands for one set-up: mixed answers would be scored as those of one system.
     for name in before.keys() & now.keys():
         if before[name] != now[name]:
             keys = [key for key in now[name] if now[name][key] != before[name].get(key)]
@@ -179,12 +177,3 @@ def merge_headers(old: Header, new: Header, path: Path) -> Header:
         "systems": {**before, **now},
         "environments": environments,
     }
-
-
-def in_case_order(
-    rows: Sequence[Response], cases: Sequence[str], systems: Sequence[str]
-) -> list[Response]:
-    """Sort responses by system, then case; a repeated one counts once, the last."""
-    latest = {row.key: row for row in rows}
-    order = [(case, system) for system in systems for case in cases]
-    return [latest[key] for key in order if key in latest]

@@ -21,24 +21,13 @@ from skingpt4.common.checkpoint import TensorSource
 from skingpt4.common.errors import WeightsError
 from skingpt4.models.compatibility import LLM, describe_parts, differences, unverifiable
 from skingpt4.models.device import Placement
-from skingpt4.models.external_llm import (
-    IN_PROCESS,
-    is_external,
-    load_embeddings,
-    read_embeddings,
-)
+from skingpt4.models.external_llm import IN_PROCESS, is_external, load_embeddings, read_embeddings
 from skingpt4.models.key_maps import LLM_PREFIX, PROJECTION_PREFIX, translate
 from skingpt4.models.llm import load_llm
 from skingpt4.models.qformer import build_qformer, build_query_tokens
 from skingpt4.models.random_llm import is_random
 from skingpt4.models.vision import AbsentTower, Float32LayerNorm, build_vision_tower
-from skingpt4.models.weights import (
-    CHECKPOINT,
-    VISION,
-    Findings,
-    lay,
-    open_sources,
-)
+from skingpt4.models.weights import CHECKPOINT, VISION, Findings, lay, open_sources
 
 if TYPE_CHECKING:
     from skingpt4.models.skin_gpt4 import SkinGPT4

@@ -41,6 +41,7 @@ def build_accelerator(config: Config, model: SkinGPT4) -> Accelerator:
     """
     run, folder = config.run, Path(config.run.output_dir)
     on_gpu = run.device != "cpu" and torch.cuda.is_available()
+    # Upstream's amp on a machine without a GPU means nothing; precision: fp16 there is a mistake.
     precision = run.precision or ("fp16" if run.amp and on_gpu else "fp32")
     if precision == "fp16" and not on_gpu:
         raise ConfigError("run.precision is fp16, which needs a GPU; set it to bf16 or fp32.")
@@ -62,6 +63,7 @@ def build_accelerator(config: Config, model: SkinGPT4) -> Accelerator:
             ),
             reshard_after_forward=True,
             state_dict_type="FULL_STATE_DICT",
+            # Every process has built the whole model itself, so none waits for another's weights.
             cpu_ram_efficient_loading=False,
         )
 
@@ -87,6 +89,7 @@ def is_fsdp_possible() -> bool:
     return torch.cuda.is_available()
 
 
+# Gathered whole, on the CPU: the file is the same for any number of processes.
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
@@ -139,7 +142,7 @@ class StopRequest:
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         self._is_asked = True
-        self.__exit__()
+        self.__exit__()  # a second signal does what it does to any process
         logger.info("%s: saving after this step", signal.Signals(number).name)
 
     def is_asked(self) -> bool:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Of a batch of the vision tower, so that memory does not grow with cache_crops.
 CROPS_AT_ONCE = 32
 
 # A process waits this long for the others to encode their share.
@@ -46,6 +47,7 @@ def cache_features(config: "Config", datasets: Splits) -> dict[str, dict[str, "D
         ConfigError: If a data set is in shards.
     """
     run = config.run
+    # The first call sets up the processes: a later one with another timeout would have no effect.
     state = PartialState(cpu=run.device == "cpu", timeout=PATIENCE)
     weights = _describe_weights(config.model, state.device)
     encoder: SkinGPT4 | None = None
@@ -103,6 +105,7 @@ def _fill(
     if state.is_main_process:
         store.create(len(photos), encoder.image_tokens, encoder.llama_proj.in_features)
     state.wait_for_everyone()
+    # One file, mapped by every process; each writes rows of its own.
     target, unusable = store.open_partial(), list[int]()
     own = range(state.process_index, len(photos), state.num_processes)
     size = max(1, CROPS_AT_ONCE // photos.crops)

@@ -54,7 +54,7 @@ def write_curves(path: Path, points: Rows, epochs: Rows) -> None:
         logger.info("matplotlib is not installed: no curves; pip install 'skingpt4[train]'")
         return
     figure = Figure(SIZE_INCHES, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)  # no window system, and no global state as pyplot has
     loss, lr = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for axes, rows, key, label, style in (
         (loss, points, "loss", "one step", {"color": "0.75", "linewidth": 0.8}),
@@ -99,7 +99,7 @@ class Logbook:
         # Points beyond the state that is continued were written by steps that are taken again.
         old = read_json_lines(path) if step and path.exists() else []
         self.points = [row for row in old if row["step"] <= step]
-        write_json_lines(path, self.points)
+        write_json_lines(path, self.points)  # a new run in an old folder empties both
         write_json_lines(self.folder / LOG_NAME, history)
         self._append(
             ENVIRONMENT_NAME,

@@ -24,9 +24,10 @@ STATE_NAME = "training_state.pt"
 PREVIOUS_NAME = "training_state.previous.pt"
 NEXT_NAME = "training_state.next.pt"
 
+# Value of ``run.resume_ckpt_path``: go on if there is a state in ``run.output_dir``.
 AUTO = "auto"
-"""Value of ``run.resume_ckpt_path``: go on if there is a state in ``run.output_dir``."""
 
+# What may change between two parts of a run: no number of the training depends on it.
 NO_MATTER = {
     "run": (
         "output_dir",
@@ -51,14 +52,14 @@ NO_MATTER = {
     ),
     "model": ("engine", "engine_url", "allow_public_engine", "allow_untrained", "notice"),
 }
-"""What may change between two parts of a run: no number of the training depends on it."""
 
+# Differences that an error lists.
 SHOWN = 6
-"""Differences that an error lists."""
 
 
 def write_training_state(folder: Path, state: dict[str, Any]) -> None:
     """Put a state in the place of the last one, which is kept as the previous one."""
+    # Three names: at each instant one whole state lies under a name that is looked for.
     fresh, current = folder / NEXT_NAME, folder / STATE_NAME
     save_state(fresh, state)
     if current.exists():
@@ -152,6 +153,7 @@ def check_same_run(saved: Mapping[str, Any], present: Mapping[str, Any], folder:
 def _differences(saved: Any, present: Any, name: str) -> Iterator[str]:
     """Yield a phrase for each leaf that differs; keys that one version lacks are not compared."""
     if isinstance(saved, Mapping) and isinstance(present, Mapping):
+        # A newer version has keys that the saved config lacks; they had their defaults then.
         both = saved.keys() & present.keys() if name.startswith("config") else {**saved, **present}
         for key in sorted(both):
             inner = f"{name}.{key}" if name else str(key)
@@ -198,8 +200,3 @@ class Progress:
     def images_per_second(self) -> float:
         """Samples per second of this epoch, over all processes."""
         return self.images / self.seconds if self.seconds else 0.0
-
-    def close_epoch(self, record: dict[str, Any]) -> None:
-        """File the record of an epoch and begin the next."""
-        self.history.append(record)
-        self.loss_sum, self.finite_steps, self.images, self.seconds = 0.0, 0, 0, 0.0

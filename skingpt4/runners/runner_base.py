@@ -4,7 +4,7 @@ import logging
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate.utils import gather_object, set_seed
@@ -73,11 +73,11 @@ class RunnerBase:
         self.accelerator = build_accelerator(config, model)
         self.loader = self._build_loader(datasets, model)
         self.validator = Validator(config, task, self.accelerator, datasets)
-        batches = self.loader.batches_a_pass
-        if run.iters_per_epoch is None and batches is None:
+        passes = [loader.batches_a_pass for loader in self.loader.loaders.values()]
+        if run.iters_per_epoch is None and None in passes:
             raise ConfigError("WebDataset shards have no length; set run.iters_per_epoch.")
-        one_pass = max(1, (batches or 0) // run.accum_grad_iters)
-        self.iters_per_epoch = run.iters_per_epoch or one_pass
+        one_pass = sum(filter(None, passes)) // run.accum_grad_iters
+        self.iters_per_epoch = run.iters_per_epoch or max(1, one_pass)
         self.total_steps = run.max_epoch * self.iters_per_epoch
         self.schedule = build_schedule(run, self.iters_per_epoch)
         self.logbook = Logbook(config, self.accelerator)
@@ -97,8 +97,17 @@ class RunnerBase:
         # Dropout of each process is its own.
         set_seed(run.seed)
         torch.manual_seed(run.seed + self.accelerator.process_index)
-        if state is not None:
-            self._restore(state)
+        if state is None:
+            return
+        load_optimizer(self.model, self.optimizer.optimizer, state["optimizer"], run.fsdp)
+        if self.accelerator.scaler is not None and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.progress = Progress(**state["progress"])
+        # With resume_changed there may be more processes than there were.
+        own = state["ranks"][self.accelerator.process_index % len(state["ranks"])]
+        self.loader.load_state_dict(own["data"])
+        set_rng_state(own["rng"])
+        logger.info("Resumed after step %d of %d", self.progress.step, self.total_steps)
 
     def train(self) -> Path:
         """Take the steps that are left, or until asked to stop; return the last checkpoint."""
@@ -107,7 +116,7 @@ class RunnerBase:
         try:
             with StopRequest(self.accelerator) as stop:
                 while progress.step < self.total_steps and not is_stopped:
-                    self._set_training()
+                    self.set_training()
                     epoch, done = divmod(progress.step, self.iters_per_epoch)
                     with tqdm(
                         total=self.iters_per_epoch,
@@ -148,6 +157,7 @@ class RunnerBase:
         lr = self.schedule(progress.step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        # The time spent waiting for data counts: it is what num_workers is chosen by.
         batches = [next(self.loader) for _ in range(run.accum_grad_iters)]
         result = self.updater.step(batches)
         progress.add(result, time.monotonic() - started)
@@ -171,7 +181,7 @@ class RunnerBase:
     def _end_epoch(self, epoch: int) -> None:
         """Validate, save, and write the epoch down."""
         progress = self.progress
-        val_loss = self.validator.loss(self.model)
+        val_loss = self.validator.loss(self.model)  # infinite without a validation split
         is_best = val_loss < progress.best_loss
         if is_best:
             progress.best_loss = val_loss
@@ -186,7 +196,13 @@ class RunnerBase:
             "skipped_overflow": progress.overflows,
             "rejected": sum(loader.rejected for loader in self.loader.loaders.values()),
         }
-        progress.close_epoch(record | ({"val_loss": round(val_loss, 5)} if self.validator else {}))
+        # Closed before it is saved: a run resumed from here begins with the next epoch.
+        progress.history.append(
+            record | ({"val_loss": round(val_loss, 5)} if self.validator else {})
+        )
+        # The next epoch counts from nothing.
+        progress.loss_sum, progress.finite_steps = 0.0, 0
+        progress.images, progress.seconds = 0, 0.0
         self.save(is_best)
         self.logbook.epoch(progress.history, self.validator.generate(self.model))
 
@@ -205,6 +221,8 @@ class RunnerBase:
                 "step": self.progress.step,
                 "versions": versions(),
             }
+            # The state last: after a kill between the two, a resumed run takes the steps since the
+            # last state again and comes to the same checkpoint.
             for name in [CHECKPOINT_NAME, *([BEST_NAME] if is_best else [])]:
                 save_tensors(self.output_dir / name, tensors, metadata)
             scaler = self.accelerator.scaler
@@ -218,19 +236,8 @@ class RunnerBase:
             }
             write_training_state(self.output_dir, state)
             logger.info("Saved step %d in %s", self.progress.step, self.output_dir)
+        # Otherwise another process could end, and the launcher with it, before all is written.
         self.accelerator.wait_for_everyone()
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Take up optimiser, loss scale, counters, and this process's position and generators."""
-        load_optimizer(self.model, self.optimizer.optimizer, state["optimizer"], self.run.fsdp)
-        if self.accelerator.scaler is not None and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.progress = Progress(**state["progress"])
-        # With resume_changed there may be more processes than there were.
-        own = state["ranks"][self.accelerator.process_index % len(state["ranks"])]
-        self.loader.load_state_dict(own["data"])
-        set_rng_state(own["rng"])
-        logger.info("Resumed after step %d of %d", self.progress.step, self.total_steps)
 
     def _build_loader(self, datasets: "Splits", model: "SkinGPT4") -> MultiIterLoader:
         """Mix the training splits; each process draws its own part of every data set."""
@@ -254,7 +261,7 @@ class RunnerBase:
                 ratios.append(cfg.sample_ratio)
         return MultiIterLoader(loaders, ratios, seed=self.run.seed)
 
-    def _set_training(self) -> None:
+    def set_training(self) -> None:
         """Put the model in training mode, in which its frozen parts stay as they are."""
         self.model.train()
         if self.run.checkpoint_llm:

@@ -67,6 +67,7 @@ class Updater:
     def step(self, batches: Sequence[Batch]) -> StepResult:
         """Take one step; one whose loss or gradient is not finite changes nothing."""
         accelerator = self.accelerator
+        # Known before any loss, so that each micro-batch can be weighed as it goes by.
         counts = [self.task.count_targets(batch) for batch in batches]
         images = sum(len(batch["labels"]) for batch in batches)
         total, images = (int(n) for n in self._sum(torch.tensor([sum(counts), images])))
@@ -77,7 +78,7 @@ class Updater:
             is_last = number == len(batches) - 1
             with nullcontext() if is_last else accelerator.no_sync(self.model):
                 on_device = send_to_device(batch, accelerator.device, non_blocking=True)
-                with accelerator.autocast():
+                with accelerator.autocast():  # in run.precision
                     mean = self.task.train_step(self.model, on_device)
                 # Processes average their gradients, but the weights are shares of a sum over all.
                 accelerator.backward(mean * (weight * accelerator.num_processes))
@@ -93,7 +94,7 @@ class Updater:
             if math.isfinite(norm) or accelerator.scaler is not None:
                 self.optimizer.step()
                 is_overflow = self.optimizer.step_was_skipped
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad()  # also those of a step not taken
         return StepResult(value, norm, images, is_overflow)
 
     def _sum(self, values: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -72,6 +73,7 @@ class Validator:
         accelerator, run = self.accelerator, self.run
         encoder = accelerator.unwrap_model(model).dialogue_encoder
         seed = derive_seed(run.seed, VALIDATION)
+        # Without dropout, and with the prompts and shards of last time: losses can be compared.
         model.eval()
         total = torch.zeros(2, dtype=torch.float64)  # sum of losses, number of tokens
         with seeded(run.seed, VALIDATION):
@@ -97,6 +99,7 @@ class Validator:
         loss, count = summed.tolist()
         return loss / count if count else math.inf
 
+    @torch.no_grad()
     def generate(self, model: nn.Module) -> list[dict[str, Any]]:
         """Return what the model says, greedily, of the first photos; [] in other processes.
 
@@ -107,39 +110,45 @@ class Validator:
         unwrapped: SkinGPT4 = self.accelerator.unwrap_model(model)
         unwrapped.eval()
         said: list[dict[str, Any]] = []
+        # A processor is needed by none of the samples: their photos are tensors or features.
+        chat = Chat(unwrapped, _unused_processor)
+        prompts = unwrapped.prompts or [IMAGE_SLOT]
         with seeded(self.run.seed, VALIDATION):
-            for name, dataset in self.datasets.items():
-                if isinstance(dataset, ShardDataset):
-                    dataset.resume(0, positions={}, first=0)
-                    rows = iter(dataset)
+            for name, sample in itertools.islice(self._photos(), self.run.val_generations):
+                # The sample's own question, or the first training prompt.
+                question, wanted = sample["dialogue"][0]
+                if question is None:
+                    question = prompts[0].replace(IMAGE_SLOT, "").strip()
+                conv, photos = chat.new_conversation(), list[Tensor]()
+                if FEATURES in sample:
+                    features = sample[FEATURES][None].to(unwrapped.device)  # [1, tokens, Dq]
+                    photos.append(unwrapped.project(features))  # [1, tokens, D]
+                    conv.add_photo()
                 else:
-                    rows = (dataset[number] for number in range(len(dataset)))  # type: ignore[arg-type]
-                shown = (row for row in rows if shows_photo(row))
-                left = self.run.val_generations - len(said)
-                said += [
-                    {"dataset": name} | _answer(unwrapped, row)
-                    for row in itertools.islice(shown, left)
-                ]
+                    chat.upload_img(sample[IMAGE], conv, photos)
+                chat.ask(question or "?", conv)
+                answer, _ids = chat.answer(conv, photos, max_new_tokens=MAX_NEW_TOKENS)
+                said.append(
+                    {
+                        "dataset": name,
+                        "image_id": sample["image_id"],
+                        "question": question,
+                        "wanted": wanted,
+                        "said": answer,
+                    }
+                )
         unwrapped.train()
         return said
 
-
-@torch.no_grad()
-def _answer(model: "SkinGPT4", sample: "Sample") -> dict[str, Any]:
-    """Ask a sample's own question, or the first training prompt, about its photo."""
-    question, answer = sample["dialogue"][0]
-    if question is None:
-        question = model.prompts[0].replace(IMAGE_SLOT, "").strip() if model.prompts else ""
-    chat, photos = Chat(model, _unused_processor), list[Tensor]()
-    conv = chat.new_conversation()
-    if FEATURES in sample:
-        photos.append(model.project(sample[FEATURES][None].to(model.device)))  # [1, tokens, D]
-        conv.add_photo()
-    else:
-        chat.upload_img(sample[IMAGE], conv, photos)
-    chat.ask(question or "?", conv)
-    said, _ids = chat.answer(conv, photos, max_new_tokens=MAX_NEW_TOKENS)
-    return {"image_id": sample["image_id"], "question": question, "wanted": answer, "said": said}
+    def _photos(self) -> Iterator[tuple[str, "Sample"]]:
+        """Yield the validation samples that have a photo, with their data set's name."""
+        for name, dataset in self.datasets.items():
+            if isinstance(dataset, ShardDataset):
+                dataset.resume(0, positions={}, first=0)
+                samples = iter(dataset)
+            else:
+                samples = (dataset[n] for n in range(len(dataset)))  # type: ignore[arg-type]
+            yield from ((name, sample) for sample in samples if shows_photo(sample))
 
 
 def _unused_processor(_photo: "Image.Image") -> Tensor:

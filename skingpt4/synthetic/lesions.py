@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skingpt4.synthetic.diseases import Arrangement, Shape
 from skingpt4.synthetic.skin import Array, Canvas, smoothstep
-from skingpt4.synthetic.world import Lesions
+from skingpt4.synthetic.world import Arrangement, Lesions, Shape
 
 REACH = 2.2
 """How far, in lesion radii, a lesion's own coordinates extend (halos, shadows, stalks)."""
@@ -63,10 +62,6 @@ class Field:
     def within(self, outer: float, soft: float = 0.12) -> Array:
         """Coverage of the lesions shrunk (or grown) to `outer` radii, ignoring hollows."""
         return smoothstep(outer + soft, outer - soft, self.d)
-
-    def blob(self, u: float, v: float, size: float) -> Array:
-        """A soft dot at (u, v) of every lesion, `size` radii wide."""
-        return np.exp(-((self.u - u) ** 2 + (self.v - v) ** 2) / np.float32(size * size))
 
 
 def place_lesions(

@@ -78,14 +78,11 @@ def _dome(field: Field, reach: float = 1.0) -> Array:
     return np.sqrt(np.clip(1.0 - (field.d / reach) ** 2, 0.0, 1.0))
 
 
-def _plateau(field: Field) -> Array:
-    """A flat-topped profile with a steep rim."""
-    return smoothstep(1.04, 0.82, field.d)
-
-
-def _tint(canvas: Canvas, field: Field, name: str, mask: Array | None = None) -> None:
+def _tint(
+    canvas: Canvas, field: Field, name: str, mask: Array | None = None, strength: float = 1.0
+) -> None:
     """Stain the lesions, or what `mask` covers; several colours share the area in patches."""
-    mask = field.mask if mask is None else mask  # [H, W]
+    mask = strength * (field.mask if mask is None else mask)  # [H, W]
     if canvas.tints:
         share = canvas.tint_phase * canvas.tint_count - canvas.tints
         mask = mask * smoothstep(-0.2, 0.2, share) * smoothstep(1.2, 0.8, share)
@@ -119,10 +116,7 @@ def brown(canvas: Canvas, field: Field) -> None:
     _tint(canvas, field, "brown", np.clip(field.mask * mottle, 0.0, 1.0))
 
 
-@mark("White(Hypopigmentation)")
-def white(canvas: Canvas, field: Field) -> None:
-    """Less or no melanin."""
-    _tint(canvas, field, "white", field.mask * 0.95)
+mark("White(Hypopigmentation)")(partial(_tint, name="white", strength=0.95))
 
 
 @mark("Yellow")
@@ -179,7 +173,8 @@ def papule(canvas: Canvas, field: Field) -> None:
 @mark("Plaque")
 def plaque(canvas: Canvas, field: Field) -> None:
     """A broad raised area with a steep rim."""
-    _raise(canvas, field, 0.2 * _plateau(field) * (0.4 + 0.6 * field.mask))
+    plateau = smoothstep(1.04, 0.82, field.d)  # flat-topped, with a steep rim
+    _raise(canvas, field, 0.2 * plateau * (0.4 + 0.6 * field.mask))
     # The rim's shadow marks the step, whatever side the lamp is on.
     shadow = smoothstep(0.86, 0.99, field.d) * smoothstep(1.14, 1.0, field.d)
     canvas.color *= 1.0 - 0.28 * shadow[..., None]
@@ -216,7 +211,8 @@ def cyst(canvas: Canvas, field: Field) -> None:
     canvas.color *= 1.0 - 0.2 * foot[..., None]
     canvas.gloss += 0.12 * field.within(0.9)
     # Off the centre: in the middle it would read as an umbilication.
-    pore = field.blob(0.2, 0.16, 0.13)
+    away = (field.u - 0.2) ** 2 + (field.v - 0.16) ** 2
+    pore = np.exp(-away / np.float32(0.13 * 0.13))
     canvas.paint(np.clip(1.6 * pore, 0.0, 0.92), rgb(0.10, 0.07, 0.06))
 
 

@@ -6,11 +6,10 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from skingpt4.synthetic.diseases import Arrangement
 from skingpt4.synthetic.lesions import Spot, lesion_field, place_lesions
 from skingpt4.synthetic.marks import COLOURS, MARKS
 from skingpt4.synthetic.skin import Array, Canvas, draw_skin, rgb, smoothstep
-from skingpt4.synthetic.world import Case, Lesions
+from skingpt4.synthetic.world import Arrangement, Case, Lesions
 
 DEFAULT_SIZE = 144
 JPEG_QUALITY = 92

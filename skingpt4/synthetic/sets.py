@@ -1,25 +1,31 @@
-"""Writes the drawn world to disk: the folders of steps 0, 1 and 2, and the held-out cases."""
+"""Writes the drawn world to disk: the folders of steps 0, 1 and 2, and the held-out cases.
+
+Also pictures for people: the labelled contact sheet and a few larger example photographs.
+"""
 
 import json
 import logging
 import shutil
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from skingpt4.common.errors import DatasetError
 from skingpt4.common.files import write_text
 from skingpt4.common.tables import write_table
-from skingpt4.dermatology import CLASSES, QUESTIONS
+from skingpt4.dermatology import CLASSES, FITZPATRICK_TYPES, QUESTIONS
 from skingpt4.synthetic import text
-from skingpt4.synthetic.render import DEFAULT_SIZE, jpeg_bytes
+from skingpt4.synthetic.render import DEFAULT_SIZE, jpeg_bytes, render
 from skingpt4.synthetic.world import Case, Stream, sample_case
 
 logger = logging.getLogger(__name__)
@@ -78,16 +84,6 @@ class WorldOptions:
         return tuple(entry.step2_count for entry in CLASSES) if self.paper_balance else None
 
 
-def general_annotations(case: Case, image_id: str) -> list[Annotation]:
-    """Step 0: a caption in plain words; the question is left to the training prompts."""
-    return [{"image_id": image_id, "caption": text.general_caption(case)}]
-
-
-def concept_annotations(case: Case, image_id: str) -> list[Annotation]:
-    """Step 1: the concepts; the question is left to the training prompts."""
-    return [{"image_id": image_id, "caption": text.concept_caption(case)}]
-
-
 def diagnosis_annotations(case: Case, image_id: str) -> list[Annotation]:
     """Step 2: the diagnosis, and for two images of three also a note (40 % of the annotations).
 
@@ -105,14 +101,27 @@ def diagnosis_annotations(case: Case, image_id: str) -> list[Annotation]:
 
 
 Annotate = Callable[[Case, str], list[Annotation]]
+
 FOLDERS: tuple[tuple[str, Stream, Annotate, str], ...] = (
-    ("step0_general", Stream.GENERAL, general_annotations, "foundation"),
-    ("step1_concept", Stream.CONCEPT, concept_annotations, "concept"),
+    # Steps 0 and 1 leave the question to the training prompts.
+    (
+        "step0_general",
+        Stream.GENERAL,
+        lambda case, name: [{"image_id": name, "caption": text.general_caption(case)}],
+        "foundation",
+    ),
+    (
+        "step1_concept",
+        Stream.CONCEPT,
+        lambda case, name: [{"image_id": name, "caption": text.concept_caption(case)}],
+        "concept",
+    ),
     ("step2_diagnosis", Stream.DIAGNOSIS, diagnosis_annotations, "diagnosis"),
 )
 """Each image-text set: folder, stream of cases, what is said of an image, its option of size."""
 
 TEXT_FOLDERS = ("step0_question", "step0_dialogue")
+
 WRITTEN = (*(name for name, *_ in FOLDERS), *TEXT_FOLDERS, "cases", "cases.csv", "manifest.json")
 
 
@@ -228,3 +237,63 @@ def _count(cases: Sequence[Case]) -> dict[str, dict[str, int]]:
         "concepts": dict(Counter(concept for case in cases for concept in case.concepts)),
         "fitzpatrick": dict(Counter(case.fitzpatrick for case in cases)),
     }
+
+
+EXAMPLE_DISEASES = ("psoriasis", "melanoma", "acne", "tinea ringworm", "herpes zoster", "vitiligo")
+"""One photograph each, on the skin types I..VI in this order."""
+
+TILE, GAP, LABEL, HEAD = 128, 4, 190, 22
+
+
+def find_case(seed: int, disease: str, fitzpatrick: str) -> Case:
+    """The first case of the show stream with this disease and skin type."""
+    # The stream goes round diseases and skin types, so that a match always comes.
+    candidates = (sample_case(seed, Stream.SHOW, index) for index in count())
+    return next(
+        case for case in candidates if (case.disease, case.fitzpatrick) == (disease, fitzpatrick)
+    )
+
+
+def write_contact_sheet(path: Path, seed: int = 0, tile: int = TILE) -> None:
+    """Draw the 15 classes (rows) on the six skin types (columns) into one labelled picture.
+
+    The diseases of a class take turns along its row.
+
+    Args:
+        path: Where to write; the ending chooses PNG or JPEG.
+        seed: Seed of the world.
+        tile: Width and height of one photograph in pixels.
+    """
+    step = tile + GAP
+    size = (LABEL + step * len(FITZPATRICK_TYPES), HEAD + step * len(CLASSES))
+    sheet = Image.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for column, skin_type in enumerate(FITZPATRICK_TYPES):
+        pen.text((LABEL + column * step + tile // 2, 4), f"type {skin_type}", "black", font, "ma")
+    for row, entry in enumerate(CLASSES):
+        top = HEAD + row * step
+        # The name without its bracket, in lines that fit the margin.
+        title = textwrap.fill(entry.name.split(" (")[0], 25)
+        label = "\n".join([title, *(f"  {name}" for name in entry.diseases)])
+        pen.multiline_text((6, top + tile // 2), label, "black", font, "lm", spacing=5)
+        for column, skin_type in enumerate(FITZPATRICK_TYPES):
+            case = find_case(seed, entry.diseases[column % len(entry.diseases)], skin_type)
+            # Drawn at twice the size: a thumbnail of a photo, not a photo of thumbnail size.
+            photo = render(case, 2 * tile).resize((tile, tile), Image.Resampling.LANCZOS)
+            sheet.paste(photo, (LABEL + column * step, top))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, quality=85)
+
+
+def write_examples(folder: Path, seed: int = 0, size: int = 448) -> None:
+    """Draw one larger photograph of each of EXAMPLE_DISEASES, named after the disease.
+
+    Args:
+        folder: Where to write the JPEG files; made if missing.
+        seed: Seed of the world.
+        size: Width and height in pixels.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for disease, skin_type in zip(EXAMPLE_DISEASES, FITZPATRICK_TYPES, strict=True):
+        name = disease.replace(" ", "_")
+        render(find_case(seed, disease, skin_type), size).save(folder / f"{name}.jpg", quality=88)

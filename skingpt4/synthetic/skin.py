@@ -190,21 +190,18 @@ def draw_skin(canvas: Canvas) -> None:
     canvas.color *= 1.0 - pores[..., None] * 0.1
     canvas.height += canvas.noise(2) * 0.012
     if canvas.rng.random() < 0.45:
-        draw_hairs(canvas, int(canvas.rng.integers(4, 16)))
+        # Thin curved body hairs, all combed in about one direction.
+        number = int(canvas.rng.integers(4, 16))
+        comb = canvas.rng.uniform(0.0, 2.0 * np.pi)
+        steps = np.linspace(0.0, 1.0, 7)
+        paths: list[Array] = []
+        for _ in range(number):
+            # Each hair leaves the common direction a little, and bends.
+            angle = comb + canvas.rng.normal(0.0, 0.35) + steps * canvas.rng.normal(0.0, 0.6)
+            length = canvas.rng.uniform(0.06, 0.16)
+            step = np.stack([np.cos(angle), np.sin(angle)], axis=1) * length / len(steps)
+            paths.append(np.cumsum(step, axis=0) + canvas.rng.uniform(0.0, 1.0, 2))
+        hair = canvas.strokes(paths, 0.0022)
+        canvas.paint(hair * 0.4, canvas.tone * rgb(0.3, 0.25, 0.22))
     # Taken last: colours laid on later keep this texture.
     canvas.grain = (canvas.color / canvas.tone).mean(axis=2)
-
-
-def draw_hairs(canvas: Canvas, count: int) -> None:
-    """Lay thin curved body hairs, all combed in about one direction."""
-    comb = canvas.rng.uniform(0.0, 2.0 * np.pi)
-    steps = np.linspace(0.0, 1.0, 7)
-    paths: list[Array] = []
-    for _ in range(count):
-        # Each hair leaves the common direction a little, and bends.
-        angle = comb + canvas.rng.normal(0.0, 0.35) + steps * canvas.rng.normal(0.0, 0.6)
-        length = canvas.rng.uniform(0.06, 0.16)
-        step = np.stack([np.cos(angle), np.sin(angle)], axis=1) * length / len(steps)
-        paths.append(np.cumsum(step, axis=0) + canvas.rng.uniform(0.0, 1.0, 2))
-    hair = canvas.strokes(paths, 0.0022)
-    canvas.paint(hair * 0.4, canvas.tone * rgb(0.3, 0.25, 0.22))

@@ -1,18 +1,77 @@
-"""What is said about a case: captions, the four answers, and dialogues for the language model."""
+"""What is asked and said about a case: wordings, captions, the four answers, dialogues."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 
 from skingpt4.common.files import load_data
 from skingpt4.dermatology import CONCEPTS, QUESTIONS
-from skingpt4.synthetic.questions import Intent, wording
 from skingpt4.synthetic.world import Case
+
+
+class Intent(Enum):
+    """What a question wants to know."""
+
+    DIAGNOSIS = "diagnosis"
+    FEATURES = "features"
+    CAUSE = "cause"
+    TREATMENT = "treatment"
+    CONTAGIOUS = "contagious"
+    DANGER = "danger"
+    CANCER = "cancer"
+    DOCTOR = "doctor"
+    WHY = "why"
+    SURE = "sure"
+    HELLO = "hello"
+    THANKS = "thanks"
+    WHO = "who"
+    OTHER = "other"
+
+
+_TABLE = load_data("questions.yaml")
+
+WORDINGS: dict[Intent, tuple[str, ...]] = {
+    intent: tuple(_TABLE["wordings"][intent.value]) for intent in Intent
+}
+"""Training's wordings; those that it never saw test whether more was learned than these."""
+
+SUBJECTS: tuple[str, ...] = tuple(_TABLE["subjects"])
+"""What ``{it}`` stands for."""
+
+_OPENINGS: tuple[str, ...] = tuple(_TABLE["openings"])
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def wording(intent: Intent, rng: np.random.Generator) -> str:
+    """Choose a wording and write it as people do: at times in lower case, hasty or mistyped.
+
+    Args:
+        intent: What is asked.
+        rng: Chooses.
+    """
+    text = str(rng.choice(WORDINGS[intent])).replace("{it}", str(rng.choice(SUBJECTS)))
+    if rng.random() < 0.1:
+        text = str(rng.choice(_OPENINGS)) + text[0].lower() + text[1:]
+    if rng.random() < 0.2:
+        text = text.lower()
+    if rng.random() < 0.2:
+        text = text.rstrip("?.!") or text
+    if rng.random() < 0.1:
+        # One letter is dropped, doubled or exchanged for another.
+        place = int(rng.integers(len(text)))
+        slip = str(rng.choice(["", text[place] * 2, rng.choice(list(_LETTERS))]))
+        text = text[:place] + slip + text[place + 1 :]
+    return text
+
 
 Turn = dict[str, str]
 
 CONCEPT_QUESTION = "Could you describe the medical concepts of skin disease in this image for me?"
+
 DIAGNOSIS_QUESTIONS = ("What's wrong with my skin?", QUESTIONS[0])
+
 GENERAL_QUESTIONS = (
     "Describe this image in detail.",
     "Take a look at this image and describe what you notice.",
@@ -50,7 +109,9 @@ class Knowledge:
 
 
 _KNOWN = load_data("knowledge.yaml")
+
 KNOWLEDGE = {disease: Knowledge(**texts) for disease, texts in _KNOWN["diseases"].items()}
+
 SEE_A_DOCTOR: str = _KNOWN["see_a_doctor"]
 
 PHRASES = {concept.name: concept.phrase for concept in CONCEPTS}

@@ -10,8 +10,13 @@ from torch.utils.data import Dataset
 
 from skingpt4.common.errors import ConfigError, DatasetError
 from skingpt4.common.seeding import derive_seed, rng_state, seeded, set_rng_state
-from skingpt4.datasets.loaders import Collate, MultiIterLoader, TrainLoader, build_eval_loader
-from skingpt4.datasets.sampler import EndlessOrder
+from skingpt4.datasets.loaders import (
+    Collate,
+    InfiniteBatchSampler,
+    MultiIterLoader,
+    TrainLoader,
+    build_eval_loader,
+)
 
 
 class Numbers(Dataset):
@@ -96,9 +101,28 @@ def test_a_loader_goes_on_where_another_stood(workers):
     assert torch.equal(rest[0]["image"], whole[4]["image"])
 
 
+def number_of(batch, number):
+    return {"number": torch.tensor([number]), "first": torch.tensor(batch["image_id"][0])}
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_texts_are_encoded_by_the_batchs_number_whoever_loads_it(workers):
+    def numbers(loader, count):
+        batches = take(loader, count)
+        assert all(batch["first"] == batch["image_id"][0] for batch in batches)
+        return [batch["number"].item() for batch in batches]
+
+    first = TrainLoader(Numbers(7), batch_size=2, num_workers=workers, encode=number_of)
+    assert numbers(first, 5) == [0, 1, 2, 3, 4]
+    second = TrainLoader(Numbers(7), batch_size=2, num_workers=workers, encode=number_of)
+    second.load_state_dict(first.state_dict())
+    assert numbers(second, 4) == [5, 6, 7, 8]
+    assert numbers(build_eval_loader(Numbers(7), 3, workers, number_of), 3) == [0, 1, 2]
+
+
 def test_processes_share_what_one_would_take():
     def order(rank, world, batch_size):
-        return EndlessOrder(12, batch_size, seed=3, rank=rank, world=world)
+        return InfiniteBatchSampler(12, batch_size, seed=3, rank=rank, world=world)
 
     def rows(sampler):
         return [[draw.row for draw in batch] for batch in itertools.islice(sampler, 4)]
@@ -112,7 +136,9 @@ def test_processes_share_what_one_would_take():
 def test_answers_of_like_length_come_together(count, world):
     """Little is padded, every sample comes once a pass, and batches still come in random order."""
     lengths = [(row * 37) % 101 for row in range(count)]
-    orders = [EndlessOrder(count, 2, 0, rank, world, lengths=lengths) for rank in range(world)]
+    orders = [
+        InfiniteBatchSampler(count, 2, 0, rank, world, lengths=lengths) for rank in range(world)
+    ]
     shares = [list(itertools.islice(order, len(order))) for order in orders]
     batches = [
         [draw.row for share in batch for draw in share] for batch in zip(*shares, strict=True)
@@ -135,7 +161,7 @@ def test_a_short_batch_is_dropped_unless_it_is_the_only_one(count, sizes):
 
 
 def test_processes_get_equal_shares_of_a_data_set_that_is_too_small():
-    orders = [EndlessOrder(3, 2, seed=0, rank=rank, world=2) for rank in range(2)]
+    orders = [InfiniteBatchSampler(3, 2, seed=0, rank=rank, world=2) for rank in range(2)]
     shares = [[draw.row for draw in next(iter(order))] for order in orders]
     assert [len(share) for share in shares] == [2, 2]
     assert {0, 1, 2} == {*shares[0], *shares[1]}

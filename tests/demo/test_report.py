@@ -250,7 +250,7 @@ def test_photos_bring_no_metadata_along(make_report):
     exif = Image.Exif()
     exif[0x010E] = "secret place"
     photo.info["exif"] = exif.tobytes()
-    (file,) = make_report(photos=[photo]).photo_files()
+    ((_, file),) = make_report(photos=[photo]).photo_files()
     assert file.startswith(b"\xff\xd8") and b"secret place" not in file
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from skingpt4.common.errors import ConfigError
-from skingpt4.demo.app import forget_idle
+from skingpt4.demo.app import build_app, forget_tab
 from skingpt4.demo.server import Address, free_port, parse_login, served
 from skingpt4.demo.session import Sessions
 
@@ -76,7 +76,7 @@ def test_script_passes_its_arguments_on(demo, monkeypatch):
     monkeypatch.setattr(demo, "best_device", lambda gpu_id: f"cuda:{gpu_id}")
     demo.main()
     assert seen[0] == "offline"
-    assert loaded == [(demo.DEFAULT_CONFIG, options)]
+    assert loaded == [([demo.DEFAULT_CONFIG], options)]
     config, device = seen[1]
     assert (config.model.max_txt_len, device) == (99, "cuda:0")
     assert seen[2] == Address(port=8000, login=("anna", "secret"))
@@ -129,9 +129,9 @@ def test_page_is_gone_with_what_was_sent(make_chat, tmp_path, monkeypatch):
 
 def test_idle_visitors_are_forgotten(make_chat):
     sessions = Sessions(make_chat())
-    with served(make_chat(), Address()) as app:
-        sessions.get("anna")
-        forget_idle(app, sessions, seconds=60)
-        assert len(sessions) == 1
-        forget_idle(app, sessions, seconds=-1)
-        assert len(sessions) == 0
+    app = build_app(sessions.chat, examples=[], sessions=sessions)
+    sessions.get("anna")
+    assert sessions.idle(60) == []
+    assert sessions.idle(-1) == ["anna"]
+    forget_tab(app, sessions, "anna")
+    assert sessions.open == {}

@@ -29,11 +29,14 @@ class OneAnswerChat:
         self.limit = limit
         self.asked = []
 
-    def new_conversation(self):
+    def new_conversation(self, photos=0):
         return []
 
+    def encode_photos(self, photos):
+        return [open_photo(photo).size for photo in photos]
+
     def upload_img(self, photo, conversation, embeddings):
-        embeddings.append(open_photo(photo).size)
+        embeddings += self.encode_photos([photo])
 
     def ask(self, question, conversation):
         conversation.append(question)
@@ -44,7 +47,7 @@ class OneAnswerChat:
         self.asked.append(conversation[-1])
         yield from (f"{conversation[-1]} ", f"{embeddings}")
 
-    def answer_batch(self, conversations, photos, decoding):
+    def answer_batch(self, conversations, photos, decoding, seeds=None):
         pairs = zip(conversations, photos, strict=True)
         return [SimpleNamespace(text="".join(self.stream_answer(*pair))) for pair in pairs]
 

@@ -75,14 +75,18 @@ def test_janitor_cleans_up_goes_on_after_an_error_and_ends(monkeypatch):
     monkeypatch.setattr(uploads, "UPLOAD_SECONDS", -1)
     rounds = threading.Semaphore(0)
 
-    def forget_idle(seconds):
+    def idle(seconds):
         assert seconds == uploads.IDLE_SECONDS
+        return ["anna"]
+
+    def forget(key):
+        assert key == "anna"
         rounds.release()
         raise RuntimeError("once more")
 
     with uploads.private_folder() as folder:
         upload = upload_to(folder)
-        with uploads.janitor(folder, forget_idle):
+        with uploads.janitor(folder, idle, forget):
             assert rounds.acquire(timeout=5) and rounds.acquire(timeout=5)
         assert not upload.exists()
     assert "janitor" not in {thread.name for thread in threading.enumerate()}

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from skingpt4.common.checkpoint import read_tensors
 from tests.conftest import PROJECT
 from tests.e2e import browser as finder
+from tests.waiting import wait_for
 
 EMBEDDED = PROJECT / "weights" / "skingpt4-tiny"
 EMBEDDED_LLM = EMBEDDED / "llm"
@@ -40,6 +40,11 @@ GROWTH_SCRIPT = """() => {
     };
     new MutationObserver(note).observe(document.querySelector('#conversation'),
         {subtree: true, childList: true, characterData: true});
+}"""
+
+PHOTO_SIZE_SCRIPT = """([width, height]) => {
+    const image = document.querySelector('#photo img');
+    return image?.naturalWidth === width && image?.naturalHeight === height;
 }"""
 
 
@@ -70,17 +75,30 @@ class Server:
         """List what lies on the disk."""
         return [path for path in self.folder.rglob("*") if path.is_file()]
 
-    def wait_for_no_files(self, seconds: float = 20) -> None:
+    def wait_for_no_files(self) -> None:
         """Wait until nothing lies on the disk: a photo is deleted once it has been read."""
-        deadline = time.monotonic() + seconds
-        while self.files() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert self.files() == []
+        wait_for(lambda: self.files() == [])
 
-    def cpu_seconds(self) -> float:
-        """Return the processor time used so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def wait_until_idle(self) -> None:
+        """Wait until no thread wants to compute: an answer that is not stopped goes on for long.
+
+        A thread that waits for a processor counts as computing, however busy the machine is.
+        """
+        threads = Path(f"/proc/{self.process.pid}/task")
+        wait_for(lambda: not any(_is_running(thread) for thread in threads.iterdir()), times=10)
+
+    def resident_mib(self) -> float:
+        """Return how much memory is in use."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def _is_running(thread: Path) -> bool:
+    try:
+        state = (thread / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:  # it ended while it was looked at
+        return False
+    return state == "R"
 
 
 @pytest.fixture(scope="session")
@@ -92,13 +110,19 @@ def server(browser):
 
 @pytest.fixture(scope="session")
 def rambling_server(browser, tmp_path_factory):
-    """Serve a language model that was never trained: it goes on, slowly, to the longest answer."""
+    """Serve a language model that was never trained: it goes on, slowly, to the longest answer.
+
+    No token that could end an answer is ever the likeliest: its row of the head is zero.
+    """
     folder = tmp_path_factory.mktemp("rambling")
     shutil.copytree(EMBEDDED_LLM, folder, dirs_exist_ok=True)
     (folder / "model.safetensors").unlink()
     torch.manual_seed(0)
-    config = LlamaConfig.from_pretrained(EMBEDDED_LLM, num_hidden_layers=24)
-    LlamaForCausalLM(config).save_pretrained(folder)
+    config = LlamaConfig.from_pretrained(EMBEDDED_LLM, num_hidden_layers=48)
+    llm, tokenizer = LlamaForCausalLM(config), AutoTokenizer.from_pretrained(EMBEDDED_LLM)
+    ends = [number for piece, number in tokenizer.get_vocab().items() if "#" in piece]
+    llm.get_output_embeddings().weight.data[[tokenizer.eos_token_id, *ends]] = 0
+    llm.save_pretrained(folder)
     # Without its record, which names the language model that the projection was trained with.
     projection = folder / "projection.safetensors"
     save_file(read_tensors(EMBEDDED / "skingpt4_tiny.safetensors"), projection)
@@ -172,6 +196,10 @@ class Visitor:
         """Send a photo and wait until it can be asked about."""
         self.send_photo(data, **file)
         self.expect_status(READY)
+
+    def expect_photo(self, width: int, height: int) -> None:
+        """Wait until the photo box shows a picture of this size."""
+        self.page.wait_for_function(PHOTO_SIZE_SCRIPT, arg=[width, height])
 
     def expect_status(self, text: str) -> None:
         expect(self.page.locator("#status")).to_contain_text(text, timeout=30_000)

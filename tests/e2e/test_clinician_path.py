@@ -240,14 +240,14 @@ def test_the_whole_way(visit, server, name, tmp_path):
     check(walk(person, tmp_path), person)
     width = person.page.evaluate("document.documentElement.scrollWidth")
     assert width <= WAYS[name]["viewport"]["width"]
-    assert server.files() == []
+    server.wait_for_no_files()
 
 
 def test_the_whole_way_by_keyboard_alone(visit, server, tmp_path):
     view = {"viewport": {"width": 1280, "height": 900}, "locale": "en-US", "color_scheme": "dark"}
     person = KeyboardClinician(visit(agrees=False, **view), "keyboard", "en")
     check(walk(person, tmp_path), person)
-    assert server.files() == []
+    server.wait_for_no_files()
 
 
 def test_stop_is_reached_by_keyboard(visit, rambling_server):

@@ -1,8 +1,6 @@
 """A consultation from the first step to the map, and ten of them at once."""
 
 import io
-import time
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -12,8 +10,9 @@ from skingpt4.conversation.chat import load_chat
 from skingpt4.demo.app import EXAMPLES_FOLDER
 from skingpt4.demo.i18n import say
 from skingpt4.dermatology import QUESTIONS
-from skingpt4.synthetic.questions import WORDINGS, Intent
+from skingpt4.synthetic.text import WORDINGS, Intent
 from tests.conftest import PROJECT
+from tests.waiting import wait_for
 
 EXAMPLES = sorted(EXAMPLES_FOLDER.glob("*.jpg"))
 VISITORS = 10
@@ -104,27 +103,21 @@ def alone():
     return [answer(number) for number in range(VISITORS)]
 
 
-def resident_mib(server):
-    status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
-
-
 def test_ten_people_at_once_stay_apart_and_leave_nothing(visit, server, alone):
     assert len(set(alone)) >= len(EXAMPLES)
     consult([visit()], first=VISITORS)[0].context.close()  # what is loaded once stays loaded
-    time.sleep(3)
-    before = resident_mib(server)
+    server.wait_until_idle()
+    before = server.resident_mib()
     visitors = consult([visit() for _ in range(VISITORS)])
     for number, visitor in enumerate(visitors):
         assert visitor.finish() == alone[number]
         assert visitor.questions() == [question_of(number)]
-        width = visitor.page.locator("#photo img").evaluate("image => image.naturalWidth")
-        assert width == 300 + 10 * number
+        visitor.expect_photo(300 + 10 * number, 300 + 10 * number)
     for visitor in visitors:
         visitor.context.close()
-    time.sleep(4)
-    assert server.files() == []
-    assert resident_mib(server) < before + LEFT_OVER_MIB
+    server.wait_for_no_files()
+    # A closed tab is noticed after some seconds, and forgotten then.
+    wait_for(lambda: server.resident_mib() < before + LEFT_OVER_MIB)
 
 
 def consult(visitors, first=0):

@@ -37,11 +37,6 @@ def base64_png(image):
     return base64.b64encode(encoded(image, "PNG")).decode("ascii")
 
 
-def shown_size(visitor):
-    image = visitor.page.locator("#photo img")
-    return image.evaluate("image => [image.naturalWidth, image.naturalHeight]")
-
-
 @pytest.fixture
 def calm(visit):
     """Open a page at which the browser finds nothing to complain about."""
@@ -88,7 +83,7 @@ def test_from_a_poor_photo_to_two_good_ones(calm, server):
     visitor.press("Remove this photo")
     visitor.expect_status("begins again with the others")
     assert visitor.answers() == []
-    assert server.files() == []
+    server.wait_for_no_files()
 
 
 def test_turn_and_crop_by_a_tap_and_by_keyboard(calm):
@@ -98,19 +93,20 @@ def test_turn_and_crop_by_a_tap_and_by_keyboard(calm):
     page.get_by_role("button", name="Turn or crop").click()
     visitor.press("Turn left")
     visitor.expect_status("was changed")
-    assert shown_size(visitor) == [300, 448]
+    visitor.expect_photo(300, 448)
     page.locator("#photo img").click(position={"x": 60, "y": 60})
     size = page.get_by_label("number input for Part to keep (%)")
     expect(size).to_have_value("50")
     visitor.shoot("photo_crop")
     visitor.press("Crop")
     expect(size).to_have_value("100")
-    assert shown_size(visitor) == [150, 224]
+    visitor.expect_photo(150, 224)
     size.fill("80")
     size.press("Tab")
+    visitor.expect_photo(300, 448)  # the whole photo, with what the crop would keep outlined
     page.get_by_role("button", name="Crop", exact=True).press("Enter")
     expect(size).to_have_value("100")
-    assert shown_size(visitor) == [240, 358]
+    visitor.expect_photo(240, 358)
 
 
 def test_a_photo_may_be_dropped_or_pasted(calm, server):
@@ -139,7 +135,7 @@ def test_everything_goes_when_asked(calm, server, way):
     visitor.press(way)
     expect(visitor.page.locator("#photo img")).to_have_count(0)
     expect(visitor.page.locator("#conversation .bot-row")).to_have_count(0)
-    assert server.files() == []
+    server.wait_for_no_files()
     visitor.type_question("Do you remember?")
     visitor.press("Send")
     visitor.expect_status("no photo yet")

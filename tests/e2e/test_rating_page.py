@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from skingpt4.evaluation.report.build import write_report
+from skingpt4.evaluation.report.inputs import load_evaluation
 from skingpt4.evaluation.study.ratings import read_ratings
 from tests.conftest import PROJECT
 from tests.evaluation.small_study import SYSTEMS, make_folder
@@ -188,9 +189,9 @@ def check_export(folder):
         scores.setdefault(rating.case, []).append(rating.score)
     assert sorted(scores.values()) == [[2, 1, 1, 1, 1, 1, 1], [5, 4, 3, 2, 1, 1, 1]]
     assert "psoriasis" in (folder / "diagnoses.csv").read_text(encoding="utf-8")
-    report = write_report(folder)[0].read_bytes()
+    report = write_report(load_evaluation(folder), folder)[0].read_bytes()
     (folder / "report.html").unlink()
-    assert write_report(folder)[0].read_bytes() == report
+    assert write_report(load_evaluation(folder), folder)[0].read_bytes() == report
 
 
 def test_lay_raters_see_two_items_and_names_are_taken_once(browser, folder):

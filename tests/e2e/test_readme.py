@@ -1,11 +1,11 @@
 """The commands of README and docs/, word for word; long ones cut short by further options."""
 
+import contextlib
 import json
 import re
 import shlex
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import held_out_cases
 from tests.conftest import PROJECT
 from tests.scripts import run_here, run_script
+from tests.waiting import wait_for
 
 README = PROJECT / "README.md"
 # The embedded model comes first: what it trains is what the other pages use.
@@ -149,14 +150,16 @@ def test_checks_say_what_is_missing_without_any_weights(command, tmp_path):
 
 
 def page_answers(port, process):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
-                return page.status == 200
-        except OSError:
-            time.sleep(0.3)
-    return False
+    codes = []
+
+    def has_answered():
+        address = f"http://127.0.0.1:{port}/"
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as page:
+            codes.append(page.status)
+        return codes or process.poll() is not None
+
+    wait_for(has_answered)
+    return codes == [200]
 
 
 def test_own_photos_are_converted(workplace):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skingpt4.conversation.chat import load_chat
-from skingpt4.evaluation.cases import builtin_cases
+from skingpt4.evaluation.commands.options import builtin_cases
 from tests.conftest import PROJECT
 
 

@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from skingpt4.evaluation.report.analysis import analyse, bars, score_matrix
-from skingpt4.evaluation.report.tables import agreement_table, likert_table, to_markdown
+from skingpt4.evaluation.report.analysis import analyse, bars
+from skingpt4.evaluation.report.result_tables import agreement_table, likert_table
 from skingpt4.evaluation.scoring.statistics import wilson
 from skingpt4.evaluation.study.ratings import Rating
 
@@ -60,7 +60,7 @@ def test_missing_ratings_are_counted():
     assert row_of(analysis, 1).missing == 0
     nobody = row_of(analysis, 4)
     assert (nobody.missing, nobody.agree.n, nobody.counts) == (18, 0, (0, 0, 0, 0, 0))
-    text = to_markdown([likert_table(analysis.likert)])
+    text = likert_table(analysis.likert).markdown()
     assert "none (0/0)" in text
     assert "nan" not in text
 
@@ -112,7 +112,7 @@ def test_agreement_with_one_rater_is_a_dash_not_a_number():
     row = analysis.agreement[0]
     assert row.cases == 0
     assert np.isnan([row.alpha.estimate, row.ac2.estimate, row.icc.estimate]).all()
-    assert "| – | – | – |" in to_markdown([agreement_table(analysis.agreement)])
+    assert "| – | – | – |" in agreement_table(analysis.agreement).markdown()
 
 
 def test_icc_is_taken_over_cases_that_all_rated():
@@ -123,9 +123,13 @@ def test_icc_is_taken_over_cases_that_all_rated():
     assert row.cases == 6
 
 
-def test_score_matrix_leaves_gaps():
-    matrix = score_matrix([rate(1, "A", "x"), rate(2, "B", "y")])
-    assert matrix.tolist() == pytest.approx(np.array([[1, np.nan], [np.nan, 2]]), nan_ok=True)
+def test_what_a_rater_did_not_rate_is_a_gap_not_a_score():
+    analysis = analyse([rate(1, "A", "x"), rate(2, "B", "y")])
+    row = row_of(analysis, 1)
+    assert (row.counts, row.raters, row.cases) == ((1, 1, 0, 0, 0), 2, 2)
+    # No case was rated by both, so nothing is known of how far they agree.
+    assert analysis.agreement[0].cases == 0
+    assert np.isnan(analysis.agreement[0].alpha.estimate)
 
 
 def test_bars_join_items_of_no_system_to_every_system():

@@ -6,13 +6,8 @@ from PIL import Image
 
 from skingpt4.common.errors import EvaluationError
 from skingpt4.dermatology import CLASSES
-from skingpt4.evaluation.cases import (
-    builtin_cases,
-    case_list_hash,
-    class_balance,
-    is_balanced,
-    read_cases,
-)
+from skingpt4.evaluation.cases import case_list_hash, class_balance, is_balanced, read_cases
+from skingpt4.evaluation.commands.options import builtin_cases
 
 PSORIASIS = "Psoriasis and lichen planus"
 
@@ -79,7 +74,7 @@ def test_bad_files_are_one_sentence(write_list, tmp_path):
     with pytest.raises(EvaluationError, match="no case"):
         read_cases(write_list())
     (tmp_path / "bytes.csv").write_bytes(b"id,image,class\n\xff\xfe\n")
-    with pytest.raises(EvaluationError, match="no UTF-8 CSV"):
+    with pytest.raises(EvaluationError, match=r"cannot be read .* save it as UTF-8 CSV"):
         read_cases(tmp_path / "bytes.csv")
 
 

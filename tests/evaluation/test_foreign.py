@@ -21,13 +21,8 @@ from transformers import (
 from skingpt4.common.errors import EvaluationError
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.evaluation.cases import read_cases
-from skingpt4.evaluation.foreign import (
-    ImportedAnswers,
-    ServerClient,
-    describe_folder,
-    folder_interview,
-)
 from skingpt4.evaluation.inference import respond
+from skingpt4.evaluation.systems import imported_system, server_system, transformers_system
 
 
 @pytest.fixture
@@ -70,12 +65,13 @@ def llava_folder(llm_folder, tmp_path_factory):
 
 
 def test_a_transformers_model_is_asked_the_four_questions(llava_folder, cases):
-    interview = folder_interview(llava_folder, torch.device("cpu"), max_new_tokens=6)
+    system = transformers_system("llava", llava_folder, torch.device("cpu"), max_new_tokens=6)
+    interview = system.load()
     answers = interview(cases[:1])[0]
     assert [answer.question for answer in answers] == list(QUESTIONS)
     assert all(answer.text and answer.seconds > 0 for answer in answers)
     assert interview(cases[:1])[0][0].text == answers[0].text
-    record = describe_folder(llava_folder, 6)
+    record = system.describe()
     assert len(record["weights"]["model.safetensors"]) == 64
 
 
@@ -91,8 +87,8 @@ def write_answers(tmp_path):
 
 def test_answers_are_imported_in_the_order_of_the_questions(write_answers, cases):
     path = write_answers("case,question,answer\n1,2,red\n1,1,acne\n1,Why?,because\n")
-    imported = ImportedAnswers(path, cases)
-    first, second = respond("other", imported, cases)
+    imported = imported_system("other", path, cases)
+    first, second = respond("other", imported.load(), cases)
     assert [(a.question, a.text) for a in first.answers] == [
         (QUESTIONS[0], "acne"),
         (QUESTIONS[1], "red"),
@@ -112,12 +108,12 @@ def test_answers_are_imported_in_the_order_of_the_questions(write_answers, cases
 )
 def test_answers_that_do_not_fit_are_one_sentence(write_answers, cases, text, words):
     with pytest.raises(EvaluationError, match=words):
-        ImportedAnswers(write_answers(text), cases)
+        imported_system("other", write_answers(text), cases)
 
 
 def test_missing_answers_are_one_sentence(tmp_path, cases):
     with pytest.raises(EvaluationError, match="cannot be read"):
-        ImportedAnswers(tmp_path / "none.csv", cases)
+        imported_system("other", tmp_path / "none.csv", cases)
 
 
 class Imitation(BaseHTTPRequestHandler):
@@ -157,12 +153,12 @@ def server():
 
 @pytest.mark.parametrize("ending", ["", "/", "/v1"])
 def test_a_server_is_asked_the_four_questions_as_one_conversation(server, cases, ending):
-    client = ServerClient(server + ending, max_new_tokens=50)
-    answers = client.interview()(cases[:1])[0]
+    system = server_system("mine", server + ending, max_new_tokens=50)
+    answers = system.load()(cases[:1])[0]
     assert [answer.question for answer in answers] == list(QUESTIONS)
     assert [answer.text for answer in answers] == [f"psoriasis {n}" for n in (1, 3, 5, 7)]
     assert answers[0].tokens == 4
-    assert client.describe()["name"] == "imitation"
+    assert system.describe()["name"] == "imitation"
     shown, asked = Imitation.requests[0]["messages"][0]["content"]
     assert asked["text"] == QUESTIONS[0]
     prefix, _, data = shown["image_url"]["url"].partition(",")
@@ -175,16 +171,16 @@ def test_a_server_is_asked_the_four_questions_as_one_conversation(server, cases,
 )
 def test_photos_do_not_leave_this_machine_unasked(address):
     with pytest.raises(EvaluationError, match="--allow-remote"):
-        ServerClient(address, max_new_tokens=50)
+        server_system("mine", address, max_new_tokens=50)
 
 
 def test_addresses_that_are_none_are_one_sentence():
     with pytest.raises(EvaluationError, match="no http address"):
-        ServerClient("127.0.0.1:8000", max_new_tokens=50)
+        server_system("mine", "127.0.0.1:8000", max_new_tokens=50)
     with pytest.raises(EvaluationError, match="check that it is running"):
-        ServerClient("http://127.0.0.1:9", max_new_tokens=50)
+        server_system("mine", "http://127.0.0.1:9", max_new_tokens=50)
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path):
     with pytest.raises(EvaluationError, match="does not exist"):
-        describe_folder(tmp_path / "none", 50)
+        transformers_system("mine", tmp_path / "none", torch.device("cpu"), 50)

@@ -10,7 +10,7 @@ import pytest
 from skingpt4.evaluation.commands import run_command
 from skingpt4.evaluation.report.analysis import analyse, bars
 from skingpt4.evaluation.report.figures import fig_4a
-from skingpt4.evaluation.report.published import published_share
+from skingpt4.evaluation.report.reference import published_shares
 from skingpt4.evaluation.study.ratings import ITEMS, Rating, read_ratings, write_ratings
 
 RATERS, CASES = 5, 32
@@ -50,7 +50,7 @@ def test_the_papers_percentages_to_two_decimals(golden):
     assert [row.item for row in rows] == list(ITEMS)
     percents = {row.item: row.agree.percent for row in rows}
     assert percents.pop(UNREACHABLE) == "83.75 %"
-    assert percents == {item: f"{published_share('paper', item)} %" for item in percents}
+    assert percents == {item: f"{next(published_shares(item))} %" for item in percents}
     assert percents[1] == "80.63 %"
 
 

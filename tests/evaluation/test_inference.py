@@ -11,11 +11,19 @@ import torch
 from skingpt4.common.errors import EvaluationError, PhotoError
 from skingpt4.conversation.engines import Decoding
 from skingpt4.dermatology import QUESTIONS
-from skingpt4.evaluation.answerers import Interview, seed_for
 from skingpt4.evaluation.cases import read_cases
-from skingpt4.evaluation.inference import Contender, answer_all, choose_named, respond
+from skingpt4.evaluation.commands.ask import choose
+from skingpt4.evaluation.inference import answer_all, respond
 from skingpt4.evaluation.responses import Answer, read_responses
-from skingpt4.evaluation.systems import BUILTIN_SYSTEMS, System, describe_system, parse_system
+from skingpt4.evaluation.systems import (
+    BUILTIN_CHECKPOINTS,
+    Checkpoint,
+    SystemUnderTest,
+    describe_checkpoint,
+    parse_checkpoint,
+    seed_for,
+    skingpt4_system,
+)
 from tests.conftest import PROJECT
 
 
@@ -45,7 +53,7 @@ def path(tmp_path):
 
 
 def echo(log=None, fail_at=None):
-    """Make a contender that answers with the case's id, and may fail at one."""
+    """Make a system that answers with the case's id, and may fail at one."""
 
     def answer(batch):
         if log is not None:
@@ -54,7 +62,7 @@ def echo(log=None, fail_at=None):
             raise PhotoError(f"The photo of {fail_at} is broken.")
         return [[Answer("?", f"case {case.id}")] for case in batch]
 
-    return Contender("echo", describe=lambda: {"kind": "echo"}, make=lambda: answer)
+    return SystemUnderTest("echo", describe=lambda: {"kind": "echo"}, load=lambda: answer)
 
 
 def texts(path):
@@ -83,7 +91,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(path, cases):
         pass
 
     def breaks():
-        answered = echo().make()
+        answered = echo().load()
 
         def answer(batch):
             if batch[0].id == "5":
@@ -92,7 +100,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(path, cases):
 
         return answer
 
-    crashing = dataclasses.replace(echo(), make=breaks)
+    crashing = dataclasses.replace(echo(), load=breaks)
     with pytest.raises(Crash):
         answer_all(path, cases, [crashing], 2, Process())
     log = []
@@ -137,7 +145,7 @@ def test_another_case_list_is_refused_before_anything_is_answered(path, cases):
 
 def test_a_batch_that_fails_is_tried_case_by_case(cases):
     log = []
-    rows = respond("echo", echo(log, fail_at="3").make(), cases[:4])
+    rows = respond("echo", echo(log, fail_at="3").load(), cases[:4])
     assert log[0] == ["1", "2", "3", "4"]
     assert log[1:] == [["1"], ["2"], ["3"], ["4"]]
     assert [bool(row.error) for row in rows] == [False, False, True, False]
@@ -151,24 +159,24 @@ def test_seeds_differ_by_case_and_draw_and_repeat():
 
 
 def test_systems_are_read_from_the_command_line():
-    system = parse_system("mine=a.yaml,model.ckpt=b.pth,model.max_txt_len=9")
-    assert system == System("mine", "a.yaml", ("model.ckpt=b.pth", "model.max_txt_len=9"))
+    system = parse_checkpoint("mine=a.yaml,model.ckpt=b.pth,model.max_txt_len=9")
+    assert system == Checkpoint("mine", "a.yaml", ("model.ckpt=b.pth", "model.max_txt_len=9"))
     for text in ("a.yaml", "=a.yaml", "mine="):
         with pytest.raises(EvaluationError, match=r"name=config\.yaml"):
-            parse_system(text)
+            parse_checkpoint(text)
 
 
 def test_systems_are_chosen_by_name():
-    assert choose_named(BUILTIN_SYSTEMS, ["step 1 only"]) == [BUILTIN_SYSTEMS[2]]
-    assert choose_named(BUILTIN_SYSTEMS, []) == list(BUILTIN_SYSTEMS)
+    assert choose(BUILTIN_CHECKPOINTS, ["step 1 only"]) == [BUILTIN_CHECKPOINTS[2]]
+    assert choose(BUILTIN_CHECKPOINTS, []) == list(BUILTIN_CHECKPOINTS)
     with pytest.raises(EvaluationError, match="'other', which is none of: two-step"):
-        choose_named(BUILTIN_SYSTEMS, ["other"])
+        choose(BUILTIN_CHECKPOINTS, ["other"])
     with pytest.raises(EvaluationError, match="Two systems have the name 'two-step'"):
-        choose_named([*BUILTIN_SYSTEMS, BUILTIN_SYSTEMS[0]], [])
+        choose([*BUILTIN_CHECKPOINTS, BUILTIN_CHECKPOINTS[0]], [])
 
 
 def test_the_record_tells_systems_apart_and_names_no_place():
-    records = [describe_system(system, Decoding()) for system in BUILTIN_SYSTEMS]
+    records = [describe_checkpoint(system, Decoding()) for system in BUILTIN_CHECKPOINTS]
     hashes = [record["weights"]["ckpt"] for record in records]
     assert len(set(hashes)) == 4
     assert all(len(value) == 64 for record in records for value in record["weights"].values())
@@ -178,8 +186,9 @@ def test_the_record_tells_systems_apart_and_names_no_place():
 
 
 def test_the_interview_asks_the_four_questions_with_times(drawn_cases):
-    interview = Interview(BUILTIN_SYSTEMS[0], Decoding(max_new_tokens=40), torch.device("cpu"))
-    answers = interview(read_cases(drawn_cases)[:3])
+    checkpoint, decoding = BUILTIN_CHECKPOINTS[0], Decoding(max_new_tokens=40)
+    system = skingpt4_system(checkpoint, decoding, lambda: checkpoint.load(torch.device("cpu")))
+    answers = system.load()(read_cases(drawn_cases)[:3])
     assert [[answer.question for answer in own] for own in answers] == [list(QUESTIONS)] * 3
     for answer in answers[0]:
         assert 0 < answer.seconds_to_first <= answer.seconds

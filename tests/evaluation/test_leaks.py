@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from skingpt4.convert.fingerprints import NEAR_BITS, Fingerprint, read_fingerprints
-from skingpt4.evaluation.cases import find_leaks, read_cases
+from skingpt4.evaluation.cases import read_cases
+from skingpt4.evaluation.commands.checks import find_leaks
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def folder(tmp_path, cases):
 
 def test_the_same_and_the_like_are_found(cases, folder):
     leaks = find_leaks(cases, read_fingerprints(folder))
-    found = {(leak.case, leak.training, leak.same_file) for leak in leaks}
+    found = {(leak.left, leak.right, leak.same_file) for leak in leaks}
     assert found == {("1", "same.jpg", True), ("2", "alike.jpg", False)}
     assert all(leak.distance <= NEAR_BITS for leak in leaks)
 

@@ -4,26 +4,25 @@ import pytest
 
 from skingpt4.common.errors import EvaluationError
 from skingpt4.evaluation.commands import run_command
-from skingpt4.evaluation.report.published import PUBLISHED, published_share
-from skingpt4.evaluation.scoring.percentages import (
+from skingpt4.evaluation.report.reference import FIGURES, published_shares
+from skingpt4.evaluation.scoring.statistics import (
     audit,
     best_denominators,
     fit,
+    percent_text,
     smallest_denominators,
     sums,
 )
-from skingpt4.evaluation.scoring.statistics import percent_text
 
 # Nine percentages are quoted for Fig. 4a (paper).
 FIG_4A = ["80.63", "75.00", "5.63", "82.50", "85.63", "87.50", "83.70", "92.50", "77.50"]
 
 
 def test_the_data_hold_the_nine_percentages():
-    printed = [e.percent for e in PUBLISHED if (e.source, e.place) == ("paper", "Fig. 4a")]
+    printed = [e.percent for e in FIGURES if (e.source, e.place) == ("paper", "Fig. 4a")]
     assert sorted(printed) == sorted(FIG_4A)
-    assert published_share("paper", 6) == "92.50"
-    assert published_share("preprint", 6) == "91.88"
-    assert published_share("preprint", 7) is None
+    assert list(published_shares(6)) == ["92.50", "91.88"]
+    assert list(published_shares(7)) == ["77.50", None]
 
 
 def test_eight_of_nine_are_k_of_160_and_none_is_of_150_or_750():

@@ -2,16 +2,12 @@ import pytest
 import torch
 
 from skingpt4.conversation.engines import Decoding
-from skingpt4.dermatology import CLASS_NAMES
-from skingpt4.evaluation.answerers import RepeatedQuestion
+from skingpt4.dermatology import CLASS_NAMES, QUESTIONS
 from skingpt4.evaluation.cases import read_cases
 from skingpt4.evaluation.responses import Answer, Response
-from skingpt4.evaluation.scoring.repeatability import (
-    NONE_NAMED,
-    choose_images,
-    measure_consistency,
-)
+from skingpt4.evaluation.scoring.repeatability import NONE_NAMED, choose_images, measure_consistency
 from skingpt4.evaluation.scoring.statistics import clustered_interval
+from skingpt4.evaluation.systems import BUILTIN_CHECKPOINTS, skingpt4_system
 
 
 def row(case, *texts, system="x", error=""):
@@ -55,10 +51,16 @@ def test_images_are_chosen_from_every_class(drawn_cases):
 def test_greedy_draws_agree_and_sampled_ones_repeat_with_their_seed(batch_chat, drawn_cases):
     torch.set_num_threads(1)
     cases = read_cases(drawn_cases)[:2]
-    greedy = RepeatedQuestion(batch_chat, Decoding(max_new_tokens=30), 3)(cases)
+
+    def draw(decoding, cases):
+        question, checkpoint = QUESTIONS[:1], BUILTIN_CHECKPOINTS[0]
+        system = skingpt4_system(checkpoint, decoding, lambda: batch_chat, question, draws=3)
+        return system.load()(cases)
+
+    greedy = draw(Decoding(max_new_tokens=30), cases)
     assert [len({answer.text for answer in own}) for own in greedy] == [1, 1]
     hot = Decoding(max_new_tokens=30, temperature=3.0, top_p=1.0, seed=1)
-    sampled = RepeatedQuestion(batch_chat, hot, 3)(cases)
+    sampled = draw(hot, cases)
     assert len({answer.text for answer in sampled[0]}) > 1
-    alone = RepeatedQuestion(batch_chat, hot, 3)(cases[1:])
+    alone = draw(hot, cases[1:])
     assert [answer.text for answer in alone[0]] == [answer.text for answer in sampled[1]]

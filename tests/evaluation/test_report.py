@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from skingpt4.common.errors import UserError
-from skingpt4.documents.document import Document, Section, Table, Text
-from skingpt4.documents.html import render_html
+from skingpt4.documents.document import Document, Section, Table, Text, fill_template
 from skingpt4.documents.pdf import render_pdf
+from skingpt4.evaluation.cases import read_cases
 from skingpt4.evaluation.report.build import build_document, write_report
-from skingpt4.evaluation.report.guidelines import GUIDELINES, OUT_OF_REACH, Fact, answer
 from skingpt4.evaluation.report.inputs import MARK, SIMULATED_RATINGS, load_evaluation
+from skingpt4.evaluation.report.reference import GUIDELINES, OUT_OF_REACH, Fact
 from skingpt4.evaluation.scoring.comparisons import score_diagnoses
 from skingpt4.evaluation.study.ratings import Rating, read_ratings, write_ratings
 from skingpt4.evaluation.study.simulated import COMPARISONS, simulate_ratings, simulate_times
@@ -30,6 +30,10 @@ def folder(tmp_path):
     return place
 
 
+def report(folder, cases=None):
+    return write_report(load_evaluation(folder, cases), folder)
+
+
 def human_ratings(cases, raters=("Anna", "Ben")):
     return [
         Rating(rater, "dermatologist", case.id, SYSTEMS[0], item, 4, 1.5)
@@ -44,7 +48,7 @@ def text_of(path: Path) -> str:
 
 
 def test_the_report_holds_everything_and_fetches_nothing(folder):
-    html, pdf = write_report(folder)
+    html, pdf = report(folder)
     page = html.read_text(encoding="utf-8")
     assert pdf.read_bytes().startswith(b"%PDF")
     for title in ("Automatic scores", "By skin type", "Reader study", "Response times", "Limits"):
@@ -57,14 +61,14 @@ def test_the_report_holds_everything_and_fetches_nothing(folder):
 
 
 def test_scores_stand_with_their_counts_and_intervals(folder):
-    write_report(folder)
+    report(folder)
     page = text_of(folder)
     assert "100.00 % (3/3; " in page
     assert "33.33 % (1/3; " in page
 
 
 def test_readings_name_the_words_behind_them(folder):
-    write_report(folder)
+    report(folder)
     assert "Psoriasis and lichen planus (from “psoriasis”)" in text_of(folder)
 
 
@@ -87,28 +91,28 @@ def test_human_ratings_carry_no_mark(folder):
     cases = load_evaluation(folder).cases
     write_ratings(folder / "ratings.csv", human_ratings(cases))
     (folder / "times.csv").unlink()
-    write_report(folder)
+    report(folder)
     assert "SIMULATED" not in text_of(folder)
 
 
 def test_the_same_files_give_the_same_bytes(folder, tmp_path):
-    first = [path.read_bytes() for path in write_report(folder)]
+    first = [path.read_bytes() for path in report(folder)]
     ratings = read_ratings(folder / "ratings.csv")
     write_ratings(tmp_path / "exported.csv", reversed(ratings))
     write_ratings(folder / "ratings.csv", read_ratings(tmp_path / "exported.csv"))
-    assert [path.read_bytes() for path in write_report(folder)] == first
+    assert [path.read_bytes() for path in report(folder)] == first
 
 
 def test_another_rating_gives_another_report(folder):
-    first = write_report(folder)[0].read_bytes()
+    first = report(folder)[0].read_bytes()
     ratings = read_ratings(folder / "ratings.csv")
     write_ratings(folder / "ratings.csv", ratings[1:])
-    assert write_report(folder)[0].read_bytes() != first
+    assert report(folder)[0].read_bytes() != first
 
 
 def test_a_report_needs_no_ratings(tmp_path):
     make_folder(tmp_path / "bare")
-    write_report(tmp_path / "bare")
+    report(tmp_path / "bare")
     page = text_of(tmp_path / "bare")
     assert "nobody has rated these answers yet" in page
     assert "No repeated diagnoses were drawn" in page
@@ -119,30 +123,36 @@ def test_a_report_needs_no_ratings(tmp_path):
     [({"case": "c9"}, "case 'c9'"), ({"system": "other"}, "system 'other'")],
 )
 def test_ratings_of_something_else_are_refused(folder, change, sentence):
-    before = write_report(folder)[0].read_bytes()
+    before = report(folder)[0].read_bytes()
     row = {"rater": "Anna", "rater_kind": "dermatologist", "case": "c1", "system": SYSTEMS[0]}
     write_ratings(folder / "ratings.csv", [Rating(**{**row, "item": 1, "score": 4, **change})])
     with pytest.raises(UserError, match=sentence):
-        write_report(folder)
+        report(folder)
     assert (folder / "report.html").read_bytes() == before
 
 
 def test_answers_to_another_case_list_are_refused(folder, tmp_path):
     make_folder(tmp_path / "other", count=2)
     with pytest.raises(UserError, match="another case list"):
-        write_report(folder, tmp_path / "other" / "cases.csv")
+        report(folder, read_cases(tmp_path / "other" / "cases.csv"))
 
 
 def test_guidelines_tell_what_a_run_answers():
     facts = frozenset(Fact) - OUT_OF_REACH
-    items = {(guide.name, item.number): item for guide in GUIDELINES for item in guide.items}
-    assert [len(guide.items) for guide in GUIDELINES][:2] == [25, 27]
-    assert len(items) == sum(len(guide.items) for guide in GUIDELINES)
-    assert answer(items["CLEAR Derm", "8"], facts) == (True, "By skin type")
-    assert not answer(items["CLEAR Derm", "8"], facts - {Fact.SKIN_TYPES})[0]
-    assert not answer(items["DECIDE-AI", "III"], facts)[0]
-    answerable = [item for item in items.values() if item.needs not in OUT_OF_REACH]
-    assert all(item.where for item in answerable)
+    items = {(name, item.number): item for name, own in GUIDELINES.items() for item in own}
+    assert [len(own) for own in GUIDELINES.values()] == [25, 27, 49]
+    assert len(items) == sum(map(len, GUIDELINES.values()))
+    assert items["CLEAR Derm", "8"].answer(facts) == (True, "By skin type")
+    assert not items["CLEAR Derm", "8"].answer(facts - {Fact.SKIN_TYPES})[0]
+    assert not items["DECIDE-AI", "III"].answer(facts)[0]
+
+
+def test_every_answered_item_names_a_section_of_the_report(folder):
+    titles = {section.title for section in build_document(load_evaluation(folder)).sections}
+    for item in (item for own in GUIDELINES.values() for item in own):
+        # What no run can answer names no place; all else does, and the place is there.
+        assert (item.where == "") == (item.needs in OUT_OF_REACH)
+        assert item.where in titles | {""}
 
 
 def test_simulated_ratings_do_not_answer_for_humans(folder):
@@ -169,7 +179,7 @@ def test_simulated_ratings_lean_on_the_answers_and_repeat(folder):
 def test_documents_escape_and_keep_hard_characters():
     table = Table("α ≥ 0.8", ("a", "b"), (("<i>", "“–”"),), numbers=False)
     document = Document("T & T", [], [Section("One", [Text("x < y"), table])])
-    page = render_html(document)
+    page = fill_template("report.html", document=document)
     assert "T &amp; T" in page and "x &lt; y" in page and "&lt;i&gt;" in page
     assert render_pdf(document) == render_pdf(document)
 
@@ -186,7 +196,7 @@ def test_raters_own_diagnoses_stand_beside_the_systems_on_the_same_cases(folder)
     evaluation = load_evaluation(folder)
     counts = score_diagnoses(evaluation.cases, evaluation.diagnoses, [])
     assert counts == {"Anna": {"own": (1, 2)}, "Ben": {"own": (1, 1)}}
-    write_report(folder)
+    report(folder)
     page = text_of(folder)
     assert "locked before any answer was shown" in page
     assert "50.00 % (1/2" in page and "100.00 % (2/2" in page
@@ -202,4 +212,4 @@ def test_raters_own_diagnoses_stand_beside_the_systems_on_the_same_cases(folder)
 def test_diagnoses_of_other_cases_are_refused(folder, text, said):
     (folder / "diagnoses.csv").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=said):
-        write_report(folder)
+        report(folder)

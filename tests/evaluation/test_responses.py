@@ -1,14 +1,17 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from skingpt4.common.errors import EvaluationError
+from skingpt4.evaluation.inference import merge_parts
 from skingpt4.evaluation.responses import (
     Answer,
     Response,
+    Responses,
     ResponseWriter,
-    in_case_order,
     read_responses,
+    write_responses,
 )
 
 HEADER = {"case_list": "a" * 64, "systems": {"x": {"weights": "1"}}, "environments": [{"cpus": 2}]}
@@ -98,8 +101,13 @@ def test_answers_keep_their_letters(path):
     assert all(json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1])
 
 
-def test_order_is_by_system_then_case_and_the_last_of_two_counts():
-    rows = [response("2"), response("1", "y"), response("1"), response("2", text="eczema")]
-    ordered = in_case_order(rows, ["1", "2"], ["x", "y"])
-    assert [row.key for row in ordered] == [("1", "x"), ("2", "x"), ("1", "y")]
-    assert ordered[1].answers[0].text == "eczema"
+def test_parts_are_merged_by_system_then_case_and_the_last_of_two_counts(path):
+    header = {"kind": "header", **HEADER, "systems": {"x": {}, "y": {}}}
+    write_responses(path, Responses(header, [response("2"), response("1", "y")]))
+    part = path.with_name(f"{path.name}.part0")
+    write_responses(part, Responses(header, [response("1"), response("2", text="eczema")]))
+    merge_parts(path, [SimpleNamespace(id="1"), SimpleNamespace(id="2")])
+    rows = read_responses(path).rows
+    assert [row.key for row in rows] == [("1", "x"), ("2", "x"), ("1", "y")]
+    assert rows[1].answers[0].text == "eczema"
+    assert not part.exists()

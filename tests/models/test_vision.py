@@ -5,11 +5,7 @@ import torch
 from torch.nn import functional
 
 from skingpt4.common.errors import ConfigError
-from skingpt4.models.vision import (
-    Float32LayerNorm,
-    build_vision_tower,
-    fit_position_embedding,
-)
+from skingpt4.models.vision import Float32LayerNorm, build_vision_tower, fit_position_embedding
 
 HEADS = 2
 

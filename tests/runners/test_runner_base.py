@@ -202,7 +202,7 @@ def test_recomputed_activations_change_no_gradient(make_runner):
         runner = make_runner(checkpoint_llm=recomputes)
         layer = runner.model.llm_model.model.layers[0].mlp
         layer.register_forward_pre_hook(lambda *_, mode=recomputes: calls.append(mode))
-        runner._set_training()
+        runner.set_training()
         assert not layer.training
         runner.updater.step([encoded(runner, batch)])
         weights.append(runner.model.llama_proj.weight.detach().clone())

@@ -7,12 +7,11 @@ import pytest
 from PIL import Image
 
 from skingpt4.dermatology import CONCEPTS, FITZPATRICK_TYPES
-from skingpt4.synthetic.diseases import DISEASES, Arrangement, Shape
 from skingpt4.synthetic.lesions import lesion_field, place_lesions
 from skingpt4.synthetic.marks import MARKS, PALETTE, shade_of
 from skingpt4.synthetic.render import jpeg_bytes, render
 from skingpt4.synthetic.skin import SKIN_TONES, Canvas, draw_skin
-from skingpt4.synthetic.world import Lesions, Stream, sample_case
+from skingpt4.synthetic.world import DISEASES, Arrangement, Lesions, Shape, Stream, sample_case
 
 SIZE = 96
 

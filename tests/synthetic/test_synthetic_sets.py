@@ -10,8 +10,13 @@ from PIL import Image
 
 from skingpt4.common.errors import DatasetError
 from skingpt4.dermatology import CLASSES, QUESTIONS
-from skingpt4.synthetic.gallery import EXAMPLE_DISEASES, write_contact_sheet, write_examples
-from skingpt4.synthetic.sets import WorldOptions, write_world
+from skingpt4.synthetic.sets import (
+    EXAMPLE_DISEASES,
+    WorldOptions,
+    write_contact_sheet,
+    write_examples,
+    write_world,
+)
 from tests.scripts import run_script
 
 SMALL = {

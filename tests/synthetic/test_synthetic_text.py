@@ -10,9 +10,8 @@ from skingpt4.dermatology import CLASSES, CONCEPTS, QUESTIONS
 from skingpt4.labeler import label_text
 from skingpt4.prompts import load_prompts, with_image_slot
 from skingpt4.synthetic import text
-from skingpt4.synthetic.diseases import CLASS_OF, DISEASES
-from skingpt4.synthetic.questions import WORDINGS, Intent, wording
-from skingpt4.synthetic.world import Stream, sample_case
+from skingpt4.synthetic.text import WORDINGS, Intent, wording
+from skingpt4.synthetic.world import CLASS_OF, DISEASES, Stream, sample_case
 from tests.conftest import PROJECT
 
 

@@ -5,10 +5,17 @@ from collections import Counter
 import pytest
 
 from skingpt4.dermatology import CLASSES, CONCEPTS
-from skingpt4.synthetic.diseases import CLASS_OF, DISEASES
 from skingpt4.synthetic.marks import COLOURS, MARKS
 from skingpt4.synthetic.sets import held_out_cases
-from skingpt4.synthetic.world import CONCEPT_ORDER, MAX_CONCEPTS, MIN_CONCEPTS, Stream, sample_case
+from skingpt4.synthetic.world import (
+    CLASS_OF,
+    CONCEPT_ORDER,
+    DISEASES,
+    MAX_CONCEPTS,
+    MIN_CONCEPTS,
+    Stream,
+    sample_case,
+)
 
 NAMES = {concept.name for concept in CONCEPTS}
 

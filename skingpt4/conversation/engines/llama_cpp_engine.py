@@ -22,12 +22,7 @@ from skingpt4.common.downloads import resolve
 from skingpt4.common.errors import ChatError
 from skingpt4.conversation.engines.base import Decoding, Engine
 from skingpt4.conversation.engines.decoding import TextStop, sampling
-from skingpt4.conversation.engines.llama_cpp_runtime import (
-    CHUNK,
-    LlamaRuntime,
-    PhotoRow,
-    PromptRow,
-)
+from skingpt4.conversation.engines.llama_cpp_runtime import CHUNK, LlamaRuntime, PhotoRow, PromptRow
 from skingpt4.conversation.engines.prompt_encoder import Prompt, PromptEncoder
 from skingpt4.conversation.engines.threads import iterate_in_thread, new_worker
 

@@ -12,17 +12,17 @@ import gradio as gr
 
 from skingpt4.conversation.engines import Decoding
 from skingpt4.demo.i18n import failure, say, status, t
-from skingpt4.demo.page import AT_ONCE, PRIVATE, SHOWING, Page, Updates
+from skingpt4.demo.page import AT_ONCE, PRIVATE, SHOWING, Page, Panel, Updates
 from skingpt4.demo.queue import WaitingRoom, queue_sentence
 from skingpt4.demo.session import Case, Session
 from skingpt4.dermatology import QUESTIONS
 
+# Visitors who are answered or see their place in the queue; each takes one of 80 threads.
 WAITING_AT_ONCE = 48
-"""Visitors who are answered or see their place in the queue; each takes one of 80 threads."""
 
+# An answer is shown no more often than this: a word at a time would keep the browser too busy for
+# its buttons.
 FRAME_SECONDS = 0.05
-"""An answer is shown no more often than this: a word at a time would keep the browser too busy for
-its buttons."""
 
 DEFAULTS = Decoding()
 
@@ -30,13 +30,13 @@ LARGEST_SEED = 2**31 - 1
 
 DRAWS_RANGE = (3, 20)
 
+# Fields of `Decoding` that the page offers, and their ranges.
 CHOICES: dict[str, dict[str, Any]] = {
     "temperature": {"minimum": 0, "maximum": 2, "step": 0.1},
     "num_beams": {"minimum": 1, "maximum": 5, "step": 1},
     "top_p": {"minimum": 0.05, "maximum": 1, "step": 0.05},
     "max_new_tokens": {"minimum": 20, "maximum": 600, "step": 20},
 }
-"""Fields of ``Decoding`` that the page offers, and their ranges."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class QuestionState:
 
 
 @dataclass(frozen=True)
-class SettingsPanel:
+class SettingsPanel(Panel):
     """The settings' parts.
 
     Attributes:
@@ -60,18 +60,13 @@ class SettingsPanel:
     seed: gr.Number
     draws: gr.Slider
 
-    @property
-    def outputs(self) -> Sequence[Any]:
-        """The seed: every case has its own."""
-        return [self.seed]
-
     def show(self, session: Session) -> Updates:
         """Show the seed of the case."""
         return {self.seed: session.case.seed}
 
 
 @dataclass(frozen=True)
-class ConversationPanel:
+class ConversationPanel(Panel):
     """The conversation's parts."""
 
     chatbot: gr.Chatbot
@@ -85,16 +80,11 @@ class ConversationPanel:
     edit: gr.Button
     restart: gr.Button
 
-    @property
-    def outputs(self) -> Sequence[Any]:
-        """The conversation and the buttons that depend on its state."""
-        buttons = [self.ask_all, self.send, self.stop, self.retry, self.edit]
-        return [self.chatbot, *self.steps, *buttons]
-
     def show(self, session: Session) -> Updates:
         """Show the conversation, which step is next, and the buttons that fit its state."""
         case = session.case
         left = steps_left(case)
+        # Without a photo no step can be taken, so none is marked as the next.
         following = min(left, default=None) if case.photos else None
         updates = self.show_messages(session)
         for number, button in enumerate(self.steps, start=1):
@@ -170,8 +160,9 @@ def lay_out() -> ConversationPanel:
             for name in ("stop", "retry", "edit")
         )
         restart = gr.Button(t("conversation.restart"), size="sm", min_width=90)
+    outputs = [chatbot, *steps, ask_all, send, stop, retry, edit]  # what depends on the state
     return ConversationPanel(
-        chatbot, line, steps, ask_all, question, send, stop, retry, edit, restart
+        outputs, chatbot, line, steps, ask_all, question, send, stop, retry, edit, restart
     )
 
 
@@ -208,7 +199,7 @@ def lay_out_settings(draws: int) -> SettingsPanel:
             info=t("settings.draws_info"),
             elem_id="setting-draws",
         )
-    return SettingsPanel(sliders, seed, draws_slider)
+    return SettingsPanel([seed], sliders, seed, draws_slider)
 
 
 def wire(panel: ConversationPanel, settings: SettingsPanel, page: Page, room: WaitingRoom) -> None:
@@ -309,7 +300,13 @@ class ConversationActions:
                 return
             yield updates | {self.page.status: status(writing)}
             yield from self._write(session, chosen)
-            if case.cancel["answer"].is_set() or number in steps_left(case):
+            if number in steps_left(case):
+                return
+            if case.cancel["answer"].is_set():
+                # Said here too: Stop may have come after the last word, when `_write` had ended.
+                if session.case is case:
+                    stopped = status(say("conversation.stopped", session.language))
+                    yield self.panel.show(session) | {self.page.status: stopped}
                 return
         message = say("conversation.all_asked", session.language)
         yield self.panel.show(session) | {self.page.status: status(message)}
@@ -356,6 +353,7 @@ class ConversationActions:
             session: Whose question is pending.
             chosen: The sliders' values, in the order of ``CHOICES``.
         """
+        # The case as it is now: after Restart the answer belongs to a case that is gone.
         case, language, message = session.case, session.language, ""
         # Sliders send floats; whole numbers of ``Decoding`` stay whole.
         fields = zip(CHOICES, chosen, strict=True)

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -15,42 +14,42 @@ from torch import Tensor
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
 from skingpt4.demo.i18n import say, t
-from skingpt4.demo.page import Page, Updates, wire_job
+from skingpt4.demo.page import Page, Panel, Updates, wire_job
 from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Session, photo_url
 
 JOB = "evidence"
 
+# Longest question in the list of answers to explain.
 QUESTION_CHARS = 60
-"""Longest question in the list of answers to explain."""
 
+# How bright a region is shown that does not matter; one that matters most is shown as it is.
 DIM = 0.4
-"""How bright a region is shown that does not matter; one that matters most is shown as it is."""
 
+# The region above this share of the greatest strength is outlined.
 OUTLINED = 0.5
-"""The region above this share of the greatest strength is outlined."""
 
+# Cells a side.
 GRID = 7
-"""Cells a side."""
 
+# Cells a side of the window; windows overlap, so a cell is in up to four.
 WINDOW = 2
-"""Cells a side of the window; windows overlap, so a cell is in up to four."""
 
+# Places of the window that are looked at together; each takes two photos.
 PLACES_AT_ONCE = 4
-"""Places of the window that are looked at together; each takes two photos."""
 
+# Longest side of the photo that windows are hidden in, in pixels; the model sees less.
 WORKING_SIDE = 512
-"""Longest side of the photo that windows are hidden in, in pixels; the model sees less."""
 
+# A region matters from this weight on, in nats a token (5 % of its probability); ours. Shuffled
+# weights of the embedded model stay below it.
 LEAST_WEIGHT = 0.05
-"""A region matters from this weight on, in nats a token (5 % of its probability); ours. Shuffled
-weights of the embedded model stay below it."""
 
+# What is drawn at full brightness weighs at least this, so that a weak map looks weak; ours.
 FULL_WEIGHT = 0.1
-"""What is drawn at full brightness weighs at least this, so that a weak map looks weak; ours."""
 
+# Row and column of a window's top left cell.
 Place = tuple[int, int]
-"""Row and column of a window's top left cell."""
 
 
 @dataclass
@@ -136,10 +135,10 @@ def look_for_evidence(
         ]
         return chat.log_likelihoods(conversation, lists, answer)
 
+    # What every window is compared with: all of the photo, and none of it.
     with_all, with_nothing = likelihoods([image, blank])
+    (width, height), left = image.size, places()
     hidden, alone, seen = np.zeros((3, GRID, GRID))
-    width, height = image.size
-    left, done = places(), 0
     while left and not cancel.is_set():
         some, left = left[:PLACES_AT_ONCE], left[PLACES_AT_ONCE:]
         masks = []
@@ -153,11 +152,12 @@ def look_for_evidence(
         without = likelihoods([Image.composite(blank, image, mask) for mask in masks])
         just = likelihoods([Image.composite(image, blank, mask) for mask in masks])
         for (row, column), without_it, just_it in zip(some, without, just, strict=True):
+            # Two opposite questions: is it needed, and is it enough?
             cells = np.s_[row : row + WINDOW, column : column + WINDOW]
             hidden[cells] += with_all - without_it
             alone[cells] += just_it - with_nothing
             seen[cells] += 1
-        done += len(some)
+        done = len(places()) - len(left)
         # A cell is in up to four windows and gets their mean.
         yield Evidence(hidden / seen.clip(min=1), alone / seen.clip(min=1), done)
 
@@ -201,7 +201,7 @@ class EvidenceState:
 
 
 @dataclass(frozen=True)
-class EvidencePanel:
+class EvidencePanel(Panel):
     """The evidence map's parts."""
 
     answer: gr.Radio
@@ -210,11 +210,6 @@ class EvidencePanel:
     stop: gr.Button
     status: gr.HTML
     map: gr.HTML
-
-    @property
-    def outputs(self) -> Sequence[Any]:
-        """Everything."""
-        return [self.answer, self.photo, self.begin, self.stop, self.status, self.map]
 
     def show(self, session: Session) -> Updates:
         """Offer the answers and photos there are, and show the case's map, if there is one."""
@@ -263,7 +258,8 @@ def lay_out() -> EvidencePanel:
             stop = gr.Button(t("evidence.stop"), size="sm", min_width=100, interactive=False)
         line = gr.HTML(elem_id="evidence-status")
         picture = gr.HTML(elem_id="evidence-map")
-    return EvidencePanel(answer, photo, begin, stop, line, picture)
+    parts = (answer, photo, begin, stop, line, picture)
+    return EvidencePanel(parts, *parts)
 
 
 def wire(panel: EvidencePanel, page: Page, room: WaitingRoom) -> None:
@@ -294,7 +290,7 @@ def make_map(
     # The answer rests on the photos that there were then.
     number = min(photo or 1, exchange.photos) - 1
     image, state = case.photos[number].image, case.panel_state(EvidenceState)
-    seen = case.embeddings[: exchange.photos]
+    seen = [one.embeddings for one in case.photos[: exchange.photos]]
     for evidence in look_for_evidence(
         session.chat, exchange.history, seen, (number, image), exchange.answer, cancel
     ):

@@ -16,6 +16,8 @@ from skingpt4.demo.uploads import IDLE_SECONDS
 
 TITLE = "SkinGPT-4"
 
+# The button pressed is gone: who works by keyboard goes on at the first part of the page. And
+# Gradio gives the examples' buttons no name, which a screen reader needs.
 GO_ON = """() => {
   const examples = document.querySelector("#examples");
   const label = examples?.querySelector(".label")?.innerText.trim();
@@ -23,24 +25,6 @@ GO_ON = """() => {
     button.setAttribute("aria-label", `${label} ${number + 1}`));
   document.querySelector("#main button, #main input")?.focus();
 }"""
-"""The button pressed is gone: who works by keyboard goes on at the first part of the page. And
-Gradio gives the examples' buttons no name, which a screen reader needs."""
-
-
-def lay_out_masthead(notice: str) -> None:
-    """Show the page's name, what the model is not for, the disclaimer.
-
-    Args:
-        notice: What must be known of this model before anything else; may be empty.
-    """
-    with gr.Column(elem_id="masthead"):
-        gr.HTML(f"<h1>{TITLE}</h1>")
-        gr.HTML(t("masthead.tagline"), elem_id="tagline")
-        if notice:
-            # The embedded model's notice is known in both languages, any other is shown as it is.
-            is_known = notice == say("masthead.drawn", "en")
-            gr.HTML(t("masthead.drawn") if is_known else escape(notice), elem_id="banner")
-        gr.HTML(t("masthead.disclaimer"), elem_id="disclaimer")
 
 
 @dataclass(frozen=True)
@@ -51,12 +35,21 @@ class ConsentPanel:
     agree: gr.Button
 
 
-def lay_out_consent(is_sent_elsewhere: bool) -> ConsentPanel:
-    """Show what to know before beginning, in plain words.
+def lay_out_top(notice: str, is_sent_elsewhere: bool) -> ConsentPanel:
+    """Show the page's name, what the model is not for, and what to know before beginning.
 
     Args:
+        notice: What must be known of this model before anything else; may be empty.
         is_sent_elsewhere: Whether another server writes the answers, which is said then.
     """
+    with gr.Column(elem_id="masthead"):
+        gr.HTML(f"<h1>{TITLE}</h1>")
+        gr.HTML(t("masthead.tagline"), elem_id="tagline")
+        if notice:
+            # The embedded model's notice is known in both languages, any other is shown as it is.
+            is_known = notice == say("masthead.drawn", "en")
+            gr.HTML(t("masthead.drawn") if is_known else escape(notice), elem_id="banner")
+        gr.HTML(t("masthead.disclaimer"), elem_id="disclaimer")
     with gr.Column(elem_id="consent") as box:
         gr.HTML(t("consent.text"))
         if is_sent_elsewhere:
@@ -121,6 +114,7 @@ def wire_privacy(panel: PrivacyPanel, page: Page, forget: Callable[[str], None])
 
     def delete(request: gr.Request) -> Updates:
         uploads = list(page.session(request).uploads)
+        # Not only the session: what Gradio remembers of the tab goes, too.
         forget(str(request.session_hash))
         # Looked at on the disk: the visitor is told only what is true.
         left = sum(path.exists() for path in uploads)

@@ -2,15 +2,14 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
 
 import gradio as gr
 
 from skingpt4.demo.i18n import say, status, t
-from skingpt4.demo.page import Page, Updates, wire_job
+from skingpt4.demo.page import Page, Panel, Updates, wire_job
 from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Case, Session
 from skingpt4.dermatology import QUESTIONS
@@ -18,15 +17,15 @@ from skingpt4.labeler import label_text
 
 JOB = "opinion"
 
+# Independent answers (paper).
 DRAWS = 10
-"""Independent answers (paper)."""
 
+# Of the draws: the model's own distribution, as in `evaluate.py consistency`.
 TEMPERATURE = 1.0
-"""Of the draws: the model's own distribution, as in ``evaluate.py consistency``."""
 
+# Below this share of draws for the most frequent diagnosis, the model does not agree with itself.
+# The figure is ours.
 AGREEMENT = 0.7
-"""Below this share of draws for the most frequent diagnosis, the model does not agree with itself.
-The figure is ours."""
 
 
 @dataclass
@@ -51,6 +50,7 @@ class Opinion:
     @property
     def counts(self) -> list[tuple[str | None, int]]:
         """How many draws settled on each class, or on none; the most frequent first."""
+        # In the draws' order, so that of equally frequent classes the first drawn leads.
         tops = Counter(label_text(self.answers[number]).top for number in sorted(self.answers))
         return tops.most_common()
 
@@ -66,6 +66,7 @@ class Opinion:
         for text in self.answers.values():
             reading = label_text(text)
             if reading.top == top:
+                # The first mention only: an answer that repeats a name is no further vote.
                 named = [match.words for match in reading.trace if match.name == top]
                 found.update(word.lower() for word in dict.fromkeys(named[:1]))
         return [word for word, _ in found.most_common()]
@@ -89,18 +90,13 @@ class OpinionState:
 
 
 @dataclass(frozen=True)
-class OpinionPanel:
+class OpinionPanel(Panel):
     """The second opinion's parts."""
 
     begin: gr.Button
     stop: gr.Button
     status: gr.HTML
     chart: gr.HTML
-
-    @property
-    def outputs(self) -> Sequence[Any]:
-        """The chart, its line of status and the buttons."""
-        return [self.status, self.chart, self.begin, self.stop]
 
     def show(self, session: Session) -> Updates:
         """Show the opinion on the case, if there is one."""
@@ -126,7 +122,7 @@ def lay_out() -> OpinionPanel:
             stop = gr.Button(t("opinion.stop"), size="sm", min_width=100, interactive=False)
         line = gr.HTML(elem_id="opinion-status")
         bars = gr.HTML(elem_id="opinion-chart")
-    return OpinionPanel(begin, stop, line, bars)
+    return OpinionPanel([line, bars, begin, stop], begin, stop, line, bars)
 
 
 def wire(panel: OpinionPanel, page: Page, draws: gr.Slider, room: WaitingRoom) -> None:
@@ -146,7 +142,8 @@ def draw(session: Session, draws: float, cancel: threading.Event) -> Iterator[st
         ChatError: If the engine cannot draw.
     """
     case, chat, language = session.case, session.chat, session.language
-    opinion, photos = Opinion(int(draws), case.seed), case.embeddings
+    photos = [photo.embeddings for photo in case.photos]
+    opinion = Opinion(int(draws), case.seed)
     conversation = chat.new_conversation(len(photos))
     chat.ask(QUESTIONS[0], conversation)
     yield say("opinion.progress", language, done=0, draws=opinion.draws)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from html import escape
-from typing import Any
 
 import gradio as gr
 
@@ -23,23 +22,23 @@ from skingpt4.demo.features.report_draft import (
     to_pdf,
 )
 from skingpt4.demo.i18n import failure, say, status, t, translated_notice
-from skingpt4.demo.page import AT_ONCE, PRIVATE, Page, Updates
+from skingpt4.demo.page import AT_ONCE, PRIVATE, Page, Panel, Updates
 from skingpt4.demo.session import Case, Session
 from skingpt4.documents.images import data_url
 
+# Type and writer by file ending.
 FORMATS: dict[str, tuple[str, Callable[[Report], bytes]]] = {
     "pdf": ("application/pdf", to_pdf),
     "html": ("text/html", to_html),
     "json": ("application/json", to_json),
 }
-"""Type and writer by file ending."""
 
+# Saves the file of a link; where the browser does not allow it, the link stays to be pressed.
 FOLLOW_LINK = """(html) => {
   const box = document.createElement("div");
   box.innerHTML = html;
   box.querySelector("a")?.click();
 }"""
-"""Saves the file of a link; where the browser does not allow it, the link stays to be pressed."""
 
 
 @dataclass
@@ -50,7 +49,7 @@ class ReportState:
 
 
 @dataclass(frozen=True)
-class ReportPanel:
+class ReportPanel(Panel):
     """The report's parts.
 
     Attributes:
@@ -68,11 +67,6 @@ class ReportPanel:
     sections: tuple[gr.Textbox, ...]
     save: tuple[gr.Button, ...]
     link: gr.HTML
-
-    @property
-    def outputs(self) -> Sequence[Any]:
-        """Everything, because a report goes when its conversation goes."""
-        return [self.make, self.status, self.editor, *self.sections, self.link]
 
     def show(self, session: Session) -> Updates:
         """Take the report away if it belongs to another case; else leave it as it was edited."""
@@ -107,7 +101,9 @@ def lay_out() -> ReportPanel:
                     for ending in FORMATS
                 )
             link = gr.HTML("", elem_id="report-link")
-    return ReportPanel(make, line, editor, sections, save, link)
+    # A report goes when its conversation goes, so all of it depends on the session.
+    outputs = [make, line, editor, *sections, link]
+    return ReportPanel(outputs, make, line, editor, sections, save, link)
 
 
 def wire(panel: ReportPanel, page: Page, counts_on: Callable[[Case], Sequence[Count]]) -> None:
@@ -161,6 +157,7 @@ class ReportActions:
             session = self.page.session(request)
             model = session.chat.model
             try:
+                # What the visitor edited, not what was drafted.
                 texts = (edited[box] for box in self.panel.sections)
                 report = Report(
                     sections=dict(zip(SECTIONS, texts, strict=True)),

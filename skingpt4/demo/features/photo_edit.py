@@ -4,18 +4,18 @@ from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw, ImageEnhance
 
+# What makes so many quarter turns clockwise; Pillow counts the other way round.
 TURNED = {
     1: Image.Transpose.ROTATE_270,
     2: Image.Transpose.ROTATE_180,
     3: Image.Transpose.ROTATE_90,
 }
-"""What makes so many quarter turns clockwise; Pillow counts the other way round."""
 
+# Least side of a crop, as a share of the photo's.
 SMALLEST = 0.1
-"""Least side of a crop, as a share of the photo's."""
 
+# Brightness of what a crop would leave out.
 DIMMED = 0.4
-"""Brightness of what a crop would leave out."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Window:
         """Return left, top, right and bottom in an image's pixels, moved to lie inside it."""
         share = min(max(self.size, SMALLEST), 1.0)
         sides = [max(1, round(side * share)) for side in image.size]
+        # A window over the edge is moved inside, not cut: it keeps its proportions.
         corner = [
             min(max(round(middle * whole - side / 2), 0), whole - side)
             for middle, whole, side in zip((self.x, self.y), image.size, sides, strict=True)

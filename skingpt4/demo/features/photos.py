@@ -5,12 +5,11 @@ A good photo joins the conversation at once. A poor one waits, with a hint, unti
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import gradio as gr
 from PIL import Image
@@ -18,29 +17,29 @@ from PIL import Image
 from skingpt4.common.errors import PhotoError
 from skingpt4.demo.features.photo_edit import WHOLE, Edit, Window, outline
 from skingpt4.demo.i18n import failure, say, status, t
-from skingpt4.demo.page import AT_ONCE, PRIVATE, SHOWING, Page, Updates
-from skingpt4.demo.session import MAX_PHOTOS, PREVIEW_SIDE, CasePhoto, Session, photo_url
+from skingpt4.demo.page import AT_ONCE, PRIVATE, SHOWING, Page, Panel, Updates
+from skingpt4.demo.session import MAX_PHOTOS, PREVIEW_SIDE, Session, photo_url
 from skingpt4.demo.uploads import own_upload, read_upload
 from skingpt4.processors.photo import open_photo
 from skingpt4.processors.photo_quality import Problem, measure
 
 GUIDE_FOLDER = Path(__file__).parents[1] / "guide"
 
+# Six small drawings of our own, by what they are examples of.
 GUIDE = {"good": ("light", "sharp", "close"), "poor": ("dark", "blurred", "far")}
-"""Six small drawings of our own, by what they are examples of."""
 
 PHOTOS_AT_ONCE = 4
 
 THUMBNAIL_SIDE = 128
 
+# Photos with a longer side, in pixels, are scaled down; a phone's 12 megapixels stay whole.
 OPENED_SIDE = 4096
-"""Photos with a longer side, in pixels, are scaled down; a phone's 12 megapixels stay whole."""
 
+# Originals are kept for turning and cropping with no longer side than this, in pixels.
 KEPT_SIDE = 2048
-"""Originals are kept for turning and cropping with no longer side than this, in pixels."""
 
+# Part to keep, in per cent, when the first thing done to crop is a tap on the photo.
 CLICKED_SIZE = 50
-"""Part to keep, in per cent, when the first thing done to crop is a tap on the photo."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +67,8 @@ class PhotoView:
     window: Window | None = None
 
 
-@dataclass
-class Originals:
-    """The originals of a tab's photos, and what was done to each since."""
-
-    of: WeakKeyDictionary[CasePhoto, tuple[Image.Image, Edit]] = field(
-        default_factory=WeakKeyDictionary
-    )
-
-
 @dataclass(frozen=True)
-class PhotoPanel:
+class PhotoPanel(Panel):
     """The photo's parts."""
 
     photo: gr.Image
@@ -101,16 +91,12 @@ class PhotoPanel:
     guide: gr.Accordion
     examples: gr.Dataset
 
-    @property
-    def outputs(self) -> Sequence[Any]:
-        """The box, the hint, and what can be done with the photo in the box."""
-        return [self.photo, self.hint, self.decision, self.thumbnails, self.tools, self.edit]
-
     def show(self, session: Session) -> Updates:
         """Show the photo that is looked at, what is wrong with it, and the others small."""
         case, language = session.case, session.language
         view = case.panel_state(PhotoView)
         is_shown = bool(case.photos) and view.draft is None and not view.is_adding
+        # The photo with the number shown may have been removed since.
         index = min(view.number, len(case.photos)) - 1
         url, hint = None, ""
         if view.draft is not None:
@@ -123,10 +109,12 @@ class PhotoPanel:
             url = case.photos[index].preview
         elif is_shown and view.window is not None:
             # A crop is chosen on the whole photo, also where it has been cropped before.
-            original, edit = _original(session, index)
+            photo = case.photos[index]
+            original, edit = photo.origin or (photo.image, Edit())
             upright = edit.upright(original)
             upright.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
             url = photo_url(outline(upright, view.window))
+        # As part of the page: a gallery's files would stay on the disk.
         thumbnails = [
             {
                 "image": {"url": photo_url(photo.image, THUMBNAIL_SIDE)},
@@ -194,6 +182,7 @@ def lay_out(examples: Sequence[Path]) -> PhotoPanel:
                         gr.HTML((GUIDE_FOLDER / f"{name}.svg").read_text(encoding="utf-8"))
                         gr.HTML(t(f"photo.guide_{name}"), elem_classes=["caption"])
         gr.HTML(t("photo.guide_more"))
+    # Served from where they are; Gradio would copy each into the visitors' folder.
     gr.set_static_paths([str(path) for path in examples])
     parts["examples"] = gr.Dataset(
         label=t("photo.examples"),
@@ -203,7 +192,8 @@ def lay_out(examples: Sequence[Path]) -> PhotoPanel:
         visible=bool(examples),
         elem_id="examples",
     )
-    return PhotoPanel(**parts)
+    shown = ("photo", "hint", "decision", "thumbnails", "tools", "edit")
+    return PhotoPanel([parts[name] for name in shown], **parts)
 
 
 def wire(panel: PhotoPanel, page: Page, examples: Sequence[Path]) -> None:
@@ -268,9 +258,9 @@ def wire(panel: PhotoPanel, page: Page, examples: Sequence[Path]) -> None:
     on(moved, choose_window, whole_page=False, inputs=sliders)
 
 
+# Does something to a session and returns the key of the sentence to show; "" for none, and None
+# where nothing was done, so that the page stays as it is.
 Action = Callable[..., str | None]
-"""Does something to a session and returns the key of the sentence to show; "" for none, and None
-where nothing was done, so that the page stays as it is."""
 
 
 def act(
@@ -315,6 +305,7 @@ def take(session: Session, upload: dict[str, Any] | None) -> str | None:
     problems = measure(image).problems
     if not problems:
         return _join(session, image, session.add_photo)
+    # Scaled down before it waits: a visitor may think for long.
     image.thumbnail((KEPT_SIDE, KEPT_SIDE))
     session.case.panel_state(PhotoView).draft = Draft(image, problems)
     return "look"
@@ -371,7 +362,8 @@ def edit(session: Session, change: str) -> str:
     _check_editable(session)
     view = session.case.panel_state(PhotoView)
     number = min(view.number, len(session.case.photos))
-    original, before = _original(session, number - 1)
+    photo = session.case.photos[number - 1]
+    original, before = photo.origin or (photo.image, Edit())
     quarters = {"turn_left": 3, "turn_right": 1}  # clockwise
     if change in quarters:
         after = before.turned(quarters[change])
@@ -380,8 +372,7 @@ def edit(session: Session, change: str) -> str:
     else:
         after = Edit()
     session.replace_photo(number, after.apply(original))
-    photo = session.case.photos[number - 1]
-    session.panel_state(Originals).of[photo] = (original, after)
+    session.case.photos[number - 1].origin = (original, after)
     _show_large(session, number)
     return "edited"
 
@@ -405,7 +396,8 @@ def aim(
     photos, view = session.case.photos, session.case.panel_state(PhotoView)
     if not photos or session.case.exchanges or view.draft or view.is_adding:
         return None
-    original, edit = _original(session, min(view.number, len(photos)) - 1)
+    photo = photos[min(view.number, len(photos)) - 1]
+    original, edit = photo.origin or (photo.image, Edit())
     if view.window is None and edit.window != WHOLE:
         # The tap is on a part of the photo: the whole comes back first, with this part outlined.
         across, down = (round(100 * middle) for middle in (edit.window.x, edit.window.y))
@@ -428,18 +420,12 @@ def _member(items: Sequence[Any], index: Any) -> Any:
     return items[index]
 
 
-def _original(session: Session, index: int) -> tuple[Image.Image, Edit]:
-    """Return a photo as it came and what was done to it since."""
-    photo = session.case.photos[index]
-    return session.panel_state(Originals).of.get(photo, (photo.image, Edit()))
-
-
 def _join(session: Session, image: Image.Image, put: Callable[[Image.Image], None]) -> str:
     """Put a photo into the conversation, keep its original for edits, and show it."""
     put(image)
     image.thumbnail((KEPT_SIDE, KEPT_SIDE))
     photos = session.case.photos
-    session.panel_state(Originals).of[photos[-1]] = (image, Edit())
+    photos[-1].origin = (image, Edit())
     _show_large(session, len(photos))
     return "added" if len(photos) > 1 else "ready"
 

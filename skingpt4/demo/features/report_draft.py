@@ -24,6 +24,7 @@ from skingpt4.documents.images import data_url, jpeg
 from skingpt4.documents.pdf import Pdf
 from skingpt4.labeler import label_text
 
+# The report's sections in order; their titles are texts of these names.
 SECTIONS = (
     "description",
     "condition",
@@ -33,29 +34,28 @@ SECTIONS = (
     "doctor_questions",
     "more",
 )
-"""The report's sections in order; their titles are texts of these names."""
 
+# Characters; the answers to two questions, the longest the model gives, have some 2,500.
 LONGEST_SECTION = 8000
-"""Characters; the answers to two questions, the longest the model gives, have some 2,500."""
 
 JSON_FORMAT = "skingpt4-report/1"
 
 PHOTO_QUALITY = 88
 
+# Width and height at most of a photo in the PDF, and the room between two, in millimetres.
 PHOTO_BOX, PHOTO_GAP = (83, 70), 8
-"""Width and height at most of a photo in the PDF, and the room between two, in millimetres."""
 
+# Font sizes of the PDF in points.
 BODY, SMALL, TITLE, HEADING = 10.5, 8.5, 20, 12.5
-"""Font sizes of the PDF in points."""
 
+# Colour of the PDF's headings.
 ACCENT = (15, 86, 80)
-"""Colour of the PDF's headings."""
 
+# A condition, None where an answer names none, and how many answers name it.
 Count = tuple[str | None, int]
-"""A condition, None where an answer names none, and how many answers name it."""
 
+# Lines that belong together: whether they are a list's items, and the lines without their "- ".
 Run = tuple[bool, list[str]]
-"""Lines that belong together: whether they are a list's items, and the lines without their "- "."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,13 @@ class Report:
                 sections.append((self.say(name), runs))
         return sections
 
-    def photo_title(self, number: int) -> str:
-        """Name a photo; a single one needs no number."""
-        return self.say("photos" if len(self.photos) == 1 else "photo_number", number=number)
-
-    def photo_files(self) -> list[bytes]:
-        """Return each photo as JPEG; of what came with the upload nothing is written along."""
-        return [jpeg(photo, quality=PHOTO_QUALITY) for photo in self.photos]
+    def photo_files(self) -> list[tuple[str, bytes]]:
+        """Return each photo's title and its JPEG, in which nothing of the upload's metadata is."""
+        key = "photos" if len(self.photos) == 1 else "photo_number"  # one needs no number
+        return [
+            (self.say(key, number=number), jpeg(photo, quality=PHOTO_QUALITY))
+            for number, photo in enumerate(self.photos, start=1)
+        ]
 
 
 def draft(
@@ -182,7 +182,7 @@ def to_json(report: Report) -> bytes:
         "notice": report.notice,
         "disclaimer": report.disclaimer,
         "sections": {name: report.sections.get(name, "") for name in SECTIONS},
-        "photos": [data_url(photo) for photo in report.photo_files()],
+        "photos": [data_url(photo) for _, photo in report.photo_files()],
     }
     return json.dumps(content, ensure_ascii=False, indent=2).encode("utf-8")
 
@@ -193,7 +193,7 @@ def to_html(report: Report) -> bytes:
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
         "report.html"
     )
-    photos = [data_url(photo) for photo in report.photo_files()]
+    photos = [(title, data_url(photo)) for title, photo in report.photo_files()]
     return template.render(report=report, photos=photos).encode("utf-8")
 
 
@@ -208,7 +208,9 @@ class ReportPdf(Pdf):
 
 def to_pdf(report: Report) -> bytes:
     """Write a report as PDF; the same report gives the same bytes."""
+    # Midnight of the day, for the time of saving would change the bytes.
     made = datetime.combine(report.day, time(), timezone.utc)
+    # For screen readers, which choose their voice by it.
     lang = "zh-CN" if report.language == "zh" else "en"
     pdf = ReportPdf(report.say("title"), [report.disclaimer], made, lang=lang, margin=18.0)
     pdf.set_creator(report.model)
@@ -233,9 +235,9 @@ def to_pdf(report: Report) -> bytes:
             pdf.add_page()
         top = pdf.get_y()
         for place, size in enumerate(sizes):
-            title = report.photo_title(first + place + 1)
+            title, file = files[first + place]
             left = pdf.l_margin + place * (PHOTO_BOX[0] + PHOTO_GAP)
-            pdf.image(BytesIO(files[first + place]), left, top, *size, alt_text=title)
+            pdf.image(BytesIO(file), left, top, *size, alt_text=title)
             pdf.set_xy(left, top + height + 1)
             pdf.use_font(SMALL)
             pdf.set_text_color(*pdf.soft)

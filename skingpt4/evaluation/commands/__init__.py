@@ -1,9 +1,11 @@
-"""The subcommands of ``evaluate.py``: one module each, imported when it is asked for."""
+"""The subcommands of ``evaluate.py``; a module is imported once one of its own is asked for."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 from importlib import import_module
-from typing import Protocol, cast
 
+from skingpt4.evaluation.commands.options import Command
+
+# Each subcommand with what it does, in the order of use.
 COMMANDS = {
     "cases": "check a case list: classes, images, balance, and leaks from training sets",
     "run": "ask the paper's four questions of one or several systems",
@@ -15,27 +17,22 @@ COMMANDS = {
     "audit": "compare published percentages with their denominators",
     "protocol": "all of it on the embedded model and the drawn cases",
 }
-"""Each subcommand with what it does, in the order of use."""
 
-
-class Command(Protocol):
-    """What each module ``skingpt4.evaluation.commands.<name>`` offers."""
-
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the options."""
-
-    def main(self, args: Namespace) -> None:
-        """Do it."""
-
-
-def load_command(name: str) -> Command:
-    """Import one subcommand's module."""
-    return cast(Command, import_module(f"{__name__}.{name}"))
+# Where each subcommand is: a module of this package, which lists it in its ``COMMANDS``.
+MODULES = {
+    "checks": ("cases", "audit"),
+    "ask": ("run", "consistency"),
+    "results": ("score", "analyse", "report"),
+    "rate": ("rate",),
+    "protocol": ("protocol",),
+}
 
 
 def run_command(name: str, arguments: list[str]) -> None:
     """Parse a subcommand's options and do it."""
-    command = load_command(name)
+    (place,) = (module for module, names in MODULES.items() if name in names)
+    # Imported when asked for: --help must not wait for torch.
+    command: Command = import_module(f"{__name__}.{place}").COMMANDS[name]
     parser = ArgumentParser(prog=f"evaluate.py {name}", description=COMMANDS[name])
     command.add_arguments(parser)
     command.main(parser.parse_args(arguments))

@@ -10,23 +10,25 @@ python evaluate.py rate --import form_1.xlsx form_2.csv
 import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from itertools import repeat
 from pathlib import Path
 
+import pandas as pd
+
+from skingpt4.common.tables import write_table
 from skingpt4.documents.launch import set_switches
-from skingpt4.evaluation.cases import EvalCase, case_list_hash
-from skingpt4.evaluation.commands.options import add_common_arguments, load_cases
-from skingpt4.evaluation.commands.run import RESPONSES_NAME
-from skingpt4.evaluation.responses import Responses, responses_about
+from skingpt4.evaluation.cases import case_list_hash
+from skingpt4.evaluation.commands.options import Command, add_common_arguments, load_cases
+from skingpt4.evaluation.report.inputs import RATINGS_NAME
+from skingpt4.evaluation.responses import RESPONSES_NAME, read_responses
 from skingpt4.evaluation.study.assignment import Study, is_simulated, pick_systems
 from skingpt4.evaluation.study.forms import read_form, write_forms
 from skingpt4.evaluation.study.rating_store import KINDS, RatingStore
 from skingpt4.evaluation.study.ratings import (
     DIAGNOSES_NAME,
+    DIAGNOSIS_COLUMNS,
     RaterKind,
     Rating,
     read_ratings,
-    write_diagnoses,
     write_ratings,
 )
 
@@ -61,52 +63,42 @@ def add_arguments(parser: ArgumentParser) -> None:
 def main(args: Namespace) -> None:
     """Serve the page, or export, or write or read forms."""
     cases = load_cases(args)
-    responses = responses_about(args.responses or args.output / RESPONSES_NAME, cases)
-    study = _study(args, cases, responses)
-    ratings = args.output / "ratings.csv"
+    responses = read_responses(args.responses or args.output / RESPONSES_NAME, cases)
+    # In the order of the answers: without --systems the first one is rated.
+    known = list(dict.fromkeys(row.system for row in responses.rows))
+    systems, ids = pick_systems(args.systems, known), tuple(case.id for case in cases)
+    study = Study(ids, systems, args.seed, args.blind, args.cases_per_rater)
+    ratings = args.output / RATINGS_NAME
     if args.filled:
         new = [rating for path in args.filled for rating in read_form(path, study)]
+        # A form says what was marked once; two forms that differ need a human to decide.
         _add_ratings(ratings, new, replace=False)
     elif args.forms is not None:
-        kinds: list[RaterKind] = [*repeat(KINDS[0], args.forms), *repeat(KINDS[1], args.lay_forms)]
+        kinds: list[RaterKind] = [KINDS[0]] * args.forms + [KINDS[1]] * args.lay_forms
         paths = write_forms(args.output / "forms", study, kinds, cases, responses.rows)
         logger.info("Wrote %d files to %s", len(paths), args.output / "forms")
     else:
         path = args.store or args.output / "ratings.sqlite"
         store = RatingStore(path, study, case_list_hash(cases))
         if not args.export:
-            _serve(store, cases, responses, args.port)
-        _export(store, ratings)
+            set_switches()
+            # Gradio takes seconds to import, and only the page needs it; it reads the switches
+            # then.
+            from skingpt4.evaluation.study.rating_page import build_page, serve_page
 
-
-def _study(args: Namespace, cases: Sequence[EvalCase], responses: Responses) -> Study:
-    known = list(dict.fromkeys(row.system for row in responses.rows))
-    systems = pick_systems(args.systems, known)
-    ids = tuple(case.id for case in cases)
-    return Study(ids, systems, args.seed, args.blind, args.cases_per_rater)
-
-
-def _serve(
-    store: RatingStore, cases: Sequence[EvalCase], responses: Responses, port: int | None
-) -> None:
-    set_switches()
-    # Gradio takes seconds to import, and only the page needs it; it reads the switches then.
-    from skingpt4.evaluation.study.rating_page import build_page, serve_page
-
-    serve_page(build_page(store, cases, responses.rows), port)
-
-
-def _export(store: RatingStore, path: Path) -> None:
-    _add_ratings(path, store.ratings(), replace=True)
-    write_diagnoses(path.with_name(DIAGNOSES_NAME), store.diagnoses())
+            serve_page(build_page(store, cases, responses.rows), args.port)
+        # The store holds all that a rater clicked, so it stands for what was exported before.
+        _add_ratings(ratings, store.ratings(), replace=True)
+        diagnoses = pd.DataFrame(store.diagnoses(), columns=list(DIAGNOSIS_COLUMNS))
+        write_table(ratings.with_name(DIAGNOSES_NAME), diagnoses)
 
 
 def _add_ratings(path: Path, new: Sequence[Rating], replace: bool) -> None:
-    """Add ratings to a file; simulated ones in it make way for what humans rated.
+    """Add ratings to a file, which is made if it is not there; no new ones change nothing.
 
     Args:
-        path: The file of ratings, made if it is not there.
-        new: What is added; nothing changes where that is nothing.
+        path: The file of ratings.
+        new: What is added.
         replace: Whether a rater's new ratings stand for all their old ones. Otherwise old and new
             must agree where they overlap.
 
@@ -117,11 +109,13 @@ def _add_ratings(path: Path, new: Sequence[Rating], replace: bool) -> None:
         logger.info("There are no ratings yet; %s stays as it is", path)
         return
     raters = {rating.rater for rating in new}
-    old = (
-        [row for row in read_ratings(path) if not is_simulated([row.rater])]
-        if path.exists()
-        else []
-    )
-    kept = {row for row in old if not (replace and row.rater in raters)}
+    old = read_ratings(path) if path.exists() else []
+    # What a script made up stood in for humans; now that one has rated, it goes.
+    kept = {row for row in old if not is_simulated([row.rater])}
+    if replace:
+        kept = {row for row in kept if row.rater not in raters}
     write_ratings(path, kept | set(new))
     logger.info("%d ratings by %d raters added to %s", len(new), len(raters), path)
+
+
+COMMANDS = {"rate": Command(add_arguments, main)}

@@ -1,20 +1,15 @@
 """From ratings to what Fig. 4a and its table show: counts, shares, intervals and agreement."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 
 import numpy as np
+import pandas as pd
 
 from skingpt4.dermatology import LIKERT, RATER_LEVEL_ITEMS
-from skingpt4.evaluation.scoring.agreement import (
-    bootstrap_units,
-    gwet_ac2,
-    icc,
-    krippendorff_alpha,
-)
+from skingpt4.evaluation.scoring.agreement import bootstrap_units, gwet_ac2, icc, krippendorff_alpha
 from skingpt4.evaluation.scoring.statistics import (
     UNKNOWN,
-    Floats,
     Interval,
     Share,
     bootstrap_mean,
@@ -24,8 +19,8 @@ from skingpt4.evaluation.scoring.statistics import (
 from skingpt4.evaluation.study.assignment import items_for
 from skingpt4.evaluation.study.ratings import Rating
 
+# Scores from here on are agreement (paper: agree or strongly agree).
 AGREE = 4
-"""Scores from here on are agreement (paper: agree or strongly agree)."""
 
 
 @dataclass(frozen=True)
@@ -94,94 +89,62 @@ class Analysis:
     agreement: list[AgreementRow]
 
 
-Group = tuple[str, str, int]
-"""Rater kind, system, item."""
-
-Visits = dict[tuple[str, str], set[tuple[str, str]]]
-"""By rater kind and system: which rater saw which case."""
-
-
 def analyse(ratings: Sequence[Rating], seed: int = 0) -> Analysis:
     """Tabulate ratings by kind of rater, system and item; the order of ratings has no effect."""
-    visits = _visits(ratings)
-    groups = _groups(ratings, visits)
-    return Analysis(
-        likert=[_likert_row(group, rows, visits, seed) for group, rows in groups],
-        agreement=[
-            _agreement_row(group, rows, seed)
-            for group, rows in groups
-            if group[2] not in RATER_LEVEL_ITEMS
-        ],
-    )
-
-
-def _visits(ratings: Sequence[Rating]) -> Visits:
-    visits: Visits = {}
-    for rating in ratings:
-        if rating.case:
-            seen = visits.setdefault((rating.rater_kind, rating.system), set())
-            seen.add((rating.rater, rating.case))
-    return visits
-
-
-def _groups(ratings: Sequence[Rating], visits: Visits) -> list[tuple[Group, list[Rating]]]:
-    """Sort ratings into groups; an item about answers that nobody rated has an empty one."""
-    groups: dict[Group, list[Rating]] = {
-        (kind, system, item): []
-        for kind, system in visits
-        for item in items_for(kind)
-        if item not in RATER_LEVEL_ITEMS
-    }
-    for rating in sorted(ratings):
-        groups.setdefault((rating.rater_kind, rating.system, rating.item), []).append(rating)
-    return sorted(groups.items())
-
-
-def _likert_row(
-    group: Group,
-    ratings: Sequence[Rating],
-    visits: Visits,
-    seed: int,
-) -> LikertRow:
-    kind, system, item = group
-    matrix = score_matrix(ratings)
-    scores = matrix[~np.isnan(matrix)]
-    agreeing = np.where(np.isnan(matrix), np.nan, matrix >= AGREE)
-    rater_level = item in RATER_LEVEL_ITEMS
-    per_case = all(rating.case for rating in ratings)
-    expected = len(visits[kind, system]) if per_case else _count_raters(visits, kind, ratings)
-    return LikertRow(
-        rater_kind=kind,
-        system=system,
-        item=item,
-        rater_level=rater_level,
-        counts=tuple(int(np.sum(scores == level)) for level in LIKERT),
-        missing=max(expected - len(ratings), 0),
-        raters=matrix.shape[0],
-        cases=matrix.shape[1] if per_case else 0,
-        agree=wilson(int(np.sum(scores >= AGREE)), len(scores)),
-        sampled=rater_interval(agreeing) if rater_level else bootstrap_mean(agreeing, seed),
-    )
-
-
-def _count_raters(visits: Visits, kind: str, ratings: Sequence[Rating]) -> int:
-    """Count the raters of a kind: each owes one answer to an item that is asked once a rater."""
-    names = {rater for group, seen in visits.items() if group[0] == kind for rater, _ in seen}
-    return len(names | {rating.rater for rating in ratings})
-
-
-def _agreement_row(group: Group, ratings: Sequence[Rating], seed: int) -> AgreementRow:
-    matrix = score_matrix(ratings)
-    counts = np.stack([np.sum(matrix == level, axis=0) for level in LIKERT], axis=1)
-    complete = matrix[:, ~np.isnan(matrix).any(axis=0)]
-    return AgreementRow(
-        *group,
-        raters=matrix.shape[0],
-        cases=int(np.sum(counts.sum(axis=1) >= 2)),
-        alpha=bootstrap_units(krippendorff_alpha, counts, seed),
-        ac2=bootstrap_units(gwet_ac2, counts, seed),
-        icc=icc(complete.T) if complete.size else UNKNOWN,
-    )
+    columns = [column.name for column in fields(Rating)]
+    table = pd.DataFrame([astuple(rating) for rating in ratings], columns=columns)
+    by_group = table.groupby(["rater_kind", "system", "item"])
+    groups = {(str(kind), str(system), int(item)): rows for (kind, system, item), rows in by_group}
+    seen = table[table["case"] != ""]
+    # How often a rater saw a case with a system's answers: that many ratings each item is owed.
+    visits = seen.drop_duplicates(["rater_kind", "system", "rater", "case"])
+    owed = visits.groupby(["rater_kind", "system"]).size()
+    # An item about answers that nobody rated still has a row, with all its ratings missing.
+    for kind, system in owed.index:
+        for item in set(items_for(kind)) - set(RATER_LEVEL_ITEMS):
+            groups.setdefault((kind, system, item), table.iloc[:0])
+    analysis = Analysis([], [])
+    for (kind, system, item), rows in sorted(groups.items(), key=lambda group: group[0]):
+        scores = rows.pivot(index="rater", columns="case", values="score")
+        matrix = scores.to_numpy(dtype=float)  # [raters, cases], nan where there is no rating
+        raters, cases = matrix.shape
+        counts = np.stack([np.sum(matrix == level, axis=0) for level in LIKERT], axis=1)  # [C, 5]
+        totals = tuple(int(total) for total in counts.sum(axis=0))
+        agreeing = np.where(np.isnan(matrix), np.nan, matrix >= AGREE)
+        rater_level, per_case = item in RATER_LEVEL_ITEMS, bool((rows["case"] != "").all())
+        if per_case:
+            expected = int(owed[kind, system])
+        else:  # asked once a rater: everybody of this kind owes one answer
+            of_kind = set(seen["rater"][seen["rater_kind"] == kind])
+            expected = len(of_kind | set(rows["rater"]))
+        likert = LikertRow(
+            rater_kind=kind,
+            system=system,
+            item=item,
+            rater_level=rater_level,
+            counts=totals,
+            missing=max(expected - len(rows), 0),
+            raters=raters,
+            cases=cases if per_case else 0,
+            agree=wilson(sum(totals[AGREE - 1 :]), sum(totals)),
+            # Many ratings by one rater of a matter about the rater are one opinion.
+            sampled=rater_interval(agreeing) if rater_level else bootstrap_mean(agreeing, seed),
+        )
+        analysis.likert.append(likert)
+        if not rater_level:
+            complete = matrix[:, ~np.isnan(matrix).any(axis=0)]  # cases that all raters rated
+            agreement = AgreementRow(
+                kind,
+                system,
+                item,
+                raters,
+                cases=int(np.sum(counts.sum(axis=1) >= 2)),
+                alpha=bootstrap_units(krippendorff_alpha, counts, seed),
+                ac2=bootstrap_units(gwet_ac2, counts, seed),
+                icc=icc(complete.T) if complete.size else UNKNOWN,
+            )
+            analysis.agreement.append(agreement)
+    return analysis
 
 
 def bars(rows: Sequence[LikertRow]) -> Iterator[tuple[str, list[LikertRow]]]:
@@ -192,6 +155,7 @@ def bars(rows: Sequence[LikertRow]) -> Iterator[tuple[str, list[LikertRow]]]:
     groups: dict[tuple[str, str], list[LikertRow]] = {}
     for row in rows:
         groups.setdefault((row.rater_kind, row.system), []).append(row)
+    # Where nothing but items 6 and 7 was rated, they are all there is to draw.
     of_systems = {key: own for key, own in groups.items() if key[1]} or groups
     for (kind, system), own in of_systems.items():
         common = groups.get((kind, ""), []) if system else []
@@ -203,13 +167,3 @@ def raters_text(count: int, kind: str) -> str:
     """Return such as ``5 dermatologists`` or ``1 lay rater``."""
     noun = "lay rater" if kind == "lay" else kind
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def score_matrix(ratings: Sequence[Rating]) -> Floats:
-    """Return the scores of one item and system ``[raters, cases]``, nan where there is none."""
-    raters = {name: row for row, name in enumerate(sorted({r.rater for r in ratings}))}
-    cases = {name: column for column, name in enumerate(sorted({r.case for r in ratings}))}
-    matrix = np.full((len(raters), len(cases)), np.nan)
-    for rating in ratings:
-        matrix[raters[rating.rater], cases[rating.case]] = rating.score
-    return matrix

@@ -31,8 +31,8 @@ LIKERT_STYLES: dict[int, tuple[str, str]] = {
     1: ("#d94801", "xx"),
 }
 
+# Parts of a bar below this share are too narrow for their number.
 SMALLEST_LABELLED = 0.045
-"""Parts of a bar below this share are too narrow for their number."""
 
 FIG_4A_NOTE = (
     "agree: agree or strongly agree (95 % interval of the rater × case bootstrap)\n"
@@ -41,7 +41,7 @@ FIG_4A_NOTE = (
 
 GOLDEN_RATIO = (1 + 5**0.5) / 2
 
-# Points of a strip plot spread sideways by a rule, so that equal values stay visible.
+# How far the points of a strip plot spread sideways, where twelve or more are equal.
 STRIP_WIDTH = 0.6
 
 
@@ -57,49 +57,38 @@ def fig_4a(rows: Sequence[LikertRow], title: str, note: str = "") -> Figure:
     places = np.arange(len(rows))
     left = np.zeros(len(rows))
     for level, (colour, hatch) in LIKERT_STYLES.items():
-        shares = np.array([_level_share(row, level) for row in rows])
+        counts = [row.counts[level - 1] for row in rows]
+        # An item that nobody rated has a bar of no length, not a division by zero.
+        shares = np.array([k / max(row.agree.n, 1) for k, row in zip(counts, rows, strict=True)])
         bars = axes.barh(
             places, shares, left=left, color=colour, hatch=hatch, edgecolor="white",
             label=LIKERT[level], height=0.72,
         )  # fmt: skip
-        texts = [_bar_text(row, level) for row in rows]
+        texts = [
+            percent_text(k, row.agree.n) if share >= SMALLEST_LABELLED else ""
+            for k, share, row in zip(counts, shares, rows, strict=True)
+        ]
         ink = "white" if level in (5, 1) else "black"
         for text in axes.bar_label(bars, texts, label_type="center", color=ink, fontsize=8):
             # A number on a hatch needs a ground of its own.
             text.set_bbox({"facecolor": colour, "edgecolor": "none", "pad": 0.8})
         left += shares
+    labels = []
     for place, row in enumerate(rows):
-        axes.text(1.01, place, _agree_text(row), va="center", fontsize=8)
-    axes.set_yticks(places, [_item_label(row) for row in rows], fontsize=9)
-    axes.invert_yaxis()
+        missing = f"; {row.missing} missing" if row.missing else ""
+        bounds = f"{100 * row.sampled.low:.1f}–{100 * row.sampled.high:.1f}"
+        agree = f"agree {row.agree.percent} ({bounds})\n{row.agree.k}/{row.agree.n}{missing}"
+        said = agree if row.agree.n else f"not rated{missing}"
+        axes.text(1.01, place, said, va="center", fontsize=8)
+        mark = " †" if row.rater_level else ""
+        labels.append(textwrap.fill(f"{row.item}. {ITEMS[row.item]}{mark}", 34))
+    axes.set_yticks(places, labels, fontsize=9)
+    axes.invert_yaxis()  # item 1 on top, as in the paper
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel(FIG_4A_NOTE, fontsize=8)
     figure.legend(ncols=5, loc="outside lower center", frameon=False, fontsize=8)
     return figure
-
-
-def _level_share(row: LikertRow, level: int) -> float:
-    return row.counts[level - 1] / row.agree.n if row.agree.n else 0.0
-
-
-def _bar_text(row: LikertRow, level: int) -> str:
-    if _level_share(row, level) < SMALLEST_LABELLED:
-        return ""
-    return percent_text(row.counts[level - 1], row.agree.n)
-
-
-def _item_label(row: LikertRow) -> str:
-    mark = " †" if row.rater_level else ""
-    return textwrap.fill(f"{row.item}. {ITEMS[row.item]}{mark}", 34)
-
-
-def _agree_text(row: LikertRow) -> str:
-    missing = f"; {row.missing} missing" if row.missing else ""
-    if not row.agree.n:
-        return f"not rated{missing}"
-    bounds = f"{100 * row.sampled.low:.1f}–{100 * row.sampled.high:.1f}"
-    return f"agree {row.agree.percent} ({bounds})\n{row.agree.k}/{row.agree.n}{missing}"
 
 
 def fig_4b(groups: Mapping[str, Sequence[float]], title: str, note: str = "") -> Figure:
@@ -114,6 +103,7 @@ def fig_4b(groups: Mapping[str, Sequence[float]], title: str, note: str = "") ->
         note: A line in red under the title.
     """
     figure, axes = _new_figure(max(5.0, 1.7 * len(groups) + 2), 4.8, title, note)
+    # Outliers are drawn below with all other points, so the boxes leave them out.
     axes.boxplot(
         list(groups.values()), widths=0.5, showfliers=False, medianprops={"color": "black"}
     )
@@ -121,7 +111,7 @@ def fig_4b(groups: Mapping[str, Sequence[float]], title: str, note: str = "") ->
         # Multiples of the golden ratio, less their whole parts, fill the width evenly.
         sideways = (np.arange(len(seconds)) * GOLDEN_RATIO) % 1 - 0.5
         axes.plot(place + 0.3 * sideways, seconds, "o", color=BLUE, alpha=0.5, ms=3)
-    axes.set_yscale("log")
+    axes.set_yscale("log")  # seconds and half hours side by side
     axes.set_ylabel("seconds (logarithmic)")
     axes.set_xlabel(textwrap.fill(NOTE, 30 + 15 * len(groups)), fontsize=8)
     labels = [f"{textwrap.fill(name, 18)}\n(n = {len(s)})" for name, s in groups.items()]
@@ -140,28 +130,25 @@ def fig_4c(groups: Mapping[str, Sequence[float]], title: str, note: str = "") ->
     """
     figure, axes = _new_figure(max(5.0, 1.5 * len(groups) + 2), 4.8, title, note)
     for place, shares in enumerate(groups.values(), start=1):
-        axes.plot(place + _spread(shares), shares, "o", color=BLUE, alpha=0.6, ms=4)
+        # Equal values are set evenly apart, in their order, so that no point hides another.
+        sideways = np.zeros(len(shares))
+        rounded = np.round(np.asarray(shares, dtype=float), 3)
+        for value in np.unique(rounded):
+            same = np.flatnonzero(rounded == value)
+            if len(same) > 1:
+                half = STRIP_WIDTH * min(1, len(same) / 12) / 2
+                sideways[same] = np.linspace(-half, half, len(same))
+        axes.plot(place + sideways, shares, "o", color=BLUE, alpha=0.6, ms=4)
         mean = float(np.mean(shares))
         axes.plot([place - 0.38, place + 0.38], [mean, mean], color="black")
         axes.text(place, 1.045, f"mean {100 * mean:.2f} %", ha="center", fontsize=8)
-    axes.set_ylim(0, 1.1)
+    axes.set_ylim(0, 1.1)  # room for the means above 100 %
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_ylabel("diagnoses that agree with the commonest")
     labels = [textwrap.fill(name, 18) + f"\n({len(s)} images)" for name, s in groups.items()]
     axes.set_xticks(range(1, len(groups) + 1), labels, fontsize=9)
     axes.grid(axis="y", alpha=0.3)
     return figure
-
-
-def _spread(values: Sequence[float]) -> np.ndarray:
-    """Return sideways places that set equal values evenly apart, in their order."""
-    rounded = np.round(np.asarray(values, dtype=float), 3)
-    places = np.zeros(len(rounded))
-    for value in np.unique(rounded):
-        same = np.flatnonzero(rounded == value)
-        width = STRIP_WIDTH * min(1, len(same) / 12)
-        places[same] = np.linspace(-width / 2, width / 2, len(same)) if len(same) > 1 else 0
-    return places
 
 
 def confusion_figure(
@@ -174,12 +161,14 @@ def confusion_figure(
         names: The 15 class names.
         title: Whose answers.
     """
-    counts = np.asarray(matrix)
+    counts = np.asarray(matrix)  # [16, 15]
+    # The classes' names end with examples in brackets, which would not fit an axis.
     short = [name.partition(" (")[0] for name in names]
     figure, axes = _new_figure(11, 9.5, title, "")
     axes.imshow(counts, cmap="Blues", vmin=0)
     for said, true in np.argwhere(counts):
         value = counts[said, true]
+        # Dark cells need light figures.
         ink = "white" if value > counts.max() / 2 else "black"
         axes.text(true, said, str(value), ha="center", va="center", color=ink, fontsize=8)
     axes.set_xticks(range(len(short)), short, rotation=45, ha="right", fontsize=8)
@@ -191,9 +180,11 @@ def confusion_figure(
 
 def _new_figure(width: float, height: float, title: str, note: str) -> tuple[Figure, Axes]:
     """Return a figure that belongs to no global state, with one set of axes and its headings."""
+    # Not pyplot: it keeps every figure, and a server or a report of hundreds would hold them all.
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    # About eleven characters fit into an inch; the title moves up for as many lines.
     lines = textwrap.wrap(note, round(width * 11))
     axes.set_title(title, fontsize=11, pad=8 + 12 * len(lines))
     if lines:

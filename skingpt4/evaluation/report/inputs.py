@@ -1,18 +1,30 @@
-"""What a report is made from: the files of one evaluation folder, read and held together."""
+"""What tables, figures and report are made from: the files of one folder, held together."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from skingpt4.evaluation.cases import CASE_LIST_NAME, EvalCase, case_list_hash, read_cases
-from skingpt4.evaluation.commands.cases import CHECK_NAME
-from skingpt4.evaluation.commands.consistency import CONSISTENCY_NAME
-from skingpt4.evaluation.commands.run import CONCEPTS_NAME, RESPONSES_NAME
-from skingpt4.evaluation.report.guidelines import OUT_OF_REACH, Fact
-from skingpt4.evaluation.responses import Response, Responses, responses_about, rows_about
+from skingpt4.evaluation.cases import (
+    CASE_LIST_NAME,
+    CHECK_NAME,
+    EvalCase,
+    case_list_hash,
+    read_cases,
+)
+from skingpt4.evaluation.report.analysis import Analysis, analyse
+from skingpt4.evaluation.report.reference import OUT_OF_REACH, Fact
+from skingpt4.evaluation.responses import (
+    CONCEPTS_NAME,
+    CONSISTENCY_NAME,
+    RESPONSES_NAME,
+    Response,
+    Responses,
+    read_responses,
+)
 from skingpt4.evaluation.scoring.accuracy import ConceptScore, SystemScore, score, score_asked
+from skingpt4.evaluation.scoring.comparisons import PairedComparison, compare_systems
 from skingpt4.evaluation.scoring.repeatability import ConsistencyScore, measure_consistency
 from skingpt4.evaluation.study.assignment import is_simulated
 from skingpt4.evaluation.study.ratings import (
@@ -23,7 +35,9 @@ from skingpt4.evaluation.study.ratings import (
     read_diagnoses,
     read_ratings,
 )
-from skingpt4.evaluation.study.times import Times, read_times
+from skingpt4.evaluation.study.times import Times, read_times, response_times
+
+RATINGS_NAME, TIMES_NAME = "ratings.csv", "times.csv"
 
 SIMULATED_RATINGS = (
     "The ratings are SIMULATED BY A SCRIPT: no human rated anything. They show how the analysis "
@@ -71,39 +85,53 @@ class Evaluation:
     consistency: Mapping[str, ConsistencyScore] = field(default_factory=dict)
     audit: LeakAudit | None = None
 
-    @property
-    def has_simulated_ratings(self) -> bool:
-        """Tell whether any rating was made up by a script."""
-        return is_simulated(rating.rater for rating in self.ratings)
+    # Tables, figures and report share these; the bootstrap intervals alone take seconds.
+    @cached_property
+    def analysis(self) -> Analysis:
+        """What the ratings amount to."""
+        return analyse(self.ratings)
 
-    @property
-    def has_simulated_times(self) -> bool:
-        """Tell whether any response time was made up by a script."""
-        return is_simulated(self.times)
+    @cached_property
+    def pairs(self) -> list[PairedComparison]:
+        """The first system against each other one, on the same cases."""
+        return compare_systems(self.cases, self.responses.rows)
+
+    @cached_property
+    def own_times(self) -> Times:
+        """The systems' own response times in seconds."""
+        return response_times(self.responses.rows)
+
+    @cached_property
+    def modal_shares(self) -> dict[str, list[float]]:
+        """For each system and image, the share of its diagnoses that are the commonest one."""
+        return {
+            name: [image.counts[0] / len(image.tops) for image in one.images]
+            for name, one in self.consistency.items()
+        }
 
     @property
     def rating_mark(self) -> str:
-        """What stands beside whatever shows ratings, where a script made them up."""
-        return MARK if self.has_simulated_ratings else ""
+        """What stands beside whatever shows ratings, where a script made any of them up."""
+        return MARK if is_simulated(rating.rater for rating in self.ratings) else ""
 
     @property
     def time_mark(self) -> str:
         """What stands beside whatever shows the comparison group's times, likewise."""
-        return MARK if self.has_simulated_times else ""
+        return MARK if is_simulated(self.times) else ""
 
     @property
     def notices(self) -> list[str]:
         """The warnings that must stand before everything else."""
-        systems = self.responses.header.get("systems", {}).values()
-        notices = [system.get("notice", "") for system in systems]
-        notices.append(SIMULATED_RATINGS if self.has_simulated_ratings else "")
-        notices.append(SIMULATED_TIMES if self.has_simulated_times else "")
+        notices = [system.get("notice", "") for system in self.responses.systems.values()]
+        notices.append(SIMULATED_RATINGS if self.rating_mark else "")
+        notices.append(SIMULATED_TIMES if self.time_mark else "")
         return [notice for notice in dict.fromkeys(notices) if notice]
 
     @property
     def facts(self) -> frozenset[Fact]:
         """What this run brings to the guidelines' items."""
-        humans = {rating.rater for rating in self.ratings} if not self.has_simulated_ratings else ()
+        # One simulated rating among many makes all of them no evidence.
+        humans = set() if self.rating_mark else {rating.rater for rating in self.ratings}
         known = {
             Fact.RUN: True,
             Fact.SCORES: bool(self.scores),
@@ -118,53 +146,62 @@ class Evaluation:
         return frozenset(fact for fact, holds in known.items() if holds) - OUT_OF_REACH
 
 
-def load_evaluation(folder: Path, case_list: Path | None = None) -> Evaluation:
+def load_scores(folder: Path, cases: Sequence[EvalCase]) -> Evaluation:
+    """Read the answers of an evaluation folder and score them; the reader study is left out.
+
+    Raises:
+        EvaluationError: If answers are missing, damaged, or about other cases.
+    """
+    responses = read_responses(folder / RESPONSES_NAME, cases)
+    return Evaluation(
+        cases=cases,
+        responses=responses,
+        scores=score(cases, responses.rows),
+        asked_concepts=score_asked(cases, _rows(folder / CONCEPTS_NAME, cases)),
+    )
+
+
+def load_evaluation(folder: Path, cases: Sequence[EvalCase] | None = None) -> Evaluation:
     """Read an evaluation folder.
 
     Args:
         folder: Holds responses.jsonl and, as far as made, ratings.csv, diagnoses.csv, times.csv,
             concepts.jsonl, consistency.jsonl and cases_checked.json.
-        case_list: By default cases.csv in the folder.
+        cases: The case list; by default that of cases.csv in the folder.
 
     Raises:
         UserError: If a file is missing, damaged, or about other cases or systems.
     """
-    cases = read_cases(case_list or folder / CASE_LIST_NAME)
-    responses = responses_about(folder / RESPONSES_NAME, cases)
-    ratings_file, times_file = folder / "ratings.csv", folder / "times.csv"
-    ratings = read_ratings(ratings_file) if ratings_file.exists() else []
-    _check_ratings(ratings, cases, responses.rows, ratings_file)
-    return Evaluation(
-        cases=cases,
-        responses=responses,
-        scores=score(cases, responses.rows),
-        ratings=ratings,
-        diagnoses=read_diagnoses(folder / DIAGNOSES_NAME, cases),
-        times=read_times(times_file) if times_file.exists() else {},
-        asked_concepts=score_asked(cases, rows_about(folder / CONCEPTS_NAME, cases)),
-        consistency=measure_consistency(rows_about(folder / CONSISTENCY_NAME, cases)),
-        audit=_read_audit(folder / CHECK_NAME, case_list_hash(cases)),
+    evaluation = load_scores(
+        folder, read_cases(folder / CASE_LIST_NAME) if cases is None else cases
     )
-
-
-def _check_ratings(
-    ratings: Sequence[Rating], cases: Sequence[EvalCase], responses: Sequence[Response], path: Path
-) -> None:
-    """Refuse ratings of cases or systems that the answers do not have."""
+    # Optional files follow: what is not there stays empty, and the report says that it is missing.
+    cases, responses = evaluation.cases, evaluation.responses
+    ratings_file, times_file = folder / RATINGS_NAME, folder / TIMES_NAME
+    if ratings_file.exists():
+        evaluation.ratings = read_ratings(ratings_file)
+    # Empty names are allowed: items 6 and 7 may be asked of no case and of no system.
     known_cases = {"", *(case.id for case in cases)}
-    known_systems = {"", *(row.system for row in responses)}
-    for rating in ratings:
+    known_systems = {"", *(row.system for row in responses.rows)}
+    for rating in evaluation.ratings:
         if rating.case not in known_cases or rating.system not in known_systems:
             raise RatingError(
-                f"'{path}' rates system '{rating.system}' on case '{rating.case}', which the "
-                "answers do not have; use the ratings of this case list."
+                f"'{ratings_file}' rates system '{rating.system}' on case '{rating.case}', which "
+                "the answers do not have; use the ratings of this case list."
             )
+    evaluation.diagnoses = read_diagnoses(folder / DIAGNOSES_NAME, cases)
+    if times_file.exists():
+        evaluation.times = read_times(times_file)
+    evaluation.consistency = measure_consistency(_rows(folder / CONSISTENCY_NAME, cases))
+    if (folder / CHECK_NAME).exists():
+        found = json.loads((folder / CHECK_NAME).read_text(encoding="utf-8"))
+        # A check of another list, or one without training sets, says nothing about leaks here.
+        if found["case_list"] == case_list_hash(cases) and found["training_images"]:
+            leaks = tuple(leak["case"] for leak in found["leaks"])
+            evaluation.audit = LeakAudit(found["training_images"], leaks)
+    return evaluation
 
 
-def _read_audit(path: Path, case_list: str) -> LeakAudit | None:
-    if not path.exists():
-        return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if found["case_list"] != case_list or not found["training_images"]:
-        return None
-    return LeakAudit(found["training_images"], tuple(leak["case"] for leak in found["leaks"]))
+def _rows(path: Path, cases: Sequence[EvalCase]) -> list[Response]:
+    """Read the answers of a file that need not be there."""
+    return read_responses(path, cases).rows if path.exists() else []

@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from skingpt4.common.errors import PhotoError
 from skingpt4.dermatology import CLASS_NAMES
 from skingpt4.evaluation.scoring.statistics import BOOTSTRAP_DRAWS, Interval
 from skingpt4.labeler import MALIGNANT, MALIGNANT_TERMS, Labels, label_text
-from skingpt4.processors.photo import open_photo
-from skingpt4.processors.photo_quality import measure
 
 if TYPE_CHECKING:
     from skingpt4.evaluation.cases import EvalCase
@@ -25,9 +22,6 @@ if TYPE_CHECKING:
 FINDING_ANSWERS = 2
 
 UNKNOWN_SKIN_TYPE = "not stated"
-
-# Photo quality where no problem is found, and where the photo cannot be opened.
-GOOD, UNREADABLE = "good", "unreadable"
 
 # k of n.
 Count = tuple[int, int]
@@ -107,25 +101,15 @@ def is_malignant(case: EvalCase) -> bool:
 
 def score(cases: Sequence[EvalCase], responses: Sequence[Response]) -> dict[str, SystemScore]:
     """Score every system's responses; systems stay in the order of their first response."""
-    quality: dict[str, str] = {}
-    for case in cases:
-        try:
-            problems = measure(open_photo(case.image)).problems
-        except PhotoError:
-            quality[case.id] = UNREADABLE
-        else:
-            quality[case.id] = problems[0].value.replace("_", " ") if problems else GOOD
     # Failed cases stay in: leaving them out would reward a system for refusing hard photos.
     by_id = {case.id: case for case in cases}
     systems: dict[str, list[Response]] = {}
     for response in responses:
         systems.setdefault(response.system, []).append(response)
-    return {system: _score_system(own, by_id, quality) for system, own in systems.items()}
+    return {system: _score_system(own, by_id) for system, own in systems.items()}
 
 
-def _score_system(
-    responses: Sequence[Response], by_id: Mapping[str, EvalCase], quality: Mapping[str, str]
-) -> SystemScore:
+def _score_system(responses: Sequence[Response], by_id: Mapping[str, EvalCase]) -> SystemScore:
     cases = [by_id[response.case] for response in responses]
     readings = [read_response(response) for response in responses]
     diagnoses = [diagnosis for diagnosis, _ in readings]  # of the first answers
@@ -149,7 +133,7 @@ def _score_system(
         {
             "class": [case.disease_class for case in cases],
             "skin_type": [case.fitzpatrick or UNKNOWN_SKIN_TYPE for case in cases],
-            "quality": [quality[case.id] for case in cases],
+            "quality": [case.photo.quality for case in cases],
             "hit": [diagnosis.top == case.disease_class for case, diagnosis in said],
         }
     )

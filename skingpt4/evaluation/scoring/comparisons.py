@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skingpt4.evaluation.scoring.accuracy import Count, label_answer, read_response
-from skingpt4.evaluation.scoring.statistics import (
-    Interval,
-    mcnemar,
-    paired_difference,
-)
+from skingpt4.evaluation.scoring.statistics import Interval, mcnemar, paired_difference
 
 if TYPE_CHECKING:
     from skingpt4.evaluation.cases import EvalCase

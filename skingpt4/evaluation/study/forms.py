@@ -17,7 +17,7 @@ from openpyxl.worksheet.datavalidation import DataValidation
 from skingpt4.common.files import write_atomically, write_text
 from skingpt4.common.tables import read_table, write_table
 from skingpt4.dermatology import LIKERT
-from skingpt4.documents.html import fill_template
+from skingpt4.documents.document import fill_template
 from skingpt4.documents.images import jpeg
 from skingpt4.evaluation.study.assignment import NO_ANSWER, Study, items_for
 from skingpt4.evaluation.study.ratings import (

@@ -167,11 +167,6 @@ def read_diagnoses(path: Path, cases: Sequence[EvalCase]) -> list[Diagnosis]:
     return diagnoses
 
 
-def write_diagnoses(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
-    """Write diagnoses as rows of rater, case and text."""
-    write_table(path, pd.DataFrame(list(rows), columns=list(DIAGNOSIS_COLUMNS)))
-
-
 def check_ratings(ratings: Sequence[Rating], place: str) -> None:
     """Check ratings one by one and against each other.
 

@@ -1,13 +1,12 @@
-"""The analysis as tables of text, for the terminal, Markdown files and the report alike."""
+"""The results as tables of text, for the terminal, Markdown files and the report alike."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from skingpt4.documents.document import Table
 from skingpt4.evaluation.report.analysis import AgreementRow, LikertRow, raters_text
-from skingpt4.evaluation.report.published import published_share
+from skingpt4.evaluation.report.reference import published_shares
 from skingpt4.evaluation.scoring.comparisons import PairedComparison
-from skingpt4.evaluation.scoring.percentages import audit
-from skingpt4.evaluation.scoring.statistics import Interval, Test, percent_text
+from skingpt4.evaluation.scoring.statistics import Interval, Test, audit, percent_text
 from skingpt4.evaluation.study.ratings import ITEMS
 from skingpt4.evaluation.study.times import TimeComparison, TimeSummary
 
@@ -20,12 +19,29 @@ RATER_LEVEL_NOTE = (
 
 INTERVALS = "95 % intervals"
 
+# Smaller ones are printed as below it (the paper prints "P < 0.00001").
 SMALLEST_P = 1e-5
-"""Smaller ones are printed as below it (the paper prints "P < 0.00001")."""
 
 
 def likert_table(rows: Sequence[LikertRow]) -> Table:
     """Show Fig. 4a as figures, beside those of the paper and the preprint."""
+    cells = []
+    for row in rows:
+        n = row.agree.n
+        # Without any rating there is no share to round.
+        bounds = f"{100 * row.sampled.low:.1f}–{100 * row.sampled.high:.1f}" if n else NO_VALUE
+        levels = [f"{percent_text(k, n)} % ({k})" if n else NO_VALUE for k in row.counts]
+        item = (
+            f"{row.item} {ITEMS[row.item]}{' †' if row.rater_level else ''}",
+            raters_text(row.raters, row.rater_kind),
+            row.system or "all",
+            str(row.agree),
+            bounds,
+            *reversed(levels),  # from strongly agree down, as the paper's bars stand
+            str(row.missing),
+            *map(percent_or_dash, published_shares(row.item)),
+        )
+        cells.append(item)
     return Table(
         caption=f"Ratings by item; {INTERVALS}. {RATER_LEVEL_NOTE}",
         head=(
@@ -34,55 +50,24 @@ def likert_table(rows: Sequence[LikertRow]) -> Table:
             "system",
             "agree or strongly agree (k/n; Wilson)",
             "rater × case bootstrap (†: Wilson, n = raters)",
-            "strongly agree",
-            "agree",
-            "neutral",
-            "disagree",
-            "strongly disagree",
+            *("strongly agree", "agree", "neutral", "disagree", "strongly disagree"),
             "missing",
-            "paper",
-            "preprint",
+            *("paper", "preprint"),
         ),
-        rows=tuple(_likert_cells(row) for row in rows),
+        rows=tuple(cells),
     )
-
-
-def _likert_cells(row: LikertRow) -> tuple[str, ...]:
-    mark = " †" if row.rater_level else ""
-    printed = (published_share("paper", row.item), published_share("preprint", row.item))
-    return (
-        f"{row.item} {ITEMS[row.item]}{mark}",
-        raters_text(row.raters, row.rater_kind),
-        row.system or "all",
-        str(row.agree),
-        percent_interval(row.sampled),
-        *(_count_text(count, row.agree.n) for count in reversed(row.counts)),
-        str(row.missing),
-        *(f"{share} %" if share else NO_VALUE for share in printed),
-    )
-
-
-def _count_text(k: int, n: int) -> str:
-    return f"{percent_text(k, n)} % ({k})" if n else NO_VALUE
 
 
 def agreement_table(rows: Sequence[AgreementRow]) -> Table:
     """Show how far raters agree with each other."""
+    measures = ("Krippendorff's α (ordinal)", "Gwet's AC2 (ordinal)", "ICC(2,1)")
     return Table(
         caption=(
             f"Agreement between raters; {INTERVALS}: bootstrap over cases for α and AC2, Shrout "
             "and Fleiss for ICC(2,1). Where nearly all ratings are one score, α and ICC fall "
             "although raters agree; AC2 does not."
         ),
-        head=(
-            "item",
-            "raters",
-            "system",
-            "cases",
-            "Krippendorff's α (ordinal)",
-            "Gwet's AC2 (ordinal)",
-            "ICC(2,1)",
-        ),
+        head=("item", "raters", "system", "cases", *measures),
         rows=tuple(
             (
                 f"{row.item} {ITEMS[row.item]}",
@@ -117,16 +102,11 @@ def time_table(rows: Sequence[TimeSummary]) -> Table:
 
 def comparison_table(rows: Sequence[TimeComparison]) -> Table:
     """Show the tests between entered groups and systems."""
+    # The paper's test is Student's; the others do not assume equal spread or a bell curve.
+    tests = ("Welch", "Student", "Mann–Whitney")
     return Table(
         caption=f"By how much a group takes longer than a system; {INTERVALS}; p two-sided.",
-        head=(
-            "group",
-            "system",
-            "Hodges–Lehmann difference (s)",
-            "Welch",
-            "Student",
-            "Mann–Whitney",
-        ),
+        head=("group", "system", "Hodges–Lehmann difference (s)", *tests),
         rows=tuple(
             (
                 row.group,
@@ -143,23 +123,22 @@ def comparison_table(rows: Sequence[TimeComparison]) -> Table:
 
 def paired_table(rows: Sequence[PairedComparison]) -> Table:
     """Show the systems against each other on the same cases."""
+    cells = []
+    for row in rows:
+        # In percentage points: "%" would read as a share of a share.
+        ahead, low, high = (
+            100 * x for x in (row.difference.estimate, row.difference.low, row.difference.high)
+        )
+        points = f"{ahead:+.1f} points ({low:+.1f} to {high:+.1f})" if row.n else NO_VALUE
+        only = (f"{row.only_system}/{row.n}", f"{row.only_other}/{row.n}")
+        cells.append((row.system, row.other, *only, points, p_text(row.p)))
     return Table(
         caption=(
             f"Cases whose class the first answer names, system against system; {INTERVALS} of the "
             "paired difference; p of the exact McNemar test, not corrected for several comparisons."
         ),
         head=("system", "other", "only the system", "only the other", "difference", "p"),
-        rows=tuple(
-            (
-                row.system,
-                row.other,
-                f"{row.only_system}/{row.n}",
-                f"{row.only_other}/{row.n}",
-                points_text(row.difference),
-                p_text(row.p),
-            )
-            for row in rows
-        ),
+        rows=tuple(cells),
     )
 
 
@@ -170,6 +149,7 @@ def audit_table(entries: Sequence[tuple[str, str]], denominators: Sequence[int])
         entries: What each percentage is, and the percentage as printed.
         denominators: The denominators to hold them against.
     """
+    # A row for each percentage, a cell for each denominator.
     fits = audit([percent for _, percent in entries], denominators)
     return Table(
         caption="Whether each printed percentage is some k of n, rounded; else what comes nearest.",
@@ -181,28 +161,18 @@ def audit_table(entries: Sequence[tuple[str, str]], denominators: Sequence[int])
     )
 
 
+def percent_or_dash(text: str | None) -> str:
+    """Return a printed percentage with its sign; a dash where none is printed."""
+    return f"{text} %" if text else NO_VALUE
+
+
 def interval_text(value: Interval) -> str:
     """Return such as ``0.815 (0.483 to 1.000)``; a dash where the data do not determine it."""
-    if value.estimate != value.estimate:
+    if value.estimate != value.estimate:  # nan
         return NO_VALUE
     if value.low != value.low:
         return f"{value.estimate:.3f}"
     return f"{value.estimate:.3f} ({value.low:.3f} to {value.high:.3f})"
-
-
-def percent_interval(value: Interval) -> str:
-    """Return the bounds of a share in percent; a dash where there are none."""
-    if value.estimate != value.estimate:
-        return NO_VALUE
-    return f"{100 * value.low:.1f}–{100 * value.high:.1f}"
-
-
-def points_text(value: Interval) -> str:
-    """Return a difference of shares in percentage points, with its interval."""
-    if value.estimate != value.estimate:
-        return NO_VALUE
-    low, high = 100 * value.low, 100 * value.high
-    return f"{100 * value.estimate:+.1f} points ({low:+.1f} to {high:+.1f})"
 
 
 def p_text(p: float) -> str:
@@ -212,21 +182,6 @@ def p_text(p: float) -> str:
 
 def test_text(symbol: str, result: Test) -> str:
     """Return such as ``t = 4.01, p = 0.0003``."""
-    if result.p != result.p:
+    if result.p != result.p:  # nan: too few times for this test
         return NO_VALUE
     return f"{symbol} = {result.statistic:.2f}, {p_text(result.p)}"
-
-
-def to_markdown(tables: Iterable[Table]) -> str:
-    """Write tables as Markdown."""
-    return "\n".join(_markdown(table) for table in tables)
-
-
-def _markdown(table: Table) -> str:
-    head = [table.head, tuple("---" for _ in table.head)]
-    lines = ["| " + " | ".join(map(_escape, row)) + " |" for row in (*head, *table.rows)]
-    return f"{table.caption}\n\n" + "\n".join(lines) + "\n"
-
-
-def _escape(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")
