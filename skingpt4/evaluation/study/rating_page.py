@@ -65,6 +65,7 @@ RATE = "Rate each item: Tab moves on, arrow keys or the digits 1 (strongly disag
 
 DONE = "You have rated all your cases. Thank you; you may close the page."
 
+# From a part of the page to its update; a part that is not in it stays as it is.
 Updates = dict[Any, Any]
 
 
@@ -157,6 +158,7 @@ class Actions:
     def start(self, name: str, kind: str) -> Updates:
         """Enter a new rater and show their first case."""
         rater = self._store.register(name, kind)
+        # Place and clock are settled by _go(); until then they stand for nothing.
         return self._go(Sitting(rater, 0, 0.0), self._store.next_place(rater))
 
     @_explained
@@ -169,6 +171,7 @@ class Actions:
     def lock(self, sitting: Sitting, text: str) -> Updates:
         """Lock the rater's own diagnosis and show the answers."""
         self._store.lock_diagnosis(sitting.rater, self._task(sitting).case, text)
+        # Not _go(), which would restart the clock: a case's time includes the diagnosis.
         return self._show_case(sitting)
 
     @_explained
@@ -189,6 +192,7 @@ class Actions:
         """Show the next case, once this one is rated."""
         missing = self._store.missing(sitting.rater, self._task(sitting))
         if missing:
+            # The label, not the system's name, which a blinded rater must not learn.
             label, item = missing[0]
             raise UserError(f"{len(missing)} ratings are missing, first item {item} ({label}).")
         return self._go(sitting, sitting.place + 1)
@@ -196,6 +200,7 @@ class Actions:
     @_explained
     def back(self, sitting: Sitting) -> Updates:
         """Show the case before."""
+        # At the first case the button is off, but a second click may be on its way.
         return self._go(sitting, max(sitting.place - 1, 0))
 
     def _task(self, sitting: Sitting) -> Task:
@@ -218,6 +223,7 @@ class Actions:
         locked = diagnosis is not None
         count = len(self._store.study.tasks(rater.number))
         # The photo goes inside the page: its file's name may tell the diagnosis.
+        # Nor does its alternative text describe it, for the same reason.
         photo = data_url(jpeg(self._cases[task.case].image, PHOTO_SIDE))
         updates = {
             page.status: _status(RATE if locked else LOOK),
@@ -247,6 +253,7 @@ class Actions:
             # All items are there for every rater, as the layout is made before anyone sits down;
             # those that a lay rater is not asked are hidden.
             for item, radio in column.items.items():
+                # None clears what was chosen for the case before.
                 score = scores.get((shown.system, item))
                 updates[radio] = gr.update(value=score, visible=item in asked)
         return updates
@@ -322,7 +329,7 @@ def serve_page(app: gr.Blocks, port: int | None) -> None:
             server_port=port,
             css_paths=[TEMPLATES / "rating.css"],
             js=(TEMPLATES / "rating.js").read_text(encoding="utf-8"),
-            share=False,
+            share=False,  # True would tunnel the page through Gradio's servers
             **launch_options(),
         )
     except OSError:
@@ -359,7 +366,7 @@ def lay_out(systems: int) -> Page:
         with gr.Column(visible=False, elem_id="rating") as rating:
             with gr.Row(equal_height=False):
                 for _ in range(systems):
-                    with gr.Column(min_width=320):
+                    with gr.Column(min_width=320):  # pixels; on a narrow screen columns wrap
                         answers = gr.HTML(elem_classes="answers")
                         items = {
                             number: gr.Radio(SCALE, label=f"{number}. {item}", elem_classes="item")
