@@ -158,8 +158,7 @@ def build_blip2(
         image_id: Token id that marks a photo's place; embedding rows are added up to it.
         dtype: Of every tensor except the Q-Former's.
     """
-    table = cast(nn.Embedding, model.llm_model.get_input_embeddings())
-    rows = max(image_id + 1, table.num_embeddings)
+    rows = max(image_id + 1, embedding_rows(model.llm_model))
     config = blip2_config(model, image_id, rows)
     # On the meta device, so that the model is in memory once.
     with torch.device("meta"):
@@ -205,6 +204,11 @@ def blip2_config(model: SkinGPT4, image_id: int, rows: int) -> Blip2Config:
     # BLIP-2's own flag decides about the language model inside it, and is True by default.
     config.tie_word_embeddings = model.llm_model.config.tie_word_embeddings
     return config
+
+
+def embedding_rows(llm: PreTrainedModel) -> int:
+    """Return how many token ids the language model embeds."""
+    return cast(nn.Embedding, llm.get_input_embeddings()).num_embeddings
 
 
 def blip2_tensors(model: SkinGPT4, rows: int) -> Iterator[tuple[str, Tensor]]:
