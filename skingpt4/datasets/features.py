@@ -110,14 +110,13 @@ class CroppedPhotos(Dataset[Tensor | None]):
         return torch.stack(crops)  # [crops, 3, H, W]
 
 
-class FeatureDataset(Dataset[Sample]):
+class FeatureDataset(ImageTextDataset):
     """A folder's samples with ``features [tokens, width]`` in the place of ``image``."""
 
     def __init__(self, dataset: ImageTextDataset, store: FeatureStore) -> None:
-        self.dataset, self.store = dataset, store
-
-    def __len__(self) -> int:
-        return len(self.dataset)
+        # The folder was read and checked before its photos were encoded: its rows are shared.
+        self.__dict__.update(vars(dataset))
+        self.store = store
 
     def __getitem__(self, index: int) -> Sample:
         """Return a sample; the caller's random state chooses the crop.
@@ -125,18 +124,14 @@ class FeatureDataset(Dataset[Sample]):
         Raises:
             DatasetError: If the photo could not be opened when features were made.
         """
-        row = self.dataset.annotations[index]
+        row = self.annotations[index]
         name = str(row.image_id)
-        rank = self.dataset.ranks[name]
+        rank = self.ranks[name]
         # In training, rows come seeded by the sampler; so the crop follows from the draw, too.
         features = self.store.read(rank, random.randrange(self.store.crops))
         sample = {"features": features, "image_id": rank, "name": name}
-        return sample | text_sample(row.turns, self.dataset.text_processor)
-
-    def lengths(self) -> list[int]:
-        """Return how long each row's text is."""
-        return self.dataset.lengths()
+        return sample | text_sample(row.turns, self.text_processor)
 
     def identity(self) -> Identity:
         """Return what changes when the data do."""
-        return {**self.dataset.identity(), "features": self.store.folder.name}
+        return {**super().identity(), "features": self.store.folder.name}
