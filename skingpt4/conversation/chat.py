@@ -150,7 +150,7 @@ class Chat:
         self._cache = ConversationCache()
         tokenizer = model.llm_tokenizer
         special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
-        # What must stay plain text when somebody writes it, see ``plain_text``.
+        # What must stay plain text when a user writes it, see ``plain_text``.
         self._markers = {*MARKERS, model.end_sym, *special}
 
     def new_conversation(self, photos: int = 0) -> Conversation:

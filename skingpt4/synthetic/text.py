@@ -256,7 +256,7 @@ def text_dialogue(case: DrawnCase, rng: np.random.Generator) -> list[DrawnTurn]:
 
 
 def _note(case: DrawnCase, rng: np.random.Generator) -> list[str]:
-    """The signs of a case as somebody jots them down."""
+    """The signs of a case as a doctor jots them down."""
     # Each sign in clinical or in plain words: the model must learn that both are one.
     clinical = rng.random(len(case.concepts)) < 0.5
     signs = [name if c else PLAIN[name] for name, c in zip(case.concepts, clinical, strict=True)]

@@ -184,7 +184,7 @@ def write_analysis(evaluation: Evaluation, folder: Path) -> None:
     if own and entered:
         tables.append(comparison_table(compare_times(entered, own)))
     text = "\n".join(table.markdown() for table in tables)
-    # Warnings first: whoever copies the top of the file copies them along.
+    # Warnings first: who copies the top of the file copies them along.
     text = "\n\n".join([*evaluation.notices, text])
     written = [folder / TABLES_NAME]
     write_text(written[0], text)
