@@ -213,6 +213,18 @@ def test_every_page_is_read_and_every_link_leads_somewhere():
             assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+def test_files_of_the_package_that_are_named_exist():
+    pages = [*PAGES, *PROJECT.glob("dataset/*.md"), *PROJECT.glob("containers/*.md")]
+    pages += [PROJECT / "docs" / "differences.md", PROJECT / "CONTRIBUTING.md"]
+    named = {
+        name
+        for page in pages
+        for name in re.findall(r"(?:skingpt4|tests)/[\w/]+\.\w+", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 3
+    assert [name for name in sorted(named) if not (PROJECT / name).exists()] == []
+
+
 def test_the_readme_is_short():
     assert len(README.read_text(encoding="utf-8").split()) <= 1400
 
