@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import runpy
 import shutil
-import sys
 
 import pytest
 import torch
@@ -21,6 +19,7 @@ from skingpt4.common.schema import BuildInfo, DatasetConfig
 from skingpt4.models.key_maps import to_lavis_key
 from skingpt4.models.random_llm import ROWS
 from tests.conftest import PROJECT
+from tests.scripts import run_here
 
 FULL_CONFIGS = sorted(
     path.name
@@ -128,22 +127,15 @@ def test_each_published_weight_says_where_and_its_shape_exists():
 def test_the_script_shows_the_table_and_fails(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SKINGPT4_WEIGHTS", str(tmp_path))
     config = "eval_configs/skingpt4_eval_llama2_13bchat.yaml"
-    argv = ["demo.py", "--cfg-path", config, "--gpu-id", "0", "--check"]
-    monkeypatch.setattr(sys, "argv", argv)
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(PROJECT / "demo.py"), run_name="__main__")
-    assert stop.value.code == 1
+    assert run_here("demo.py", "--cfg-path", config, "--gpu-id", 0, "--check") == 1
     shown = capsys.readouterr().out
     assert "eva_vit_g.pth" in shown
     assert "KV cache per 1000 tokens" in shown
 
 
-def test_the_embedded_model_is_ready_and_may_do_without_its_projection(monkeypatch, capsys):
+def test_the_embedded_model_is_ready_and_may_do_without_its_projection(capsys):
     def run(*options):
-        monkeypatch.setattr(sys, "argv", ["demo.py", "--check", *options])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(str(PROJECT / "demo.py"), run_name="__main__")
-        return stop.value.code, capsys.readouterr().out
+        return run_here("demo.py", "--check", *options), capsys.readouterr().out
 
     assert run()[0] == 0
     code, shown = run("--options", "model.ckpt=''")
@@ -154,14 +146,10 @@ def test_the_embedded_model_is_ready_and_may_do_without_its_projection(monkeypat
     assert "starts untrained" in shown
 
 
-def test_training_is_checked_by_its_script(tmp_path, monkeypatch, capsys):
+def test_training_is_checked_by_its_script(tmp_path, capsys):
     storage = f"datasets.skin_concept.build_info.storage={tmp_path / 'absent'}"
     config = "train_configs/tiny_stage1_concept.yaml"
-    argv = ["train.py", "--cfg-path", config, "--check", "--options", storage]
-    monkeypatch.setattr(sys, "argv", argv)
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(PROJECT / "train.py"), run_name="__main__")
-    assert stop.value.code == 1
+    assert run_here("train.py", "--cfg-path", config, "--check", "--options", storage) == 1
     shown = capsys.readouterr().out
     assert "data: skin_concept" in shown
     assert "gradients and AdamW" in shown

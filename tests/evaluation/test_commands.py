@@ -1,7 +1,5 @@
 import csv
 import json
-import subprocess
-import sys
 from unittest.mock import Mock
 
 import pytest
@@ -13,7 +11,7 @@ from skingpt4.evaluation.cases import read_cases
 from skingpt4.evaluation.commands import COMMANDS, run_command
 from skingpt4.evaluation.commands.protocol import fill_in_ratings
 from skingpt4.evaluation.responses import read_responses
-from tests.conftest import PROJECT
+from tests.scripts import run_script
 
 
 @pytest.fixture
@@ -128,17 +126,12 @@ def test_one_system_answers_and_repeats_itself(drawn_cases, tmp_path, capsys):
     assert "two-step (greedy) | 2 |" in capsys.readouterr().out
 
 
-def run_script(*arguments):
-    return subprocess.run(
-        [sys.executable, "evaluate.py", *arguments], cwd=PROJECT, capture_output=True, text=True
-    )
-
-
 def test_the_script_lists_its_commands_and_turns_mistakes_into_one_sentence(tmp_path):
-    listing = run_script("--help")
+    listing = run_script("evaluate.py", "--help")
     assert listing.returncode == 0
     assert all(name in listing.stdout for name in COMMANDS)
-    missing = run_script("score", "--cases", str(tmp_path / "none.csv"), "--output", str(tmp_path))
+    absent = ("--cases", tmp_path / "none.csv", "--output", tmp_path)
+    missing = run_script("evaluate.py", "score", *absent)
     assert missing.returncode == 2
     assert missing.stderr.startswith("error: The case list")
     assert "Traceback" not in missing.stderr

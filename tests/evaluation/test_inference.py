@@ -1,7 +1,5 @@
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from skingpt4.evaluation.systems import (
     skingpt4_system,
 )
 from tests.conftest import PROJECT
+from tests.scripts import run_script
 
 
 class Process:
@@ -197,12 +196,9 @@ def test_the_interview_asks_the_four_questions_with_times(drawn_cases):
 
 
 def launch(launcher, output, cases):
-    run = ["evaluate.py", "run", "--cases", str(cases), "--output", str(output), "--cpu"]
-    run += ["--only", "two-step", "--limit", "5", "--batch-size", "2", "--max-new-tokens", "30"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*launcher, *run], cwd=PROJECT, capture_output=True, text=True, env=environment
-    )
+    run = ["run", "--cases", cases, "--output", output, "--cpu", "--only", "two-step"]
+    run += ["--limit", 5, "--batch-size", 2, "--max-new-tokens", 30]
+    return run_script("evaluate.py", *run, launcher=launcher, OMP_NUM_THREADS="1")
 
 
 # --multi_gpu is accelerate's name for starting several processes; --cpu keeps GPUs out of it.

@@ -5,9 +5,7 @@ out, and the record of the run must differ from the file in nothing else.
 """
 
 import json
-import runpy
 import shlex
-import sys
 
 import pytest
 from accelerate.commands.launch import launch_command_parser
@@ -20,6 +18,7 @@ from skingpt4.common.registry import registry
 from skingpt4.datasets.builders import BUILDERS
 from skingpt4.prompts import get_prompt_style
 from tests.conftest import PROJECT
+from tests.scripts import run_here
 
 FILES = sorted((PROJECT / "train_configs").glob("*.yaml"))
 # Of the tiny model's other files, `make weights` and the README's commands are run elsewhere.
@@ -160,16 +159,9 @@ def instead_of_a_gpu(config):
     return settings
 
 
-def run_script(path, settings):
-    """Run ``train.py`` in this process."""
+def train(path, settings):
     options = [f"{key}={value}" for key, value in settings.items()]
-    argv, sys.argv = sys.argv, ["train.py", "--cfg-path", str(path), "--options", *options]
-    try:
-        runpy.run_path(str(PROJECT / "train.py"), run_name="__main__")
-    except SystemExit as stop:
-        assert not stop.code, f"{path.name}: exit {stop.code}"
-    finally:
-        sys.argv = argv
+    assert run_here("train.py", "--cfg-path", path, "--options", *options) == 0, path.name
 
 
 def leaves(tree, prefix=""):
@@ -187,7 +179,7 @@ def differing(one, other):
 def test_every_file_trains_and_nothing_but_its_size_was_changed(path, small, tmp_path):
     config = Config.load(path)
     settings = small(config) | instead_of_a_gpu(config)
-    run_script(path, settings)
+    train(path, settings)
     recorded = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
     assert differing(leaves(config.to_dict()), leaves(recorded)) <= settings.keys()
     (epoch,) = (tmp_path / "out" / "log.txt").read_text(encoding="utf-8").splitlines()
@@ -206,7 +198,7 @@ def test_minigpt4s_own_files_train_unchanged(release, stage, small, tmp_path):
     ending = WANDB if release is PRESENT else "  batch_size_train: 2\n  batch_size_eval: 64\n"
     path.write_text(stage.format(**release) + ending, encoding="utf-8")
     config = Config.load(path)
-    run_script(path, small(config) | instead_of_a_gpu(config))
+    train(path, small(config) | instead_of_a_gpu(config))
     assert json.loads((tmp_path / "out" / "log.txt").read_text())["step"] == 2
     shipped = "stage1_pretrain" if stage is MINIGPT4_STAGE_1 else "stage2_finetune"
     ours = Config.load(PROJECT / "train_configs" / f"minigpt4_{shipped}.yaml")
