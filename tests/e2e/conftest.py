@@ -43,6 +43,11 @@ GROWTH_SCRIPT = """() => {
         {subtree: true, childList: true, characterData: true});
 }"""
 
+# Transitions are among the animations; what never ends, as a cursor, does not count.
+IS_STILL_SCRIPT = """() => document.getAnimations().every(animation =>
+    animation.playState !== 'running'
+    || animation.effect.getComputedTiming().endTime === Infinity)"""
+
 PHOTO_SIZE_SCRIPT = """([width, height]) => {
     const image = document.querySelector('#photo img');
     return image?.naturalWidth === width && image?.naturalHeight === height;
@@ -257,7 +262,11 @@ class Visitor:
         ]
 
     def violations(self) -> list[str]:
-        """List what axe-core finds serious or critical on the page now, each with its element."""
+        """List what axe-core finds serious or critical on the page, each with its element.
+
+        A button that has just been enabled fades to its colours; they are looked at after that.
+        """
+        self.page.wait_for_function(IS_STILL_SCRIPT)
         found = Axe().run(self.page).response["violations"]
         return [
             f"{rule['id']}: {node['html'][:160]}"
