@@ -21,7 +21,7 @@ UPSTREAM_SYSTEM = (
     "You will be able to see the image once I provide it to you. Please answer my questions."
 )
 
-Turn = tuple[str, str]
+QuestionAnswer = tuple[str, str]
 Message = tuple[str, str | None]
 
 
@@ -82,7 +82,7 @@ class PromptStyle:
             parts.append(role + self.open_role_sep if text is None else closed)
         return "".join(parts)
 
-    def training(self, turns: Sequence[Turn]) -> list[Segment]:
+    def training(self, turns: Sequence[QuestionAnswer]) -> list[Segment]:
         """Cut a dialogue into prompt and answer segments."""
         segments = []
         for number, (question, answer) in enumerate(turns):

@@ -61,6 +61,15 @@ def test_shared_base_names_leave_packages_out():
     assert [path.name for path in found] == ["cli.py", "cli.py"]
 
 
+def test_a_type_name_that_two_modules_define_is_found():
+    ours, theirs = (
+        read("class Case: ...\nTurn = tuple[str, str]\nSIZE = 3\n"),
+        read("Case = dict\n"),
+    )
+    assert module.shared_types([ours, read("Turns = list\nSIZE = 4\n")]) == []
+    assert module.shared_types([ours, theirs]) == ["Case"]
+
+
 def test_repetition_is_the_share_of_lines_in_runs_that_stand_twice():
     run = "".join(f"x{i} = {i}\n" for i in range(module.WINDOW))
     assert module.repeated_share([read(run), read(run)]) == 1

@@ -101,6 +101,19 @@ def shared_names(modules: list[Module]) -> list[Path]:
     return [m.path for m in modules if m.path.stem != "__init__" and names[m.path.stem] > 1]
 
 
+def shared_types(modules: list[Module]) -> list[str]:
+    """Return the names of classes and type aliases that several modules define."""
+    names: Counter[str] = Counter()
+    for module in modules:
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef):
+                names[node.name] += 1
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                alias = node.targets[0].id
+                names[alias] += alias[0].isupper() and not alias.isupper()
+    return [name for name, count in names.items() if count > 1]
+
+
 def length(function: Function) -> int:
     """Count a function's lines, docstring included."""
     return (function.end_lineno or function.lineno) - function.lineno + 1
@@ -217,7 +230,7 @@ def measure(modules: list[Module]) -> list[tuple[str, str, str, bool]]:
     density = 100 * len(functions) / lines
     comments = 100 * sum(module.comments for module in modules) / code
     longest = max(map(length, functions))
-    shared = len(shared_names(modules))
+    shared, types = len(shared_names(modules)), len(shared_types(modules))
     typed = sum(map(is_typed, functions)) / len(functions)
     documented = sum(ast.get_docstring(node) is not None for node in public) / len(public)
     once = sum(len(used_once(module)) for module in modules)
@@ -229,6 +242,7 @@ def measure(modules: list[Module]) -> list[tuple[str, str, str, bool]]:
         ("files", str(len(modules)), "≤ 150", len(modules) <= 150),
         ("files in the largest folder", str(largest), "≤ 15", largest <= 15),
         ("files that share a base name", str(shared), "≤ 10", shared <= 10),
+        ("types that share a name", str(types), "0", types == 0),
         ("longest chain of imports", str(chain), "≤ 12", chain <= 12),
         ("functions per 100 lines", f"{density:.2f}", "≤ 4.2", density <= 4.2),
         ("comments per 100 lines of code", f"{comments:.1f}", "≥ 8", comments >= 8),

@@ -54,7 +54,7 @@ TRAINING_PROCESSOR = "blip2_image_train"
 CHAT_PROCESSOR = "blip2_image_eval"
 
 Photo = Image.Image | str | Path | bytes | np.ndarray | Tensor
-Answer = tuple[str, np.ndarray]
+TextAndIds = tuple[str, np.ndarray]
 VisProcessor = Callable[[Image.Image], Tensor]
 
 
@@ -150,7 +150,7 @@ class Chat:
         self._cache = ConversationCache()
         tokenizer = model.llm_tokenizer
         special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
-        # What must stay plain text when somebody writes it, see ``plain_text``.
+        # What must stay plain text when a user writes it, see ``plain_text``.
         self._markers = {*MARKERS, model.end_sym, *special}
 
     def new_conversation(self, photos: int = 0) -> Conversation:
@@ -253,7 +253,7 @@ class Chat:
         max_length: int | None = None,
         top_k: int = 0,
         seed: int | None = None,
-    ) -> Answer:
+    ) -> TextAndIds:
         """Answer the question and add the answer to the conversation.
 
         Args:
@@ -293,7 +293,7 @@ class Chat:
             try:
                 next(stream)
             except StopIteration as end:
-                return cast(Answer, end.value)
+                return cast(TextAndIds, end.value)
 
     def stream_answer(
         self,
@@ -303,7 +303,7 @@ class Chat:
         cancel: threading.Event | None = None,
         max_length: int | None = None,
         **settings: Any,
-    ) -> Generator[str, None, Answer]:
+    ) -> Generator[str, None, TextAndIds]:
         """Answer the question piece by piece; the generator returns what :meth:`answer` does.
 
         Setting ``cancel``, or closing the iterator, ends generation within one token; the

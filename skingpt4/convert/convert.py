@@ -31,7 +31,7 @@ from skingpt4.convert.manifest import (
     Skipped,
     write_report,
 )
-from skingpt4.convert.records import SPLITS, CaptionTemplate, Record, may_identify
+from skingpt4.convert.records import SPLITS, CaptionTemplate, SourceRecord, may_identify
 from skingpt4.convert.sources.lookup import OTHERS
 from skingpt4.convert.writers import CaptionedText, FolderWriter, WebDatasetWriter, Writer
 from skingpt4.processors.photo import open_photo
@@ -103,11 +103,11 @@ class _Photo:
     """A file with all its usable records and what they say of it."""
 
     image: Path
-    records: list[Record] = field(default_factory=list)
+    records: list[SourceRecord] = field(default_factory=list)
     texts: list[CaptionedText] = field(default_factory=list)
 
 
-def convert(records: Iterable[Record], output: Path, options: ConvertOptions) -> Conversion:
+def convert(records: Iterable[SourceRecord], output: Path, options: ConvertOptions) -> Conversion:
     """Write a set; return what was used and what was skipped.
 
     Args:
@@ -148,7 +148,7 @@ def convert(records: Iterable[Record], output: Path, options: ConvertOptions) ->
 
 
 def _gather(
-    records: Iterable[Record], options: ConvertOptions
+    records: Iterable[SourceRecord], options: ConvertOptions
 ) -> tuple[list[_Photo], list[Skipped]]:
     """Group the usable records by photo, in their order; the others are skipped with a reason."""
     photos: dict[Path, _Photo] = {}
@@ -272,7 +272,7 @@ def _fault(
     return f"it {'is' if match.same_file else 'looks like'} a photo of --exclude", match.right
 
 
-def _draw_split(record: Record, image_name: str, options: ConvertOptions) -> str:
+def _draw_split(record: SourceRecord, image_name: str, options: ConvertOptions) -> str:
     """Draw a split by the hash of the patient or lesion, so that its photos stay together.
 
     The draw does not depend on the other photos, so a set that grows keeps its splits.

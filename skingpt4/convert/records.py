@@ -15,7 +15,7 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Record:
+class SourceRecord:
     """One photo with one text, as a source has it.
 
     Attributes:
@@ -93,7 +93,7 @@ class CaptionTemplate:
                 "{concepts} where the photo's own words go."
             )
 
-    def write(self, record: Record) -> str:
+    def write(self, record: SourceRecord) -> str:
         """Return the record's own caption, else the template filled; empty if a field lacks."""
         # A doctor's own words are never rewritten.
         if record.caption:

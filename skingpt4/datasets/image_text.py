@@ -31,7 +31,7 @@ MISSING_SHOWN = 3
 ImageProcessor = Callable[[Image.Image], Tensor]
 TextProcessor = Callable[[str], str]
 # A question and its answer; without a question, the model draws one of its training prompts.
-Turn = tuple[str | None, str]
+DatasetTurn = tuple[str | None, str]
 
 Sample = dict[str, Any]
 
@@ -44,7 +44,7 @@ class Annotation:
     """One checked row: what is shown (None in text-only sets) and what is said about it."""
 
     image_id: str | None
-    turns: tuple[Turn, ...]
+    turns: tuple[DatasetTurn, ...]
 
 
 class AnnotatedDataset(Dataset[Sample]):
@@ -169,7 +169,7 @@ def short_hash(value: object) -> str:
     return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
 
 
-def text_sample(turns: tuple[Turn, ...], text_processor: TextProcessor | None) -> Sample:
+def text_sample(turns: tuple[DatasetTurn, ...], text_processor: TextProcessor | None) -> Sample:
     """Return the text half of a sample: ``text_input`` (the first answer) and ``dialogue``."""
     dialogue = list(turns)
     if text_processor is not None:
@@ -221,7 +221,7 @@ def parse_row(row: Any, place: str, with_images: bool) -> Annotation:
     if with_images and (not is_name or image_id == ""):
         raise DatasetError(f"{place} has no usable 'image_id': {image_id!r} is no text or number.")
 
-    turns: tuple[Turn, ...]
+    turns: tuple[DatasetTurn, ...]
     # Upstream's form first: a caption, perhaps under a question of its own.
     if "dialogue" not in row:
         question = require_text(row, "question", place) if "question" in row else None

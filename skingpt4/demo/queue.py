@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 # Expected waits follow the last so many visits.
 DURATIONS_KEPT = 20
 
-# How soon somebody who has given up leaves the queue.
+# How soon a visitor who has given up leaves the queue.
 LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Where somebody stands.
+    """Where a visitor stands.
 
     Attributes:
         place: 1 is next.
@@ -39,7 +39,7 @@ class WaitingRoom:
 
     Attributes:
         places: How many may be in at the same time.
-        change: Guards the others, and is notified when somebody leaves.
+        change: Guards the others, and is notified when a visitor leaves.
         queue: Those who are in, then those who wait.
         durations: Of the last visits, in seconds.
     """

@@ -39,7 +39,7 @@ State = TypeVar("State")
 
 
 @dataclass(eq=False)
-class CasePhoto:
+class ShownPhoto:
     """A photo of a case: for the page, for the model, and small for what looks at it again.
 
     Attributes:
@@ -97,7 +97,7 @@ class Case:
     """
 
     conversation: Conversation
-    photos: list[CasePhoto] = field(default_factory=list)
+    photos: list[ShownPhoto] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     pending: Exchange | None = None
     unanswered: Exchange | None = None
@@ -328,7 +328,7 @@ class Session:
                 case.exchanges.remove(exchange)
                 case.unanswered = exchange
 
-    def _encode(self, source: PhotoSource) -> CasePhoto:
+    def _encode(self, source: PhotoSource) -> ShownPhoto:
         """Open a photo and encode it in its full size; what the page keeps of it is smaller."""
         image = open_photo(source)
         (embeddings,) = self.chat.encode_photos([image])  # [1, image_tokens, D]
@@ -336,9 +336,9 @@ class Session:
             image = image.copy()
         # After encoding: the model sees every pixel that was sent.
         image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-        return CasePhoto(image, embeddings, photo_url(image))
+        return ShownPhoto(image, embeddings, photo_url(image))
 
-    def _replace(self, photos: list[CasePhoto]) -> None:
+    def _replace(self, photos: list[ShownPhoto]) -> None:
         """Begin a new case with photos that have been encoded, and end the present one's jobs."""
         case = Case(self.chat.new_conversation(len(photos)), photos)
         with self._lock:

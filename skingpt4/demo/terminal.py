@@ -88,7 +88,7 @@ def ask_folder(
     Raises:
         ConfigError: If `batch_size` is not positive, there is no photo, or `output` holds answers
             to other questions or of another model.
-        UserError: If somebody presses Ctrl+C.
+        UserError: If the user presses Ctrl+C.
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size is {batch_size}; give a number of at least 1.")

@@ -67,7 +67,7 @@ def read_upload(path: Path) -> bytes:
     """Read an uploaded file.
 
     Raises:
-        PhotoError: If it is gone, as when somebody else sent and finished the same file just now.
+        PhotoError: If it is gone, as when another visitor sent and finished the same file just now.
     """
     try:
         return path.read_bytes()

@@ -114,11 +114,13 @@ def fill_template(name: str, folder: Path = TEMPLATES, **values: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # by default a misspelt name is printed as nothing
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # Pictures become part of the page, so that it can be passed on as one file.
     environment.filters["data_url"] = data_url
+    # Templates have no isinstance() to ask what a block is.
     environment.tests["text"] = lambda block: isinstance(block, Text)
     environment.tests["table"] = lambda block: isinstance(block, Table)
     style = (TEMPLATES / "print.css").read_text(encoding="utf-8")

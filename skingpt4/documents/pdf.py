@@ -11,7 +11,7 @@ from fpdf.enums import TableBordersLayout, XPos, YPos
 from fpdf.fonts import FontFace, TTFFont
 from PIL import Image
 
-from skingpt4.documents.document import Document, Picture, Table, Text
+from skingpt4.documents.document import Document, Table, Text
 
 FONTS = Path(__file__).parent / "fonts"
 
@@ -74,6 +74,7 @@ class Pdf(FPDF):
         self.add_font(LATIN, "", FONTS / f"{LATIN}.ttf")
         self.add_font(LATIN, "B", FONTS / f"{LATIN}-Bold.ttf")
         self.add_font(CHINESE, "", FONTS / f"{CHINESE}.ttf")
+        # Not exact, as there is no bold face with Chinese: there the regular one stands in.
         self.set_fallback_fonts([CHINESE], exact_match=False)
         self.known = {
             c for font in self.fonts.values() if isinstance(font, TTFFont) for c in font.cmap
@@ -174,7 +175,16 @@ def render_pdf(document: Document) -> bytes:
             elif isinstance(block, Table):
                 _add_table(pdf, block)
             else:
-                _add_picture(pdf, block)
+                file = BytesIO(block.data)
+                # Formats by name: Pillow would otherwise try every decoder that it has.
+                with Image.open(file, formats=("JPEG", "PNG")) as image:
+                    shape = image.width / image.height
+                # As wide as its box, or as the box's height allows where the picture is tall.
+                width, height = PHOTO_BOX if block.small else FIGURE_BOX
+                pdf.image(file, w=min(width, height * shape), alt_text=block.alt)
+                pdf.ln(1)
+                if block.caption:
+                    pdf.paragraph(block.caption, SMALL, after=AFTER_PARAGRAPH)
     return bytes(pdf.output())
 
 
@@ -185,8 +195,12 @@ def _add_table(pdf: Pdf, table: Table) -> None:
     pdf.set_draw_color(*HEAD_GROUND)
     # Each column gets its longest word; what room is left goes to those with longer cells.
     columns = list(zip(table.head, *table.rows, strict=True))
-    words = [_longest([word for cell in column for word in cell.split()]) for column in columns]
-    wanted = [_longest(column) - word for column, word in zip(columns, words, strict=True)]
+    # Widths in characters, the cell's margins being two; a column may hold no word at all.
+    words, cells = (
+        [min(max(map(len, texts), default=0), LONGEST) + 2 for texts in groups]
+        for groups in ([" ".join(column).split() for column in columns], columns)
+    )
+    wanted = [cell - word for cell, word in zip(cells, words, strict=True)]
     share = min(1.0, max(CHARACTERS - sum(words), 0) / max(sum(wanted), 1))
     with pdf.table(
         [[pdf.printable(cell) for cell in row] for row in (table.head, *table.rows)],
@@ -199,19 +213,3 @@ def _add_table(pdf: Pdf, table: Table) -> None:
     ):
         pass  # fpdf2 draws the rows given above when the block ends
     pdf.ln(3)
-
-
-def _longest(texts: Sequence[str]) -> int:
-    """Length of the longest text and its margins, in characters, up to the longest counted."""
-    return min(max(map(len, texts), default=0), LONGEST) + 2
-
-
-def _add_picture(pdf: Pdf, picture: Picture) -> None:
-    file = BytesIO(picture.data)
-    with Image.open(file, formats=("JPEG", "PNG")) as image:
-        shape = image.width / image.height
-    width, height = PHOTO_BOX if picture.small else FIGURE_BOX
-    pdf.image(file, w=min(width, height * shape), alt_text=picture.alt)
-    pdf.ln(1)
-    if picture.caption:
-        pdf.paragraph(picture.caption, SMALL, after=AFTER_PARAGRAPH)

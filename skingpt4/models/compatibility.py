@@ -36,7 +36,7 @@ FREQUENT_ROWS = 1024
 # What identifies one language model: class, width and number of its token embeddings.
 LLM_FIGURES = ("architecture", "width", "vocabulary")
 
-Record = Mapping[str, Any]
+PartsRecord = Mapping[str, Any]
 
 
 def sample(tensor: Tensor) -> list[float] | None:
@@ -93,8 +93,8 @@ def describe_parts(model: "SkinGPT4", embeddings: Tensor | None = None) -> dict[
 
 
 def differences(
-    trained: Record,
-    present: Record,
+    trained: PartsRecord,
+    present: PartsRecord,
     config: "ModelConfig",
     path: str | Path,
     width: int | None = None,
@@ -148,12 +148,12 @@ def differences(
     return sentences
 
 
-def unverifiable(record: Record) -> list[str]:
+def unverifiable(record: PartsRecord) -> list[str]:
     """Return what a checkpoint does not say about the parts it was trained with."""
     return [subject for key, subject in SUBJECTS.items() if key not in record]
 
 
-def _in_words(record: Record) -> dict[str, str]:
+def _in_words(record: PartsRecord) -> dict[str, str]:
     """Name the parts of a record as sentences do."""
     words = {}
     if llm := record.get(LLM):

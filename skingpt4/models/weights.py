@@ -86,7 +86,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Fit:
+class FileFit:
     """A file laid against the part that it fills.
 
     Attributes:
@@ -199,7 +199,7 @@ def open_sources(
     return sources
 
 
-def lay(model: nn.Module, key: str, source: TensorSource) -> Fit:
+def lay(model: nn.Module, key: str, source: TensorSource) -> FileFit:
     """Lay a file against the part that it fills.
 
     Args:
@@ -214,7 +214,9 @@ def lay(model: nn.Module, key: str, source: TensorSource) -> Fit:
     module, translation = model, translate(source)  # names only: nothing is read
     if key == CHECKPOINT:
         required = (PROJECTION_PREFIX,)
-        return Fit(module, source, source.shapes, translation, required, source.path, replaces=True)
+        return FileFit(
+            module, source, source.shapes, translation, required, source.path, replaces=True
+        )
     if key == VISION:
         # Laid against the tower itself, whose names have no prefix, as in an EVA file.
         module, own = model.get_submodule("visual_encoder"), (VISION_PREFIX,)
@@ -233,7 +235,7 @@ def lay(model: nn.Module, key: str, source: TensorSource) -> Fit:
         kept = [replace(p, target=p.target.removeprefix(VISION_PREFIX)) for p in kept]
         own = ("",)
     translation = Translation(kept, ignored)
-    return Fit(module, source, source.shapes, translation, own, source.path, replaces=False)
+    return FileFit(module, source, source.shapes, translation, own, source.path, replaces=False)
 
 
 def assign(
@@ -252,7 +254,7 @@ def assign(
     """
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     same_names = Translation([Piece(name, name) for name in tensors])
-    fit = Fit(module, tensors, shapes, same_names, tuple(required), path, replaces=True)
+    fit = FileFit(module, tensors, shapes, same_names, tuple(required), path, replaces=True)
     fit.check()
     fit.fill(torch.device("cpu"))
 

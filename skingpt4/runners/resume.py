@@ -145,7 +145,7 @@ def check_same_run(saved: Mapping[str, Any], present: Mapping[str, Any], folder:
         more = f" and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise ConfigError(
             f"The run in '{folder}' cannot be continued as it was: "
-            f"{'; '.join(differences[:SHOWN])}{more}. Restore that, start anew in another "
+            f"{'; '.join(differences[:SHOWN])}{more}. Restore that, start again in another "
             "run.output_dir, or set run.resume_changed=True to go on all the same."
         )
 

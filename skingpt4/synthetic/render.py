@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from skingpt4.synthetic.lesions import Spot, lesion_field, place_lesions
 from skingpt4.synthetic.marks import COLOURS, MARKS
 from skingpt4.synthetic.skin import Array, Canvas, draw_skin, rgb, smoothstep
-from skingpt4.synthetic.world import Arrangement, Case, Lesions
+from skingpt4.synthetic.world import Arrangement, DrawnCase, Lesions
 
 DEFAULT_SIZE = 144
 JPEG_QUALITY = 92
@@ -17,7 +17,7 @@ CLOTHS = ((0.16, 0.2, 0.24), (0.55, 0.65, 0.72), (0.78, 0.78, 0.76), (0.25, 0.42
 """sRGB colours of what may lie behind a limb."""
 
 
-def render(case: Case, size: int = DEFAULT_SIZE) -> Image.Image:
+def render(case: DrawnCase, size: int = DEFAULT_SIZE) -> Image.Image:
     """Draw the photograph of a case; the same case and size always give the same pixels.
 
     Args:
@@ -37,14 +37,14 @@ def render(case: Case, size: int = DEFAULT_SIZE) -> Image.Image:
     return take_picture(canvas, light(canvas))
 
 
-def jpeg_bytes(case: Case, size: int = DEFAULT_SIZE) -> bytes:
+def jpeg_bytes(case: DrawnCase, size: int = DEFAULT_SIZE) -> bytes:
     """The case's photograph as a JPEG file."""
     buffer = io.BytesIO()
     render(case, size).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
 
 
-def draw_lesions(canvas: Canvas, case: Case) -> None:
+def draw_lesions(canvas: Canvas, case: DrawnCase) -> None:
     """Draw every group of lesions, each mark in the order of the table of marks."""
     placed: list[tuple[Lesions, list[Spot]]] = []
     for group in case.groups:

@@ -26,7 +26,7 @@ from skingpt4.common.tables import write_table
 from skingpt4.dermatology import CLASSES, FITZPATRICK_TYPES, QUESTIONS
 from skingpt4.synthetic import text
 from skingpt4.synthetic.render import DEFAULT_SIZE, jpeg_bytes, render
-from skingpt4.synthetic.world import Case, Stream, sample_case
+from skingpt4.synthetic.world import DrawnCase, Stream, sample_case
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ VERSION = 3
 HELD_OUT = 1_000_000
 """Added to the seed for the held-out cases, so that no set ever shares their random numbers."""
 
-Annotation = dict[str, Any]
+AnnotationRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class WorldOptions:
         return tuple(entry.step2_count for entry in CLASSES) if self.paper_balance else None
 
 
-def diagnosis_annotations(case: Case, image_id: str) -> list[Annotation]:
+def diagnosis_annotations(case: DrawnCase, image_id: str) -> list[AnnotationRow]:
     """Step 2: the diagnosis, and for two images of three also a note (40 % of the annotations).
 
     Notes keep their own questions, as the paper's doctors' notes mix diagnosis and description.
@@ -100,7 +100,7 @@ def diagnosis_annotations(case: Case, image_id: str) -> list[Annotation]:
     return [plain, {"image_id": image_id, "dialogue": text.four_answers(case)[:2]}]
 
 
-Annotate = Callable[[Case, str], list[Annotation]]
+Annotate = Callable[[DrawnCase, str], list[AnnotationRow]]
 
 FOLDERS: tuple[tuple[str, Stream, Annotate, str], ...] = (
     # Steps 0 and 1 leave the question to the training prompts.
@@ -155,7 +155,7 @@ def write_world(output: Path, options: WorldOptions, overwrite: bool = False) ->
         (options.questions, options.dialogues),
         strict=True,
     ):
-        annotations: list[Annotation] = []
+        annotations: list[AnnotationRow] = []
         for index in range(number):
             case = sample_case(options.seed, Stream.DIALOGUE, index, options.class_weights)
             # The case has drawn its numbers from (…, 1); its words must not repeat them.
@@ -194,14 +194,14 @@ def _write_folder(
     return _count(cases)
 
 
-def held_out_cases(seed: int, per_class: int) -> list[Case]:
+def held_out_cases(seed: int, per_class: int) -> list[DrawnCase]:
     """The evaluation cases of a world, `per_class` of each class, skin types balanced."""
     number = per_class * len(CLASSES)
     return [sample_case(seed + HELD_OUT, Stream.CASES, index) for index in range(number)]
 
 
 def _draw_all(
-    folder: Path, names: Sequence[str], cases: Sequence[Case], options: WorldOptions
+    folder: Path, names: Sequence[str], cases: Sequence[DrawnCase], options: WorldOptions
 ) -> None:
     """Draw the cases into JPEG files, several at a time, with a progress bar."""
     folder.mkdir(parents=True)
@@ -219,7 +219,7 @@ def _draw_all(
                 bar.update()
 
 
-def _draw_one(job: tuple[Case, Path, int]) -> None:
+def _draw_one(job: tuple[DrawnCase, Path, int]) -> None:
     """Draw one case into its file; at the top level, so that a process of the pool finds it."""
     case, path, size = job
     path.write_bytes(jpeg_bytes(case, size))
@@ -230,7 +230,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
-def _count(cases: Sequence[Case]) -> dict[str, dict[str, int]]:
+def _count(cases: Sequence[DrawnCase]) -> dict[str, dict[str, int]]:
     """Count how often each class, concept and skin type occurs."""
     return {
         "classes": dict(Counter(case.class_name for case in cases)),
@@ -245,7 +245,7 @@ EXAMPLE_DISEASES = ("psoriasis", "melanoma", "acne", "tinea ringworm", "herpes z
 TILE, GAP, LABEL, HEAD = 128, 4, 190, 22
 
 
-def find_case(seed: int, disease: str, fitzpatrick: str) -> Case:
+def find_case(seed: int, disease: str, fitzpatrick: str) -> DrawnCase:
     """The first case of the show stream with this disease and skin type."""
     # The stream goes round diseases and skin types, so that a match always comes.
     candidates = (sample_case(seed, Stream.SHOW, index) for index in count())

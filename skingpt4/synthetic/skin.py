@@ -36,7 +36,7 @@ def rgb(red: float, green: float, blue: float) -> Array:
 
 
 @dataclass(frozen=True)
-class Cells:
+class CellNoise:
     """Worley noise `[H, W]`: polygonal cells such as skin lines, flakes or lobes have.
 
     Attributes:
@@ -51,7 +51,7 @@ class Cells:
 
 
 @lru_cache(maxsize=24)
-def _cell_tile(size: int, cells: int) -> Cells:
+def _cell_tile(size: int, cells: int) -> CellNoise:
     """A fixed tile 1.5 images wide from which crops are taken; drawn once per process."""
     side = size + size // 2
     rng = np.random.default_rng((size, cells))
@@ -70,7 +70,7 @@ def _cell_tile(size: int, cells: int) -> Cells:
     distance, nearest = cKDTree(points).query(pixels.reshape(-1, 2), k=2)  # [side², 2] each
     near, second = (distance[:, k].reshape(side, side) / spacing for k in (0, 1))
     ident = rng.random(len(points))[nearest[:, 0]].reshape(side, side)
-    return Cells(*(part.astype(np.float32) for part in (near, second - near, ident)))
+    return CellNoise(*(part.astype(np.float32) for part in (near, second - near, ident)))
 
 
 @dataclass
@@ -132,12 +132,12 @@ class Canvas:
         resized = image.resize((self.size, self.size), Image.Resampling.BICUBIC, box)
         return np.asarray(resized)
 
-    def cells(self, count: int) -> Cells:
+    def cells(self, count: int) -> CellNoise:
         """A random crop of Worley noise with about `count` cells across the image."""
         tile = _cell_tile(self.size, count)
         top, left = self.rng.integers(0, self.size // 2, 2)
         window = np.s_[top : top + self.size, left : left + self.size]
-        return Cells(tile.centre[window], tile.border[window], tile.ident[window])
+        return CellNoise(tile.centre[window], tile.border[window], tile.ident[window])
 
     def strokes(self, paths: list[Array], width: float) -> Array:
         """Coverage `[H, W]` in 0..1 of lines through the points (x, y in image widths)."""

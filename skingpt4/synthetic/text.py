@@ -7,7 +7,7 @@ import numpy as np
 
 from skingpt4.common.files import load_data
 from skingpt4.dermatology import CONCEPTS, QUESTIONS
-from skingpt4.synthetic.world import Case
+from skingpt4.synthetic.world import DrawnCase
 
 
 class Intent(Enum):
@@ -66,7 +66,7 @@ def wording(intent: Intent, rng: np.random.Generator) -> str:
     return text
 
 
-Turn = dict[str, str]
+DrawnTurn = dict[str, str]
 
 CONCEPT_QUESTION = "Could you describe the medical concepts of skin disease in this image for me?"
 
@@ -117,7 +117,7 @@ SEE_A_DOCTOR: str = _KNOWN["see_a_doctor"]
 PHRASES = {concept.name: concept.phrase for concept in CONCEPTS}
 
 
-def _layout(case: Case) -> list[str]:
+def _layout(case: DrawnCase) -> list[str]:
     """Return the three wordings of how the lesions lie; an outline speaks before an arrangement."""
     first = case.groups[0]
     return _LAYOUTS.get(first.shape.value) or _LAYOUTS[first.arrangement.value]
@@ -128,7 +128,7 @@ def _listing(parts: list[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _sized(case: Case) -> str:
+def _sized(case: DrawnCase) -> str:
     """How many and how large the most numerous lesions are, e.g. `many small`."""
     # Captions speak of what is seen most.
     most = max(case.groups, key=lambda group: group.count)
@@ -138,7 +138,7 @@ def _sized(case: Case) -> str:
     return f"{count} {size}"
 
 
-def general_caption(case: Case) -> str:
+def general_caption(case: DrawnCase) -> str:
     """Step 0: the photograph in plain visual words, at most about 45 of them."""
     # Agreement in number is the one grammar that the template needs.
     noun = "mark" if _sized(case).startswith("one") else "marks"
@@ -148,24 +148,24 @@ def general_caption(case: Case) -> str:
     )
 
 
-def concept_caption(case: Case) -> str:
+def concept_caption(case: DrawnCase) -> str:
     """Step 1: the concepts in the paper's form and order."""
     names = ", ".join(case.concepts)
     return f"This is a skin disease image with following clinical concepts: {names}"
 
 
-def diagnosis_caption(case: Case) -> str:
+def diagnosis_caption(case: DrawnCase) -> str:
     """Step 2: the disease in the paper's form."""
     return f"This could be a skin disease image of {case.disease}."
 
 
-def features_answer(case: Case) -> str:
+def features_answer(case: DrawnCase) -> str:
     """Answer to the paper's second question: the concepts as sentences."""
     phrases = [PHRASES[concept] for concept in case.concepts]
     return f"I also observe {_listing(phrases)}. {_layout(case)[2]}"
 
 
-def four_answers(case: Case) -> list[Turn]:
+def four_answers(case: DrawnCase) -> list[DrawnTurn]:
     """The paper's four questions with their answers, in order."""
     facts = KNOWLEDGE[case.disease]
     answers = (
@@ -177,7 +177,7 @@ def four_answers(case: Case) -> list[Turn]:
     return [{"question": q, "answer": a} for q, a in zip(QUESTIONS, answers, strict=True)]
 
 
-def everyday_answers(case: Case) -> dict[Intent, str]:
+def everyday_answers(case: DrawnCase) -> dict[Intent, str]:
     """What the model says to each kind of everyday question."""
     facts = KNOWLEDGE[case.disease]
     diagnosis, features, cause, treatment = (turn["answer"] for turn in four_answers(case))
@@ -209,7 +209,7 @@ def everyday_answers(case: Case) -> dict[Intent, str]:
     }
 
 
-def text_question(case: Case, rng: np.random.Generator) -> list[Turn]:
+def text_question(case: DrawnCase, rng: np.random.Generator) -> list[DrawnTurn]:
     """One question about a disorderly note that stands in the image slot, with its answer.
 
     The note's words come in any order, some of them twice, each sign in clinical or in plain words.
@@ -241,7 +241,7 @@ def text_question(case: Case, rng: np.random.Generator) -> list[Turn]:
     return _with_slot(note, turns)
 
 
-def text_dialogue(case: Case, rng: np.random.Generator) -> list[Turn]:
+def text_dialogue(case: DrawnCase, rng: np.random.Generator) -> list[DrawnTurn]:
     """Return a conversation of two to ten turns about a note as in `text_question`."""
     kind = int(rng.choice(3, p=(0.3, 0.1, 0.6)))
     note = _note(case, rng)
@@ -255,8 +255,8 @@ def text_dialogue(case: Case, rng: np.random.Generator) -> list[Turn]:
     return _with_slot(note, turns)
 
 
-def _note(case: Case, rng: np.random.Generator) -> list[str]:
-    """The signs of a case as somebody jots them down."""
+def _note(case: DrawnCase, rng: np.random.Generator) -> list[str]:
+    """The signs of a case as a doctor jots them down."""
     # Each sign in clinical or in plain words: the model must learn that both are one.
     clinical = rng.random(len(case.concepts)) < 0.5
     signs = [name if c else PLAIN[name] for name, c in zip(case.concepts, clinical, strict=True)]
@@ -266,13 +266,13 @@ def _note(case: Case, rng: np.random.Generator) -> list[str]:
     return [str(word) for word in rng.permutation([*signs, *again])]
 
 
-def _with_slot(words: list[str], turns: list[Turn]) -> list[Turn]:
+def _with_slot(words: list[str], turns: list[DrawnTurn]) -> list[DrawnTurn]:
     """Put words where the photo would stand, before the first question."""
     slot = f"<Img>{', '.join(words)}</Img> "
     return [{**turns[0], "question": slot + turns[0]["question"]}, *turns[1:]]
 
 
-def _everyday(case: Case, rng: np.random.Generator) -> Turn:
+def _everyday(case: DrawnCase, rng: np.random.Generator) -> DrawnTurn:
     """One question in an everyday wording, with its answer."""
     intent = list(Intent)[int(rng.integers(len(Intent)))]
     return {"question": wording(intent, rng), "answer": everyday_answers(case)[intent]}

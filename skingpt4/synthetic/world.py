@@ -109,7 +109,7 @@ class Lesions:
 
 
 @dataclass(frozen=True)
-class Case:
+class DrawnCase:
     """One case of the drawn world; `concepts` is exactly what is drawn, in the paper's order."""
 
     class_name: str
@@ -125,7 +125,7 @@ def sample_case(
     stream: Stream,
     index: int,
     class_weights: Sequence[float] | None = None,
-) -> Case:
+) -> DrawnCase:
     """Sample case `index` of a stream; the same arguments always give the same case.
 
     Args:
@@ -150,7 +150,7 @@ def sample_case(
     skin_type = FITZPATRICK_TYPES[(turn // len(entry.diseases) + place) % len(FITZPATRICK_TYPES)]
     groups = _sample_groups(disease, rng)
     shown = {mark for group in groups for mark in group.marks}
-    return Case(
+    return DrawnCase(
         class_name=CLASS_OF[disease.name],
         disease=disease.name,
         concepts=tuple(sorted(shown, key=CONCEPT_ORDER.__getitem__)),

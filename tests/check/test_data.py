@@ -16,7 +16,7 @@ from skingpt4.check.data import check_data, inspect_folder
 from skingpt4.common.config import Config
 from skingpt4.common.schema import BuildInfo, DatasetConfig, RunConfig
 from skingpt4.convert.convert import ConvertOptions, convert
-from skingpt4.convert.records import STEP_TEMPLATES, CaptionTemplate, Record
+from skingpt4.convert.records import STEP_TEMPLATES, CaptionTemplate, SourceRecord
 from skingpt4.dermatology import CLASSES
 from skingpt4.models.llm import load_tokenizer
 
@@ -136,7 +136,9 @@ def test_answers_that_would_lose_their_end_are_counted(check, write, llm_folder)
 
 
 def test_the_manifest_knows_classes_better_than_captions(check, write, tmp_path):
-    record = Record("1", None, "test", disease_class=CLASSES[14].name, caption="Grouped blisters.")
+    record = SourceRecord(
+        "1", None, "test", disease_class=CLASSES[14].name, caption="Grouped blisters."
+    )
     photo = tmp_path / "1.jpg"
     photo.write_bytes(jpeg(1))
     options = ConvertOptions(CaptionTemplate(STEP_TEMPLATES[2]))

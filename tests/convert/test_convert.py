@@ -12,7 +12,7 @@ from skingpt4.common.errors import DatasetError
 from skingpt4.common.files import sha256_of
 from skingpt4.convert.convert import ConvertOptions, convert
 from skingpt4.convert.manifest import find_manifest, read_manifest
-from skingpt4.convert.records import STEP_TEMPLATES, CaptionTemplate, Record, may_identify
+from skingpt4.convert.records import STEP_TEMPLATES, CaptionTemplate, SourceRecord, may_identify
 from skingpt4.datasets.image_text import ImageTextDataset
 from skingpt4.datasets.shards import ShardDataset
 from skingpt4.dermatology import CLASSES
@@ -45,7 +45,7 @@ def photo(tmp_path):
 def records(photo):
     """Four patients with two photos each."""
     return [
-        Record(
+        SourceRecord(
             place=f"line {n}",
             image=photo(f"{SECRET}_{n}", n),
             source="test",

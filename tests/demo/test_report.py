@@ -20,7 +20,7 @@ from skingpt4.demo.features.opinion import counts_on
 from skingpt4.demo.features.report_draft import (
     LONGEST_SECTION,
     SECTIONS,
-    Report,
+    PatientReport,
     draft,
     model_name,
     to_html,
@@ -55,7 +55,7 @@ def make_report():
             "language": "en",
             "day": DAY,
         }
-        return Report(**given | changes)
+        return PatientReport(**given | changes)
 
     return make
 

@@ -9,7 +9,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
-Item = TypeVar("Item")
+ItemT = TypeVar("ItemT")
 
 # How soon a reader that waits for the next item sees that it was cancelled.
 POLL_SECONDS = 0.05
@@ -20,10 +20,10 @@ new_worker = partial(ThreadPoolExecutor, max_workers=1, thread_name_prefix="skin
 
 
 def iterate_in_thread(
-    work: Callable[[Callable[[Item], None], Callable[[], bool]], None],
+    work: Callable[[Callable[[ItemT], None], Callable[[], bool]], None],
     worker: Executor | None = None,
     cancel: threading.Event | None = None,
-) -> Generator[Item, None, None]:
+) -> Generator[ItemT, None, None]:
     """Yield what ``work`` puts, until it ends; raise what it raises.
 
     Args:
@@ -51,7 +51,7 @@ def iterate_in_thread(
                     continue
                 if item is end:
                     break
-                yield cast(Item, item)
+                yield cast(ItemT, item)
         finally:
             closed.set()
             if not future.cancel():
@@ -66,9 +66,9 @@ def iterate_in_thread(
 
 def iterate_on_loop(
     loop: asyncio.AbstractEventLoop,
-    work: Callable[[Callable[[Item], None]], Coroutine[Any, Any, None]],
+    work: Callable[[Callable[[ItemT], None]], Coroutine[Any, Any, None]],
     cancel: threading.Event | None = None,
-) -> Generator[Item, None, None]:
+) -> Generator[ItemT, None, None]:
     """Yield what ``work`` puts, until it ends; raise what it raises.
 
     Setting ``cancel``, or closing the generator, cancels the work at whatever it waits for.
@@ -92,7 +92,7 @@ def iterate_on_loop(
             if item is end:
                 future.result()
                 return
-            yield cast(Item, item)
+            yield cast(ItemT, item)
     finally:
         future.cancel()
         # What it raised holds this frame, which would hold it in turn.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from skingpt4.convert.records import Record
+from skingpt4.convert.records import SourceRecord
 from skingpt4.convert.sources.lookup import SourceFiles
 from skingpt4.convert.sources.own import read_csv, read_folders
 from skingpt4.convert.sources.public import (
@@ -31,7 +31,7 @@ class Source:
         classified: Whether its labels are mapped to classes, so that one outside them is skipped.
     """
 
-    read: Callable[[SourceFiles], Iterator[Record]]
+    read: Callable[[SourceFiles], Iterator[SourceRecord]]
     about: str
     step: int = 2
     classified: bool = True

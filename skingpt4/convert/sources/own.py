@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from skingpt4.common.errors import DatasetError
 from skingpt4.convert.fingerprints import image_files
-from skingpt4.convert.records import SPLITS, Record
+from skingpt4.convert.records import SPLITS, SourceRecord
 from skingpt4.convert.sources.lookup import CLASS_NAMES, SourceFiles, skin_type
 from skingpt4.dermatology import CONCEPTS, FITZPATRICK_TYPES
 from skingpt4.labeler import label_text
@@ -28,7 +28,7 @@ OWN = "own"
 CONCEPT_NAMES = tuple(concept.name for concept in CONCEPTS)
 
 
-def read_csv(files: SourceFiles) -> Iterator[Record]:
+def read_csv(files: SourceFiles) -> Iterator[SourceRecord]:
     """Yield a record for each row of the tables.
 
     Raises:
@@ -55,7 +55,7 @@ def read_csv(files: SourceFiles) -> Iterator[Record]:
             elif row["split"] and row["split"] not in SPLITS:
                 skip = f"its split '{row['split']}' is none of {', '.join(SPLITS)}"
             written = row["fitzpatrick"]
-            yield Record(
+            yield SourceRecord(
                 place=place,
                 image=files.find(row["image"]),
                 source=row["source"] or OWN,
@@ -80,7 +80,7 @@ def _class_of(label: str) -> str:
     return named[0] if len(named) == 1 else ""
 
 
-def read_folders(files: SourceFiles) -> Iterator[Record]:
+def read_folders(files: SourceFiles) -> Iterator[SourceRecord]:
     """Yield a record for each photo; its folder's name, below ``--images``, is its label.
 
     Folders may lie below ``train``, ``val`` and ``test``.
@@ -99,7 +99,7 @@ def read_folders(files: SourceFiles) -> Iterator[Record]:
                 continue
             found = True
             label = names[0].replace("_", " ").strip()
-            yield Record(
+            yield SourceRecord(
                 place=str(file.relative_to(root)),
                 image=file,
                 source=OWN,

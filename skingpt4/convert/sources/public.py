@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from skingpt4.common.errors import DatasetError
 from skingpt4.convert.fingerprints import image_files
-from skingpt4.convert.records import SPLITS, Record
+from skingpt4.convert.records import SPLITS, SourceRecord
 from skingpt4.convert.sources.lookup import SourceFiles, read_labels, skin_type
 from skingpt4.dermatology import CONCEPTS
 
@@ -102,7 +102,7 @@ PUBLIC = {
 }
 
 
-def read_public(key: str, files: SourceFiles) -> Iterator[Record]:
+def read_public(key: str, files: SourceFiles) -> Iterator[SourceRecord]:
     """Yield a record for each row of a data set of `PUBLIC`."""
     public = PUBLIC[key]
     table = files.table(*public.columns)
@@ -122,7 +122,7 @@ def read_public(key: str, files: SourceFiles) -> Iterator[Record]:
             skip = "marked as wrongly labelled"
         written = row.get(public.skin, "")
         tones = public.skin_types
-        yield Record(
+        yield SourceRecord(
             place=place,
             image=files.find(next((row[name] for name in public.image if row.get(name)), "")),
             source=public.name,
@@ -140,7 +140,7 @@ SCIN_SKIN = "dermatologist_fitzpatrick_skin_type_label_"
 SLOTS = ("1", "2", "3")
 
 
-def read_scin(files: SourceFiles) -> Iterator[Record]:
+def read_scin(files: SourceFiles) -> Iterator[SourceRecord]:
     """Yield a record for each photo; the photos of a case are one group."""
     cases = files.table("case_id", "image_1_path")
     judged = {row["case_id"]: row for row in files.table("case_id", WEIGHTS).rows.values()}
@@ -169,7 +169,7 @@ def read_scin(files: SourceFiles) -> Iterator[Record]:
         seen = Counter(skin_type(verdict.get(SCIN_SKIN + slot, "")) for slot in SLOTS)
         del seen[""]
         for path in filter(None, (case.get(f"image_{slot}_path") for slot in SLOTS)):
-            yield Record(
+            yield SourceRecord(
                 place=place,
                 image=files.find(path),
                 source="SCIN",
@@ -186,7 +186,7 @@ SKINCON_REJECTED = "Do not consider this image"
 CONCEPT_COLUMNS = tuple(concept.name for concept in CONCEPTS)
 
 
-def read_skincon(files: SourceFiles) -> Iterator[Record]:
+def read_skincon(files: SourceFiles) -> Iterator[SourceRecord]:
     """Yield a record for each photo; concepts keep the order of the table's columns."""
     files.table(SKINCON_IMAGE, *CONCEPT_COLUMNS)
     # SKINCON has no skin types; Fitzpatrick17k's and DDI's own tables have, if they are given too.
@@ -201,7 +201,7 @@ def read_skincon(files: SourceFiles) -> Iterator[Record]:
         columns = [name for name in table.columns if name in CONCEPT_COLUMNS]
         for place, row in table.rows.items():
             rejected = row.get(SKINCON_REJECTED) in YES
-            yield Record(
+            yield SourceRecord(
                 place=place,
                 image=files.find(row[SKINCON_IMAGE]),
                 source="SKINCON",
@@ -215,7 +215,7 @@ def read_skincon(files: SourceFiles) -> Iterator[Record]:
 DERMNET_FILE = re.compile(r"([a-z]+(?:-[a-z]+)*)-\d+", re.IGNORECASE)
 
 
-def read_dermnet(files: SourceFiles) -> Iterator[Record]:
+def read_dermnet(files: SourceFiles) -> Iterator[SourceRecord]:
     """Yield a record for each photo in a folder that bears one of Dermnet's 23 names.
 
     Raises:
@@ -238,7 +238,7 @@ def read_dermnet(files: SourceFiles) -> Iterator[Record]:
         words, disease_class = labels[folder.name]
         for file in image_files(folder):
             match = DERMNET_FILE.fullmatch(file.stem) if files.disease_names else None
-            yield Record(
+            yield SourceRecord(
                 place=f"{folder.name}/{file.name}",
                 image=file,
                 source="Dermnet",

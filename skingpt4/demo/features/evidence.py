@@ -250,7 +250,7 @@ def lay_out() -> EvidencePanel:
     """Make the panel."""
     with gr.Accordion(t("evidence.title"), open=True, elem_id="evidence"):
         gr.HTML(t("evidence.intro"))
-        # No list to unfold: Gradio's stays open when somebody leaves it with the Tab key.
+        # No list to unfold: Gradio's stays open when a visitor leaves it with the Tab key.
         answer = gr.Radio([], label=t("evidence.answer"), visible=False)
         photo = gr.Radio([], label=t("evidence.photo"), visible=False)
         with gr.Row():

@@ -13,8 +13,8 @@ import gradio as gr
 from skingpt4.demo.features.report_draft import (
     LONGEST_SECTION,
     SECTIONS,
-    Count,
-    Report,
+    ConditionCount,
+    PatientReport,
     draft,
     model_name,
     to_html,
@@ -27,7 +27,7 @@ from skingpt4.demo.session import Case, Session
 from skingpt4.documents.images import data_url
 
 # Type and writer by file ending.
-FORMATS: dict[str, tuple[str, Callable[[Report], bytes]]] = {
+FORMATS: dict[str, tuple[str, Callable[[PatientReport], bytes]]] = {
     "pdf": ("application/pdf", to_pdf),
     "html": ("text/html", to_html),
     "json": ("application/json", to_json),
@@ -106,7 +106,9 @@ def lay_out() -> ReportPanel:
     return ReportPanel(outputs, make, line, editor, sections, save, link)
 
 
-def wire(panel: ReportPanel, page: Page, counts_on: Callable[[Case], Sequence[Count]]) -> None:
+def wire(
+    panel: ReportPanel, page: Page, counts_on: Callable[[Case], Sequence[ConditionCount]]
+) -> None:
     """Connect making and saving.
 
     Args:
@@ -129,7 +131,7 @@ class ReportActions:
 
     panel: ReportPanel
     page: Page
-    counts_on: Callable[[Case], Sequence[Count]]
+    counts_on: Callable[[Case], Sequence[ConditionCount]]
 
     def make_report(self, request: gr.Request) -> Updates:
         """Draft the report from what was said so far."""
@@ -159,7 +161,7 @@ class ReportActions:
             try:
                 # What the visitor edited, not what was drafted.
                 texts = (edited[box] for box in self.panel.sections)
-                report = Report(
+                report = PatientReport(
                     sections=dict(zip(SECTIONS, texts, strict=True)),
                     photos=[photo.image for photo in session.case.photos],
                     model=model_name(model.config),

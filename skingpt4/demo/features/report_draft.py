@@ -52,14 +52,14 @@ BODY, SMALL, TITLE, HEADING = 10.5, 8.5, 20, 12.5
 ACCENT = (15, 86, 80)
 
 # A condition, None where an answer names none, and how many answers name it.
-Count = tuple[str | None, int]
+ConditionCount = tuple[str | None, int]
 
 # Lines that belong together: whether they are a list's items, and the lines without their "- ".
 Run = tuple[bool, list[str]]
 
 
 @dataclass(frozen=True)
-class Report:
+class PatientReport:
     """A report as it will be written.
 
     Attributes:
@@ -125,7 +125,7 @@ class Report:
 
 
 def draft(
-    exchanges: Sequence[tuple[str, str]], language: Language, counts: Sequence[Count] = ()
+    exchanges: Sequence[tuple[str, str]], language: Language, counts: Sequence[ConditionCount] = ()
 ) -> dict[str, str]:
     """Sort a conversation into sections: the model's own words, and advice that fits every report.
 
@@ -171,7 +171,7 @@ def model_name(config: ModelConfig) -> str:
     return ", ".join([f"SkinGPT-4 {version('skingpt4')}", *parts])
 
 
-def to_json(report: Report) -> bytes:
+def to_json(report: PatientReport) -> bytes:
     """Write a report as JSON, with its photos as ``data:`` URLs."""
     content: dict[str, Any] = {
         "format": JSON_FORMAT,
@@ -187,7 +187,7 @@ def to_json(report: Report) -> bytes:
     return json.dumps(content, ensure_ascii=False, indent=2).encode("utf-8")
 
 
-def to_html(report: Report) -> bytes:
+def to_html(report: PatientReport) -> bytes:
     """Write a report as one web page with a print stylesheet; all text in it is escaped."""
     loader = PackageLoader("skingpt4.demo", "templates")
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
@@ -206,7 +206,7 @@ class ReportPdf(Pdf):
     warning_padding = (2, 3)
 
 
-def to_pdf(report: Report) -> bytes:
+def to_pdf(report: PatientReport) -> bytes:
     """Write a report as PDF; the same report gives the same bytes."""
     # Midnight of the day, for the time of saving would change the bytes.
     made = datetime.combine(report.day, time(), timezone.utc)

@@ -45,7 +45,7 @@ from skingpt4.evaluation.systems import (
 )
 from skingpt4.synthetic.text import CONCEPT_QUESTION
 
-# Longest answer: the paper's longest training text.
+# Longest answer, in tokens: the paper's longest training text.
 MAX_NEW_TOKENS = 160
 
 # Six batches answer the 150 cases.
@@ -66,6 +66,7 @@ class CheckedSystems:
     @property
     def ok(self) -> bool:
         """Tell whether every system can answer."""
+        # One that cannot would end the run when its turn comes, perhaps hours later.
         return all(report.ok for report in self.reports.values())
 
     def table(self) -> str:
@@ -76,6 +77,7 @@ class CheckedSystems:
 def add_run_arguments(parser: ArgumentParser) -> None:
     """Declare the options of ``run``."""
     add_common_arguments(parser)
+    # One list as the default of several options is safe: argparse copies it before it appends.
     many: dict[str, Any] = {"action": "append", "default": []}
     add_asking_arguments(parser, temperature=0.0)
     parser.add_argument("--import", dest="imports", metavar="NAME=CSV", help="add answers", **many)
@@ -100,18 +102,9 @@ def add_asking_arguments(parser: ArgumentParser, temperature: float) -> None:
     parser.add_argument("--temperature", type=float, default=temperature, help="0 is greedy")
     parser.add_argument("--top-p", type=float, default=TOP_P)
     parser.add_argument("--seed", type=int, default=0)
+    # None by default, since cases[:None] is all of them.
     parser.add_argument("--limit", type=int, help="only the first cases")
     parser.add_argument("--cpu", action="store_true", help="leave GPUs alone")
-
-
-def decoding_of(args: Namespace) -> Decoding:
-    """Return how answers are chosen."""
-    return Decoding(
-        max_new_tokens=args.max_new_tokens,
-        temperature=args.temperature,
-        top_p=args.top_p,
-        seed=args.seed,
-    )
 
 
 def choose(named: Sequence[N], only: Sequence[str]) -> list[N]:
@@ -124,6 +117,7 @@ def choose(named: Sequence[N], only: Sequence[str]) -> list[N]:
     for name in names:
         if names.count(name) > 1:
             raise EvaluationError(f"Two systems have the name '{name}'; give each its own.")
+    # Refused rather than passed over: a run that lacks a system looks like a complete one.
     for name in only:
         if name not in names:
             raise EvaluationError(
@@ -135,7 +129,10 @@ def choose(named: Sequence[N], only: Sequence[str]) -> list[N]:
 def run(args: Namespace) -> None:
     """Answer what is not answered yet; with ``--check`` only tell whether that can work."""
     state = join_processes(args.cpu)
-    device, longest, decoding = state.device, args.max_new_tokens, decoding_of(args)
+    device, longest = state.device, args.max_new_tokens
+    decoding = Decoding(
+        max_new_tokens=longest, temperature=args.temperature, top_p=args.top_p, seed=args.seed
+    )
     checkpoints = [*BUILTIN_CHECKPOINTS, *map(parse_checkpoint, args.system)]
     # Before any case is drawn: a check leaves nothing on the disk.
     if args.check:
@@ -145,6 +142,7 @@ def run(args: Namespace) -> None:
         finish_check(CheckedSystems(reports))
     with state.main_process_first():  # one process draws the cases, the others find them drawn
         cases = load_cases(args)
+    # Loaders, not models: one model at a time is in memory, and none where all is answered.
     systems = [skingpt4_system(one, decoding, partial(one.load, device)) for one in checkpoints]
     for text in args.hf:
         name, folder = split_pair(text, "--hf", "folder")
@@ -157,6 +155,7 @@ def run(args: Namespace) -> None:
         systems.append(imported_system(name, Path(path), cases))
     # Chosen last, so that an added system with a built-in one's name is refused.
     systems = choose(systems, args.only)
+    # The file's header has the whole list's hash, so that a run without the limit can go on.
     asked, responses = cases[: args.limit], args.output / RESPONSES_NAME
     answer_all(responses, cases, systems, args.batch_size, state, asked)
     # Only our own models were trained on the question of step 1.
@@ -166,6 +165,7 @@ def run(args: Namespace) -> None:
         describers = concept_systems(own, decoding, state)
         answer_all(args.output / CONCEPTS_NAME, cases, describers, args.batch_size, state, asked)
     if state.is_main_process:
+        # From the file, which holds the answers of all processes and of earlier runs.
         rows = read_responses(responses).rows
         failed = sum(bool(row.error) for row in rows)
         sys.stdout.write(f"{len(rows)} conversations ({failed} failed): {responses}\n")
@@ -181,6 +181,7 @@ def concept_systems(
             decoding,
             partial(one.load, state.device),
             questions=[CONCEPT_QUESTION],
+            # In the record, so that answers to another wording are not taken for these.
             note={"question": CONCEPT_QUESTION},
         )
         for one in checkpoints
@@ -209,7 +210,13 @@ def consistency(args: Namespace) -> None:
     images = choose_images(cases, args.per_class)[: args.limit]
     path = args.output / CONSISTENCY_NAME
     # The batch size counts conversations, and each image takes as many as there are draws.
-    decoding, at_once = decoding_of(args), max(1, args.batch_size // args.draws)
+    at_once = max(1, args.batch_size // args.draws)
+    decoding = Decoding(
+        max_new_tokens=args.max_new_tokens,
+        temperature=args.temperature,
+        top_p=args.top_p,
+        seed=args.seed,
+    )
     systems = repeated_systems(checkpoints, decoding, args.draws, state)
     answer_all(path, cases, systems, at_once, state, images)
     if state.is_main_process:
@@ -234,6 +241,7 @@ def repeated_systems(
 
 def consistency_table(path: Path) -> str:
     """Return how alike the repeated diagnoses of a file are, as a Markdown table."""
+    # All three measures: the paper does not say which of them its 93.73 % is.
     rows = []
     for name, score in measure_consistency(read_responses(path).rows).items():
         shares = [

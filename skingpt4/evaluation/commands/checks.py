@@ -77,9 +77,10 @@ def check_cases(args: Namespace) -> None:
     form = "as in the paper (15 x 10)" if is_balanced(cases) else "not balanced as in the paper"
     lines = [
         Table("", ("class", "cases"), rows).markdown(),
-        f"{len(cases)} cases, {form}; case list {case_list[:12]}",
+        f"{len(cases)} cases, {form}; case list {case_list[:12]}",  # enough to compare by eye
     ]
     if training:
+        # A repeated file is proof of a leak; one that looks alike is for a person to judge.
         same = sum(leak.same_file for leak in leaks)
         lines.append(
             f"leak audit against {len(training)} training images: {same} the same file, "
@@ -115,6 +116,7 @@ def audit(args: Namespace) -> None:
         for figure in FIGURES:
             item = f", item {figure.item}" if figure.item else ""
             what = f"{figure.source}, {figure.place}{item}: {figure.what}"
+            # Paper and preprint apart: what fits the one's figures need not fit the other's.
             lists.setdefault(figure.source, []).append((what, figure.percent))
     for entries in lists.values():
         # One percentage may be printed in two places; counting it twice would bend the remarks.

@@ -15,8 +15,10 @@ from skingpt4.synthetic.sets import held_out_cases
 
 DEFAULT_OUTPUT = Path("output/evaluation")
 
+# Fixed, so that everybody's built-in cases are the same and results can be compared.
 BUILTIN_SEED = 0
 
+# In the list's column "source", so that nobody takes the drawings for photos of patients.
 BUILTIN_SOURCE = "drawn"
 
 
@@ -54,7 +56,7 @@ def builtin_cases(folder: Path) -> Path:
         rows = []
         bar = tqdm(drawn, desc="drawing", unit="case", disable=None)
         for number, case in enumerate(bar, start=1):
-            image = f"cases/{number}.jpg"
+            image = f"cases/{number}.jpg"  # relative to the list, so that the folder may move
             (folder / image).write_bytes(jpeg_bytes(case))
             kind = (case.class_name, case.disease, ";".join(case.concepts), case.fitzpatrick)
             rows.append((number, image, *kind, BUILTIN_SOURCE))

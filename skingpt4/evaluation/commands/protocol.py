@@ -52,6 +52,7 @@ def main(args: Namespace) -> None:
         cases = load_cases(args)
     # The whole list goes into the header all the same, so that a later run without a limit goes on.
     asked = cases[: args.limit]
+    # Greedy, so that the same machine gives the same answers when it is asked again.
     greedy = Decoding(max_new_tokens=MAX_NEW_TOKENS, temperature=0.0, top_p=TOP_P, seed=0)
     systems = [
         skingpt4_system(one, greedy, partial(one.load, state.device)) for one in BUILTIN_CHECKPOINTS
@@ -63,6 +64,7 @@ def main(args: Namespace) -> None:
     sampled = replace(greedy, temperature=1.0)
     systems = repeated_systems(BUILTIN_CHECKPOINTS[:1], sampled, DRAWS, state)
     images = choose_images(cases)[: args.limit]
+    # The batch size counts conversations, of which each image takes as many as there are draws.
     path = folder / CONSISTENCY_NAME
     answer_all(path, cases, systems, max(1, BATCH_SIZE // DRAWS), state, images)
     if not state.is_main_process:  # all answers are in one place; the rest takes one process
@@ -79,6 +81,7 @@ def main(args: Namespace) -> None:
 
 def fill_in_ratings(folder: Path, cases: Sequence[EvalCase]) -> None:
     """Write simulated ratings and times, marked as such, where nobody's are there."""
+    # Never over a file that is there: it may hold what people said.
     ratings, times = folder / RATINGS_NAME, folder / TIMES_NAME
     if not ratings.exists():
         responses = read_responses(folder / RESPONSES_NAME)

@@ -49,6 +49,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--cases-per-rater", type=int, default=0, metavar="N", help="default: all cases"
     )
     parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    # Each of these does its work and ends, in place of serving the page.
     paper = parser.add_mutually_exclusive_group()
     paper.add_argument("--forms", type=int, metavar="N", help="write forms for N dermatologists")
     paper.add_argument(
@@ -67,6 +68,7 @@ def main(args: Namespace) -> None:
     # In the order of the answers: without --systems the first one is rated.
     known = list(dict.fromkeys(row.system for row in responses.rows))
     systems, ids = pick_systems(args.systems, known), tuple(case.id for case in cases)
+    # No form keeps the plan: the same options give the same one when it is read back.
     study = Study(ids, systems, args.seed, args.blind, args.cases_per_rater)
     ratings = args.output / RATINGS_NAME
     if args.filled:
@@ -74,6 +76,7 @@ def main(args: Namespace) -> None:
         # A form says what was marked once; two forms that differ need a human to decide.
         _add_ratings(ratings, new, replace=False)
     elif args.forms is not None:
+        # Asked for None, since "--forms 0 --lay-forms 2" is a study of lay raters alone.
         kinds: list[RaterKind] = [KINDS[0]] * args.forms + [KINDS[1]] * args.lay_forms
         paths = write_forms(args.output / "forms", study, kinds, cases, responses.rows)
         logger.info("Wrote %d files to %s", len(paths), args.output / "forms")
@@ -82,8 +85,7 @@ def main(args: Namespace) -> None:
         store = RatingStore(path, study, case_list_hash(cases))
         if not args.export:
             set_switches()
-            # Gradio takes seconds to import, and only the page needs it; it reads the switches
-            # then.
+            # Gradio takes seconds to import and reads the switches then; only the page needs it.
             from skingpt4.evaluation.study.rating_page import build_page, serve_page
 
             serve_page(build_page(store, cases, responses.rows), args.port)
@@ -114,6 +116,7 @@ def _add_ratings(path: Path, new: Sequence[Rating], replace: bool) -> None:
     kept = {row for row in old if not is_simulated([row.rater])}
     if replace:
         kept = {row for row in kept if row.rater not in raters}
+    # Sets, so that a form that is imported again adds nothing.
     write_ratings(path, kept | set(new))
     logger.info("%d ratings by %d raters added to %s", len(new), len(raters), path)
 

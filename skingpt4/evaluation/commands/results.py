@@ -7,6 +7,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def score(args: Namespace) -> None:
 
 def write_scores(evaluation: Evaluation, folder: Path) -> None:
     """Write ``scores.json``, and print tables: all scores, concepts asked for, and three groups."""
+    # Written before anything is printed: a pipe that closes early must not cost the file.
     path = folder / SCORES_NAME
     write_text(path, scores_json(evaluation))
     scores, asked = evaluation.scores, evaluation.asked_concepts
@@ -75,6 +77,7 @@ def write_scores(evaluation: Evaluation, folder: Path) -> None:
     shares = ("right class", "right class mentioned")
     counts = ("missed malignancy", "four different answers", "abstained", "failed")
     tables = [Table("", ("system", *shares, *named, *counts), overall)]
+    # A table of its own: what is named when asked for is not comparable with what comes unasked.
     if asked:
         tables.append(Table("", ("system, asked for concepts", *named), told))
     for title, groups in (
@@ -93,19 +96,16 @@ def write_scores(evaluation: Evaluation, folder: Path) -> None:
 
 def scores_json(evaluation: Evaluation) -> str:
     """Return all scores with 95 % intervals of every share, and the words behind each decision."""
-
-    def bounds(k: int, n: int) -> tuple[float, float]:
-        share = wilson(k, n)
-        return share.low, share.high
-
+    # Without the share itself, since its k and n are among the scores.
+    bounds = attrgetter("low", "high")
     systems = {}
     for name, own in evaluation.scores.items():
         shares = {"hits": (own.hits, own.n), "mentioned_hits": (own.mentioned_hits, own.n)}
         shares |= {"missed_malignancy": own.missed_malignancy, "abstained": (own.abstained, own.n)}
-        intervals: dict[str, Any] = {share: bounds(*pair) for share, pair in shares.items()}
+        intervals: dict[str, Any] = {share: bounds(wilson(*pair)) for share, pair in shares.items()}
         for group in ("per_class", "per_skin_type", "per_quality"):
             rows: Mapping[str, tuple[int, int]] = getattr(own, group)
-            intervals[group] = {member: bounds(*pair) for member, pair in rows.items()}
+            intervals[group] = {member: bounds(wilson(*pair)) for member, pair in rows.items()}
         systems[name] = {**asdict(own), "intervals": intervals}
     # Every decision with the words behind it, so that a reader can check the labeler by hand.
     readings = []
@@ -116,7 +116,7 @@ def scores_json(evaluation: Evaluation) -> str:
             "system": row.system,
             "top": diagnosis.top,
             "mentioned": diagnosis.mentioned,
-            "concepts": sorted(concepts),
+            "concepts": sorted(concepts),  # a set's order changes from run to run
             "abstained": diagnosis.abstained,
             "trace": [asdict(mention) for mention in diagnosis.trace],
         }
@@ -144,6 +144,7 @@ def add_analyse_arguments(parser: ArgumentParser) -> None:
 def analyse(args: Namespace) -> None:
     """Write tables and figures of all that the output folder holds, and print the tables."""
     if args.ratings:
+        # Without cases there are no scores, no pairs and no truth: those parts are left out.
         nothing = Responses({}, [])
         evaluation = Evaluation([], nothing, {}, ratings=read_ratings(args.ratings))
     else:
@@ -156,6 +157,7 @@ def load_written(args: Namespace) -> Evaluation:
     # Not load_cases: where the folder has no list, drawing one would only hide a wrong path.
     cases = read_cases(args.cases or args.output / CASE_LIST_NAME)
     evaluation = load_evaluation(args.output, cases)
+    # Compared whole, since answers, cases and vocabulary all show in the text.
     path = args.output / SCORES_NAME
     if path.exists() and path.read_text(encoding="utf-8") != scores_json(evaluation):
         logger.warning(
@@ -178,10 +180,11 @@ def write_analysis(evaluation: Evaluation, folder: Path) -> None:
     own, entered = evaluation.own_times, evaluation.times
     if own or entered:
         tables.append(time_table(summarise_times({**own, **entered})))
+    # A test takes two sides; one alone is only summarised.
     if own and entered:
         tables.append(comparison_table(compare_times(entered, own)))
     text = "\n".join(table.markdown() for table in tables)
-    # Warnings first: whoever copies the top of the file copies them along.
+    # Warnings first: who copies the top of the file copies them along.
     text = "\n\n".join([*evaluation.notices, text])
     written = [folder / TABLES_NAME]
     write_text(written[0], text)
@@ -206,6 +209,7 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
     """Yield Fig. 4a, 4b, 4c and the confusion matrices with their files' names, without ending."""
 
     def slug(name: str) -> str:
+        # Names may hold what no file name may; that of items asked of no system is empty.
         return re.sub(r"\W+", "_", name.lower()).strip("_") or "all"
 
     for title, rows in bars(evaluation.analysis.likert):

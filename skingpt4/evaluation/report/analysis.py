@@ -105,11 +105,13 @@ def analyse(ratings: Sequence[Rating], seed: int = 0) -> Analysis:
             groups.setdefault((kind, system, item), table.iloc[:0])
     analysis = Analysis([], [])
     for (kind, system, item), rows in sorted(groups.items(), key=lambda group: group[0]):
+        # pivot() takes one rating a place; check_ratings has refused any second one.
         scores = rows.pivot(index="rater", columns="case", values="score")
         matrix = scores.to_numpy(dtype=float)  # [raters, cases], nan where there is no rating
         raters, cases = matrix.shape
         counts = np.stack([np.sum(matrix == level, axis=0) for level in LIKERT], axis=1)  # [C, 5]
         totals = tuple(int(total) for total in counts.sum(axis=0))
+        # nan stays nan: a bare comparison would make a missing rating a disagreement.
         agreeing = np.where(np.isnan(matrix), np.nan, matrix >= AGREE)
         rater_level, per_case = item in RATER_LEVEL_ITEMS, bool((rows["case"] != "").all())
         if per_case:
@@ -138,7 +140,7 @@ def analyse(ratings: Sequence[Rating], seed: int = 0) -> Analysis:
                 system,
                 item,
                 raters,
-                cases=int(np.sum(counts.sum(axis=1) >= 2)),
+                cases=int(np.sum(counts.sum(axis=1) >= 2)),  # one rating agrees with nobody
                 alpha=bootstrap_units(krippendorff_alpha, counts, seed),
                 ac2=bootstrap_units(gwet_ac2, counts, seed),
                 icc=icc(complete.T) if complete.size else UNKNOWN,

@@ -26,6 +26,7 @@ TITLE = "SkinGPT-4: the 150-case evaluation"
 
 HTML_NAME, PDF_NAME = "report.html", "report.pdf"
 
+# Said in every report, whatever it holds.
 LIMIT_SENTENCES = (
     "A system under test is for research; nothing here shows that it is safe or useful in care.",
     "Automatic scores read words: a right word in a wrong sentence counts, and a right sentence in "
@@ -61,6 +62,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
 def build_document(evaluation: Evaluation) -> Document:
     """Put the report together, from summary to case pages."""
     analysis = sections.sorted_analysis(evaluation)
+    # Results before methods: they are what most readers open a report for.
     parts = [
         sections.accuracy(evaluation),
         sections.subgroups(evaluation),
@@ -101,11 +103,13 @@ def case_pages(evaluation: Evaluation) -> list[Section]:
         answers.setdefault(row.case, []).append(row)
     ratings: dict[str, list[Rating]] = {}
     for rating in evaluation.ratings:
+        # Ratings of no case (items 6 and 7) end up under "", which is no case's id.
         ratings.setdefault(rating.case, []).append(rating)
     # A case stands in the report even if no system answered it: gaps must show.
     pages = [Section(CASES, [Text("Each case on a page of its own.")], new_page=True)]
     for case in evaluation.cases:
         photo: Block = Picture(case.photo.jpeg, JPEG, f"The photo of case {case.id}", small=True)
+        # The reason stands where the photo would, which is where a reader misses it.
         if case.photo.fault:
             photo = Text(case.photo.fault, notice=True)
         facts = {
@@ -139,6 +143,7 @@ def _answers(case: str, responses: list[Response]) -> Block:
     read_as = []
     for row in responses:
         diagnosis, _ = read_response(row)
+        # To decline is not to miss: it may well be the safer answer.
         if diagnosis.top is None:
             none = "declines to name a disease" if diagnosis.abstained else "names no class"
             read_as.append(none)
@@ -169,5 +174,6 @@ def _ratings(evaluation: Evaluation, ratings: list[Rating]) -> Table:
             ]
             rows.append((system or NO_VALUE, *cells))
     by = ", ".join(raters)
+    # Where people rated there is no mark, and strip() takes its blank away.
     caption = f"{evaluation.rating_mark} Ratings of each item, 1 to 5, by {by}".strip()
     return Table(caption, ("system", *(f"item {item}" for item in ITEMS)), tuple(rows))

@@ -19,7 +19,6 @@ from skingpt4.evaluation.responses import (
     CONCEPTS_NAME,
     CONSISTENCY_NAME,
     RESPONSES_NAME,
-    Response,
     Responses,
     read_responses,
 )
@@ -48,6 +47,7 @@ SIMULATED_TIMES = (
     "The comparison group of the response times is SIMULATED BY A SCRIPT: nobody was timed."
 )
 
+# In captions and pictures: copied alone, they leave the sentences above behind.
 MARK = "[SIMULATED BY SCRIPT]"
 
 
@@ -59,6 +59,7 @@ class LeakAudit:
     leaks: tuple[str, ...]
 
 
+# Not frozen: what is optional is filled in once the answers are read.
 @dataclass
 class Evaluation:
     """Everything known of one evaluation.
@@ -85,7 +86,8 @@ class Evaluation:
     consistency: Mapping[str, ConsistencyScore] = field(default_factory=dict)
     audit: LeakAudit | None = None
 
-    # Tables, figures and report share these; the bootstrap intervals alone take seconds.
+    # Tables, figures and report share these; the bootstrap intervals alone take seconds. They are
+    # kept, so they must not be asked for before all fields are filled in.
     @cached_property
     def analysis(self) -> Analysis:
         """What the ratings amount to."""
@@ -104,6 +106,7 @@ class Evaluation:
     @cached_property
     def modal_shares(self) -> dict[str, list[float]]:
         """For each system and image, the share of its diagnoses that are the commonest one."""
+        # Counts come with the largest first.
         return {
             name: [image.counts[0] / len(image.tops) for image in one.images]
             for name, one in self.consistency.items()
@@ -125,6 +128,7 @@ class Evaluation:
         notices = [system.get("notice", "") for system in self.responses.systems.values()]
         notices.append(SIMULATED_RATINGS if self.rating_mark else "")
         notices.append(SIMULATED_TIMES if self.time_mark else "")
+        # Each once, however many systems come with it.
         return [notice for notice in dict.fromkeys(notices) if notice]
 
     @property
@@ -132,6 +136,7 @@ class Evaluation:
         """What this run brings to the guidelines' items."""
         # One simulated rating among many makes all of them no evidence.
         humans = set() if self.rating_mark else {rating.rater for rating in self.ratings}
+        # Where each photo is from must be known of all; skin types are reported as far as known.
         known = {
             Fact.RUN: True,
             Fact.SCORES: bool(self.scores),
@@ -153,11 +158,14 @@ def load_scores(folder: Path, cases: Sequence[EvalCase]) -> Evaluation:
         EvaluationError: If answers are missing, damaged, or about other cases.
     """
     responses = read_responses(folder / RESPONSES_NAME, cases)
+    # Made only where step 1's question was asked.
+    concepts = folder / CONCEPTS_NAME
+    told = read_responses(concepts, cases).rows if concepts.exists() else []
     return Evaluation(
         cases=cases,
         responses=responses,
         scores=score(cases, responses.rows),
-        asked_concepts=score_asked(cases, _rows(folder / CONCEPTS_NAME, cases)),
+        asked_concepts=score_asked(cases, told),
     )
 
 
@@ -181,6 +189,7 @@ def load_evaluation(folder: Path, cases: Sequence[EvalCase] | None = None) -> Ev
     if ratings_file.exists():
         evaluation.ratings = read_ratings(ratings_file)
     # Empty names are allowed: items 6 and 7 may be asked of no case and of no system.
+    # Ratings of other answers would be averaged with these, and nothing would tell.
     known_cases = {"", *(case.id for case in cases)}
     known_systems = {"", *(row.system for row in responses.rows)}
     for rating in evaluation.ratings:
@@ -192,7 +201,9 @@ def load_evaluation(folder: Path, cases: Sequence[EvalCase] | None = None) -> Ev
     evaluation.diagnoses = read_diagnoses(folder / DIAGNOSES_NAME, cases)
     if times_file.exists():
         evaluation.times = read_times(times_file)
-    evaluation.consistency = measure_consistency(_rows(folder / CONSISTENCY_NAME, cases))
+    repeated = folder / CONSISTENCY_NAME
+    if repeated.exists():
+        evaluation.consistency = measure_consistency(read_responses(repeated, cases).rows)
     if (folder / CHECK_NAME).exists():
         found = json.loads((folder / CHECK_NAME).read_text(encoding="utf-8"))
         # A check of another list, or one without training sets, says nothing about leaks here.
@@ -200,8 +211,3 @@ def load_evaluation(folder: Path, cases: Sequence[EvalCase] | None = None) -> Ev
             leaks = tuple(leak["case"] for leak in found["leaks"])
             evaluation.audit = LeakAudit(found["training_images"], leaks)
     return evaluation
-
-
-def _rows(path: Path, cases: Sequence[EvalCase]) -> list[Response]:
-    """Read the answers of a file that need not be there."""
-    return read_responses(path, cases).rows if path.exists() else []

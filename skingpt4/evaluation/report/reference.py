@@ -63,12 +63,14 @@ class Item:
 
 # The items of each guideline, in order, by the guideline's name.
 GUIDELINES: dict[str, tuple[Item, ...]] = {
+    # A fact that is misspelt in the file fails here, when this is imported, not in a report.
     name: tuple(
         Item(number, asks, Fact[needs.upper()], *where) for number, asks, needs, *where in rows
     )
     for name, rows in load_data("guidelines.yaml").items()
 }
 
+# In the order of the tables' columns.
 SOURCES = ("paper", "preprint")
 
 AGREEING = "agree or strongly agree"

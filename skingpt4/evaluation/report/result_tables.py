@@ -6,10 +6,11 @@ from skingpt4.documents.document import Table
 from skingpt4.evaluation.report.analysis import AgreementRow, LikertRow, raters_text
 from skingpt4.evaluation.report.reference import published_shares
 from skingpt4.evaluation.scoring.comparisons import PairedComparison
-from skingpt4.evaluation.scoring.statistics import Interval, Test, audit, percent_text
+from skingpt4.evaluation.scoring.statistics import Interval, audit, percent_text
 from skingpt4.evaluation.study.ratings import ITEMS
 from skingpt4.evaluation.study.times import TimeComparison, TimeSummary
 
+# An empty cell would look as if something had gone wrong.
 NO_VALUE = "–"
 
 RATER_LEVEL_NOTE = (
@@ -39,7 +40,7 @@ def likert_table(rows: Sequence[LikertRow]) -> Table:
             bounds,
             *reversed(levels),  # from strongly agree down, as the paper's bars stand
             str(row.missing),
-            *map(percent_or_dash, published_shares(row.item)),
+            *(f"{share} %" if share else NO_VALUE for share in published_shares(row.item)),
         )
         cells.append(item)
     return Table(
@@ -52,7 +53,7 @@ def likert_table(rows: Sequence[LikertRow]) -> Table:
             "rater × case bootstrap (†: Wilson, n = raters)",
             *("strongly agree", "agree", "neutral", "disagree", "strongly disagree"),
             "missing",
-            *("paper", "preprint"),
+            *("paper", "preprint"),  # as published_shares() yields them
         ),
         rows=tuple(cells),
     )
@@ -60,6 +61,7 @@ def likert_table(rows: Sequence[LikertRow]) -> Table:
 
 def agreement_table(rows: Sequence[AgreementRow]) -> Table:
     """Show how far raters agree with each other."""
+    # α and AC2 take scores as ordered categories, the ICC takes them as numbers.
     measures = ("Krippendorff's α (ordinal)", "Gwet's AC2 (ordinal)", "ICC(2,1)")
     return Table(
         caption=(
@@ -83,6 +85,7 @@ def agreement_table(rows: Sequence[AgreementRow]) -> Table:
 
 def time_table(rows: Sequence[TimeSummary]) -> Table:
     """Show the response times of systems and groups."""
+    # Quartiles beside the mean, which a single long wait pulls upwards.
     return Table(
         caption="Response times in seconds.",
         head=("group", "n", "median", "quartiles", "mean", "standard deviation"),
@@ -104,20 +107,21 @@ def comparison_table(rows: Sequence[TimeComparison]) -> Table:
     """Show the tests between entered groups and systems."""
     # The paper's test is Student's; the others do not assume equal spread or a bell curve.
     tests = ("Welch", "Student", "Mann–Whitney")
+    cells = []
+    for row in rows:
+        results = (("t", row.welch), ("t", row.student), ("U", row.mann_whitney))
+        # p is nan where a group has too few times for the test.
+        texts = [
+            NO_VALUE
+            if result.p != result.p
+            else f"{symbol} = {result.statistic:.2f}, {p_text(result.p)}"
+            for symbol, result in results
+        ]
+        cells.append((row.group, row.system, interval_text(row.shift), *texts))
     return Table(
         caption=f"By how much a group takes longer than a system; {INTERVALS}; p two-sided.",
         head=("group", "system", "Hodges–Lehmann difference (s)", *tests),
-        rows=tuple(
-            (
-                row.group,
-                row.system,
-                interval_text(row.shift),
-                test_text("t", row.welch),
-                test_text("t", row.student),
-                test_text("U", row.mann_whitney),
-            )
-            for row in rows
-        ),
+        rows=tuple(cells),
     )
 
 
@@ -161,27 +165,16 @@ def audit_table(entries: Sequence[tuple[str, str]], denominators: Sequence[int])
     )
 
 
-def percent_or_dash(text: str | None) -> str:
-    """Return a printed percentage with its sign; a dash where none is printed."""
-    return f"{text} %" if text else NO_VALUE
-
-
 def interval_text(value: Interval) -> str:
     """Return such as ``0.815 (0.483 to 1.000)``; a dash where the data do not determine it."""
     if value.estimate != value.estimate:  # nan
         return NO_VALUE
-    if value.low != value.low:
+    if value.low != value.low:  # an estimate that has no interval
         return f"{value.estimate:.3f}"
     return f"{value.estimate:.3f} ({value.low:.3f} to {value.high:.3f})"
 
 
 def p_text(p: float) -> str:
     """Return such as ``p = 0.0003``."""
+    # Five decimals, since "1e-05" is not how papers print it.
     return f"p = {p:.2g}" if p >= SMALLEST_P else f"p < {SMALLEST_P:.5f}"
-
-
-def test_text(symbol: str, result: Test) -> str:
-    """Return such as ``t = 4.01, p = 0.0003``."""
-    if result.p != result.p:  # nan: too few times for this test
-        return NO_VALUE
-    return f"{symbol} = {result.statistic:.2f}, {p_text(result.p)}"

@@ -34,7 +34,6 @@ from skingpt4.evaluation.report.result_tables import (
     interval_text,
     likert_table,
     paired_table,
-    percent_or_dash,
     time_table,
 )
 from skingpt4.evaluation.scoring.accuracy import ConceptScore, Count, f1_difference
@@ -74,6 +73,7 @@ CONSISTENCY_NOTE = (
     "diagnoses of each of 45 images and does not say which of these shares that is."
 )
 
+# In place of what is missing: why it is, and how to get it.
 NO_RATINGS = "No ratings: nobody has rated these answers yet (evaluate.py rate)."
 
 NO_TIMES = "No comparison group was entered (times.csv with the columns group, seconds)."
@@ -98,6 +98,7 @@ def methods(evaluation: Evaluation) -> Section:
         f"{len(cases)} cases (source: {', '.join(sources)}); the list's sha256 is "
         f"{case_list_hash(cases)}."
     )
+    # Said either way: silence would be read as a check that found nothing.
     compared = "The photos were not compared with a training set."
     if audit is not None:
         found = f"cases {', '.join(audit.leaks)} look alike" if audit.leaks else "none look alike"
@@ -118,6 +119,7 @@ def methods(evaluation: Evaluation) -> Section:
     systems = {name: _flat(record) for name, record in evaluation.responses.systems.items()}
     if systems:
         keys = dict.fromkeys(key for record in systems.values() for key in record)
+        # Systems of different kinds have different settings, so that cells may stay empty.
         settings = [(k, *(record.get(k, NO_VALUE) for record in systems.values())) for k in keys]
         head = ("setting", *systems)
         blocks.append(Table("The systems", head, tuple(settings), numbers=False))
@@ -137,6 +139,7 @@ def _flat(record: Mapping[str, object], prefix: str = "") -> dict[str, str]:
             flat |= _flat(value, f"{prefix}{key}.")
         else:
             text = str(value)
+            # The form of a sha256 in hexadecimal digits.
             is_hash = len(text) == 64 and text.isalnum()
             flat[prefix + key] = text[:SHORT_HASH] if is_hash else text
     return flat
@@ -182,6 +185,7 @@ def accuracy(evaluation: Evaluation) -> Section:
     blocks.append(_group_table("Class named, by class", by_class))
     # Pictures last: tables are what is compared.
     for name, one in scores.items():
+        # The text says what the picture is looked at for: how much lies on the diagonal.
         figure = figure_png(confusion_figure(one.confusion, CLASS_NAMES, name))
         alt = f"Confusion matrix of {name}: {one.hits} of {one.n} cases on the diagonal"
         blocks.append(Picture(figure, PNG, alt))
@@ -190,6 +194,7 @@ def accuracy(evaluation: Evaluation) -> Section:
 
 def _concept_cells(one: ConceptScore) -> tuple[str, ...]:
     """Precision, recall and F1, the last with its bootstrap interval over cases."""
+    # Bounds of nan: precision and recall have no interval, and are printed without one.
     return (
         interval_text(Interval(one.precision, np.nan, np.nan)),
         interval_text(Interval(one.recall, np.nan, np.nan)),
@@ -200,6 +205,7 @@ def _concept_cells(one: ConceptScore) -> tuple[str, ...]:
 def _group_table(caption: str, groups: Mapping[str, Mapping[str, Count]]) -> Table:
     """Rows are groups, columns systems."""
     # Not a set: groups stand in the order of the systems' own tables.
+    # 0 of 0 is printed as "none": a system that answered few cases may lack a group.
     names = dict.fromkeys(group for one in groups.values() for group in one)
     rows = tuple(
         (name, *(str(wilson(*one.get(name, (0, 0)))) for one in groups.values())) for name in names
@@ -212,6 +218,7 @@ def subgroups(evaluation: Evaluation) -> Section:
     scores = evaluation.scores
     skin = {name: one.per_skin_type for name, one in scores.items()}
     quality = {name: one.per_quality for name, one in scores.items()}
+    # The warning first: a large difference between small groups is what catches the eye.
     blocks: list[Block] = [
         Text("Differences between groups of this size are rarely more than chance."),
         _group_table("Class named, by Fitzpatrick type", skin),
@@ -254,6 +261,7 @@ def sorted_analysis(evaluation: Evaluation) -> Analysis:
         known = row.system in systems  # items 6 and 7 may be asked of no system: they stand last
         return row.rater_kind, systems.index(row.system) if known else len(systems), row.item
 
+    # The kinds' own names sort as they should: "dermatologist", then "lay".
     analysis = evaluation.analysis
     return Analysis(sorted(analysis.likert, key=place), sorted(analysis.agreement, key=place))
 
@@ -289,6 +297,7 @@ def reader_study(evaluation: Evaluation, analysis: Analysis) -> Section:
 
 def _marked(table: Table, mark: str) -> Table:
     """Put the mark of simulated figures before a table's caption."""
+    # The table may have no caption and the mark may be empty: no blank is to be left over.
     return replace(table, caption=f"{mark} {table.caption}".strip())
 
 
@@ -302,6 +311,7 @@ def times(evaluation: Evaluation) -> Section:
     alt = f"Box plots of response times in seconds of {', '.join(groups)} {mark}"
     figure = figure_png(fig_4b(groups, "Response times", note=mark))
     blocks: list[Block] = [Text(SIMULATED_TIMES, notice=True)] if mark else []
+    # The words on computing and waiting apply only where a group's waiting was entered.
     blocks += [
         Text(WHOLE_CONVERSATION),
         Text(NOTE if entered else NO_TIMES),
@@ -316,6 +326,7 @@ def times(evaluation: Evaluation) -> Section:
 def published(evaluation: Evaluation, analysis: Analysis) -> Section:
     """This run's shares beside those of the paper and the preprint, and the arithmetic of those."""
     blocks: list[Block] = [Text(PUBLISHED_NOTE)]
+    # Kinds of raters apart: a mean over both would be the opinion of neither.
     for kind in dict.fromkeys(row.rater_kind for row in analysis.likert):
         own = [row for row in analysis.likert if row.rater_kind == kind]
         systems = list(dict.fromkeys(row.system for row in own))
@@ -324,7 +335,7 @@ def published(evaluation: Evaluation, analysis: Analysis) -> Section:
         rows = tuple(
             (
                 f"{item}. {text}",
-                *map(percent_or_dash, published_shares(item)),
+                *(f"{share} %" if share else NO_VALUE for share in published_shares(item)),
                 *(shares.get((system, item), NO_VALUE) for system in systems),
             )
             for item, text in ITEMS.items()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -85,10 +86,12 @@ def write_forms(
     Returns:
         The files written.
     """
+    # Encoded once, since every rater's form shows the same photos.
     photos = {case.id: jpeg(case.image, PHOTO_SIDE) for case in cases}
     answers = {row.key: row.answers for row in responses}
     written = []
     for number, kind in enumerate(kinds, start=1):
+        # Where a system gave no answers the list is empty, and the form says so.
         shown = [
             FormCase(
                 task.case,
@@ -103,6 +106,7 @@ def write_forms(
         form = Form(number, kind, {item: ITEMS[item] for item in items_for(kind)}, shown)
         page = fill_template("form.html", form=form, scale=LIKERT, no_answer=NO_ANSWER)
         # One row for each mark to make, in the form's own order, so that it is typed off downwards.
+        # The rater's name and the score are left for them to fill in.
         blank = [
             (number, "", kind, case.id, own.label, item, "")
             for case in form.cases
@@ -114,7 +118,7 @@ def write_forms(
         html, text, book = (stem.with_suffix(suffix) for suffix in (".html", ".csv", ".xlsx"))
         write_text(html, page)
         write_table(text, table)
-        write_atomically(book, lambda part, table=table: _write_workbook(part, table))  # type: ignore[misc]
+        write_atomically(book, partial(_write_workbook, table=table))
         written += [html, text, book]
     return written
 
@@ -125,6 +129,7 @@ def _write_workbook(path: Path, table: pd.DataFrame) -> None:
     with pd.ExcelWriter(path, engine="openpyxl") as writer:
         table.to_excel(writer, sheet_name="ratings", index=False, freeze_panes=(1, 0))
         sheet = writer.sheets["ratings"]
+        # Refused while it is typed; read_form() checks again, since cells can be pasted over.
         scores = DataValidation(type="whole", formula1=str(min(LIKERT)), formula2=str(max(LIKERT)))
         sheet.add_data_validation(scores)
         column = sheet.cell(1, len(COLUMNS)).column_letter
@@ -165,7 +170,7 @@ def read_form(path: Path, study: Study) -> list[Rating]:
                 f"{place}: form {number} has no '{key[1]}' to case '{key[0]}'; use the options "
                 "with which the forms were made."
             )
-        kind = cast(RaterKind, row["rater_kind"])
+        kind = cast(RaterKind, row["rater_kind"])  # check_ratings() refuses unknown kinds
         ratings.append(Rating(row["rater"], kind, row["case"], systems[key], item, score))
     if not ratings:
         raise RatingError(f"'{path}' has no score in it; fill in the column 'score'.")

@@ -65,7 +65,8 @@ RATE = "Rate each item: Tab moves on, arrow keys or the digits 1 (strongly disag
 
 DONE = "You have rated all your cases. Thank you; you may close the page."
 
-Updates = dict[Any, Any]
+# From a part of the page to its update; a part that is not in it stays as it is.
+RatingUpdates = dict[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class AnswerColumn:
 
 
 @dataclass(frozen=True)
-class Page:
+class RatingPage:
     """The parts of the page that actions read or change."""
 
     sitting: gr.State
@@ -119,11 +120,11 @@ def _status(message: str, is_error: bool = False) -> str:
     return f"<p {kind}>{escape(message)}</p>"
 
 
-def _explained(action: Callable[..., Updates]) -> Callable[..., Updates]:
+def _explained(action: Callable[..., RatingUpdates]) -> Callable[..., RatingUpdates]:
     """Let an action that fails say in one sentence why, and leave the page as it was."""
 
     @wraps(action)
-    def explained(self: "Actions", first: Any, *rest: Any, **named: Any) -> Updates:
+    def explained(self: "Actions", first: Any, *rest: Any, **named: Any) -> RatingUpdates:
         try:
             # A page that outlived its server sends no sitting: the server has forgotten it.
             if first is None:
@@ -140,7 +141,7 @@ class Actions:
 
     def __init__(
         self,
-        page: Page,
+        page: RatingPage,
         store: RatingStore,
         cases: Sequence[EvalCase],
         responses: Sequence[Response],
@@ -154,25 +155,27 @@ class Actions:
         self._clock = clock
 
     @_explained
-    def start(self, name: str, kind: str) -> Updates:
+    def start(self, name: str, kind: str) -> RatingUpdates:
         """Enter a new rater and show their first case."""
         rater = self._store.register(name, kind)
+        # Place and clock are settled by _go(); until then they stand for nothing.
         return self._go(Sitting(rater, 0, 0.0), self._store.next_place(rater))
 
     @_explained
-    def resume(self, name: str) -> Updates:
+    def resume(self, name: str) -> RatingUpdates:
         """Show a known rater their first unfinished case."""
         rater = self._store.resume(name)
         return self._go(Sitting(rater, 0, 0.0), self._store.next_place(rater))
 
     @_explained
-    def lock(self, sitting: Sitting, text: str) -> Updates:
+    def lock(self, sitting: Sitting, text: str) -> RatingUpdates:
         """Lock the rater's own diagnosis and show the answers."""
         self._store.lock_diagnosis(sitting.rater, self._task(sitting).case, text)
+        # Not _go(), which would restart the clock: a case's time includes the diagnosis.
         return self._show_case(sitting)
 
     @_explained
-    def rate(self, sitting: Sitting, score: int, column: int, item: int) -> Updates:
+    def rate(self, sitting: Sitting, score: int, column: int, item: int) -> RatingUpdates:
         """Save one item's rating of the system in a column."""
         task, now = self._task(sitting), self._clock()
         system = task.shown[column].system
@@ -185,23 +188,25 @@ class Actions:
         return {self._page.status: _status(f"Saved. {rest}")}
 
     @_explained
-    def forward(self, sitting: Sitting) -> Updates:
+    def forward(self, sitting: Sitting) -> RatingUpdates:
         """Show the next case, once this one is rated."""
         missing = self._store.missing(sitting.rater, self._task(sitting))
         if missing:
+            # The label, not the system's name, which a blinded rater must not learn.
             label, item = missing[0]
             raise UserError(f"{len(missing)} ratings are missing, first item {item} ({label}).")
         return self._go(sitting, sitting.place + 1)
 
     @_explained
-    def back(self, sitting: Sitting) -> Updates:
+    def back(self, sitting: Sitting) -> RatingUpdates:
         """Show the case before."""
+        # At the first case the button is off, but a second click may be on its way.
         return self._go(sitting, max(sitting.place - 1, 0))
 
     def _task(self, sitting: Sitting) -> Task:
         return self._store.study.tasks(sitting.rater.number)[sitting.place]
 
-    def _go(self, sitting: Sitting, place: int) -> Updates:
+    def _go(self, sitting: Sitting, place: int) -> RatingUpdates:
         # The clock starts when the case is sent; reading the photo and the answers counts as well.
         sitting.place, sitting.since = place, self._clock()
         page = self._page
@@ -211,13 +216,14 @@ class Actions:
             return shown | {page.case: gr.update(visible=False), page.status: _status(DONE)}
         return shown | {page.case: gr.update(visible=True)} | self._show_case(sitting)
 
-    def _show_case(self, sitting: Sitting) -> Updates:
+    def _show_case(self, sitting: Sitting) -> RatingUpdates:
         """Show the case: before the diagnosis is locked its photo only, then the answers too."""
         page, rater, task = self._page, sitting.rater, self._task(sitting)
         diagnosis = self._store.diagnosis(rater, task.case)
         locked = diagnosis is not None
         count = len(self._store.study.tasks(rater.number))
         # The photo goes inside the page: its file's name may tell the diagnosis.
+        # Nor does its alternative text describe it, for the same reason.
         photo = data_url(jpeg(self._cases[task.case].image, PHOTO_SIDE))
         updates = {
             page.status: _status(RATE if locked else LOOK),
@@ -247,6 +253,7 @@ class Actions:
             # All items are there for every rater, as the layout is made before anyone sits down;
             # those that a lay rater is not asked are hidden.
             for item, radio in column.items.items():
+                # None clears what was chosen for the case before.
                 score = scores.get((shown.system, item))
                 updates[radio] = gr.update(value=score, visible=item in asked)
         return updates
@@ -322,7 +329,7 @@ def serve_page(app: gr.Blocks, port: int | None) -> None:
             server_port=port,
             css_paths=[TEMPLATES / "rating.css"],
             js=(TEMPLATES / "rating.js").read_text(encoding="utf-8"),
-            share=False,
+            share=False,  # True would tunnel the page through Gradio's servers
             **launch_options(),
         )
     except OSError:
@@ -331,7 +338,7 @@ def serve_page(app: gr.Blocks, port: int | None) -> None:
     app.block_thread()
 
 
-def lay_out(systems: int) -> Page:
+def lay_out(systems: int) -> RatingPage:
     """Lay out the page for so many systems side by side; Gradio shows parts where they are made."""
     sitting = gr.State(None)  # on the server; the browser holds only a key to it
     gr.HTML(f"<h1>{TITLE}</h1>")
@@ -359,7 +366,7 @@ def lay_out(systems: int) -> Page:
         with gr.Column(visible=False, elem_id="rating") as rating:
             with gr.Row(equal_height=False):
                 for _ in range(systems):
-                    with gr.Column(min_width=320):
+                    with gr.Column(min_width=320):  # pixels; on a narrow screen columns wrap
                         answers = gr.HTML(elem_classes="answers")
                         items = {
                             number: gr.Radio(SCALE, label=f"{number}. {item}", elem_classes="item")
@@ -369,7 +376,7 @@ def lay_out(systems: int) -> Page:
             with gr.Row():
                 back = gr.Button("Back")
                 forward = gr.Button("Next case", variant="primary")
-    return Page(
+    return RatingPage(
         sitting, status, welcome, name, kind, start, resume, case, progress, photo, diagnosis, lock,
         rating, tuple(columns), back, forward,
     )  # fmt: skip

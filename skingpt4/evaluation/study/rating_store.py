@@ -59,6 +59,7 @@ class RatingStore:
         self.path = path
         self.study = study
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Sorted, because plans are compared as texts.
         plan = json.dumps({"case_list": case_list, **asdict(study)}, sort_keys=True)
         try:
             with self._open() as database:
@@ -88,7 +89,9 @@ class RatingStore:
         if kind not in KINDS:
             raise RatingError(f"'{kind}' is no kind of rater; choose one of {', '.join(KINDS)}.")
         with self._open() as database:
-            if _find(database, plain_name):
+            # Asked only for the sentence: the table itself takes no name twice.
+            query = "SELECT 1 FROM rater WHERE plain_name = ?"
+            if database.execute(query, (plain_name,)).fetchone():
                 raise RatingError(
                     f"The name '{name}' is already taken; if it is you, press Continue, otherwise "
                     "add an initial."
@@ -97,6 +100,7 @@ class RatingStore:
                 "INSERT INTO rater (name, plain_name, kind) VALUES (?, ?, ?)",
                 (name, plain_name, kind),
             )
+            # SQLite itself counts up an INTEGER PRIMARY KEY, which numbers the raters from 1.
             return Rater(int(cursor.lastrowid or 0), name, kind)
 
     def resume(self, name: str) -> Rater:
@@ -107,10 +111,12 @@ class RatingStore:
         """
         name, plain_name = _clean_name(name)
         with self._open() as database:
-            rater = _find(database, plain_name)
-        if rater is None:
+            row = database.execute(
+                "SELECT number, name, kind FROM rater WHERE plain_name = ?", (plain_name,)
+            ).fetchone()
+        if row is None:
             raise RatingError(f"Nobody called '{name}' has begun here; press Start.")
-        return rater
+        return Rater(*row)  # under the name as it was first written
 
     def lock_diagnosis(self, rater: Rater, case: str, text: str) -> None:
         """Save a rater's own diagnosis; once saved it never changes.
@@ -244,10 +250,3 @@ def _clean_name(name: str) -> tuple[str, str]:
         raise RatingError(f"The name '{cleaned}' is kept for ratings made by a script; change it.")
     # Anna, anna and ANNA are one person, who came back.
     return cleaned, unicodedata.normalize("NFKC", cleaned).casefold()
-
-
-def _find(database: sqlite3.Connection, plain_name: str) -> Rater | None:
-    row = database.execute(
-        "SELECT number, name, kind FROM rater WHERE plain_name = ?", (plain_name,)
-    ).fetchone()
-    return Rater(*row) if row else None

@@ -86,6 +86,7 @@ def read_ratings(path: str | Path) -> list[Rating]:
     _check_suffix(file)
     # Names of columns in any case, as spreadsheets like to capitalise them.
     table = read_table(file, error=RatingError).rename(columns=str.lower)
+    # All but the seconds, which printed forms do not have.
     missing = [name for name in COLUMNS[:-1] if name not in table]
     if missing:
         raise RatingError(
@@ -155,6 +156,7 @@ def read_diagnoses(path: Path, cases: Sequence[EvalCase]) -> list[Diagnosis]:
         return []
     known = {case.id for case in cases}
     table = read_table(path, DIAGNOSIS_COLUMNS, EvaluationError)
+    # By name, since the file may have them in another order, and further ones.
     diagnoses = [
         Diagnosis(*row) for row in table[list(DIAGNOSIS_COLUMNS)].itertuples(index=False, name=None)
     ]
@@ -187,8 +189,9 @@ def check_ratings(ratings: Sequence[Rating], place: str) -> None:
         # One mark each: of two, no rule could say which is meant.
         key = (rating.rater, rating.case, rating.system, rating.item)
         if key in seen:
+            what = f"case '{rating.case}', system '{rating.system}'" if rating.case else "the rater"
             raise RatingError(
-                f"{place}: rater '{rating.rater}' rated item {rating.item} of {_target(rating)} "
+                f"{place}: rater '{rating.rater}' rated item {rating.item} of {what} "
                 f"twice ({seen[key].score} and {rating.score}); keep one, or give two raters of "
                 "one name different names."
             )
@@ -225,8 +228,9 @@ def _find_fault(rating: Rating) -> str:
             f"{len(ITEMS)}."
         )
     if rating.score not in LIKERT:
+        what = f"case '{rating.case}', system '{rating.system}'" if rating.case else "the rater"
         return (
-            f"the rating {rating.score} by '{rater}' of item {item}, {_target(rating)}, is not on "
+            f"the rating {rating.score} by '{rater}' of item {item}, {what}, is not on "
             "the scale; write 1 (strongly disagree) to 5 (strongly agree)."
         )
     if rating.rater_kind == "lay" and item not in LAY_ITEMS:
@@ -243,10 +247,6 @@ def _find_fault(rating: Rating) -> str:
             "leave it empty."
         )
     return ""
-
-
-def _target(rating: Rating) -> str:
-    return f"case '{rating.case}', system '{rating.system}'" if rating.case else "the rater"
 
 
 # The reader's name that marks a row as a case's truth (iMRMC user manual, 4.1.1).
@@ -291,10 +291,12 @@ def write_imrmc(
             f"for item {item} have {positive} that are."
         )
     readings = [(one.rater, one.case, one.system, one.score) for one in rows]
+    # The truth of each case stands first, as a row of no reader and no modality.
     table = [(TRUTH_READER, case, "0", int(truth[case])) for case in cases] + readings
     lines = [
         f"Ratings of item {item}: {ITEMS[item]}",
         f"Truth 1: {meaning}",
+        # How many readers, negative and positive cases, and modalities follow.
         f"NR: {len({rating.rater for rating in rows})}",
         f"N0: {len(cases) - positive}",
         f"N1: {positive}",

@@ -70,6 +70,7 @@ def read_times(path: str | Path) -> Times:
     """
     table = read_table(path, COLUMNS, EvaluationError)
     times: Times = {}
+    # The index, which comes first, is the line as a spreadsheet counts it.
     for line, group, text in table[list(COLUMNS)].itertuples(name=None):
         try:
             seconds = float(text)
@@ -105,6 +106,7 @@ def summarise_times(times: Mapping[str, Sequence[float]]) -> list[TimeSummary]:
     """Return count, quartiles, mean and standard deviation of each group."""
     summaries = []
     for group, seconds in times.items():
+        # Interpolated linearly, as numpy does by default; other programs' quartiles differ a bit.
         lower, median, upper = (float(value) for value in np.percentile(seconds, [25, 50, 75]))
         # Of the sample, as papers give it; one time alone has none.
         deviation = float(np.std(seconds, ddof=1)) if len(seconds) > 1 else float("nan")
@@ -121,6 +123,7 @@ def compare_times(
         TimeComparison(
             group,
             system,
+            # In seconds: no p says by how much a group takes longer.
             shift=hodges_lehmann(theirs, ours),
             # Times are skewed and their spreads differ, which the paper's own test assumes away.
             welch=t_test(theirs, ours, equal_var=False),
