@@ -54,7 +54,7 @@ class FakeChat:
         try:
             for number in range(self.words):
                 if self.paused:
-                    self.go.acquire(timeout=10)
+                    assert self.go.acquire(timeout=60), "nobody let it go on"
                 if cancel.is_set():
                     break
                 said.append(f"word{number} ")

@@ -12,6 +12,7 @@ from skingpt4.common.errors import ConfigError
 from skingpt4.demo.app import build_app, forget_tab
 from skingpt4.demo.server import Address, free_port, parse_login, served
 from skingpt4.demo.session import Sessions
+from tests.waiting import free_port as free_port_here
 
 SCRIPT = Path(__file__).resolve().parents[2] / "demo.py"
 
@@ -106,7 +107,7 @@ def test_mistake_is_one_sentence_and_exit_code_2(
 
 def test_login_is_asked_for_and_let_through_the_gate(make_chat):
     with (
-        served(make_chat(), Address(login=("anna", "secret"))) as app,
+        served(make_chat(), Address(port=free_port_here(), login=("anna", "secret"))) as app,
         httpx.Client(base_url=app.local_url, trust_env=False) as browser,
     ):
         assert browser.get("/config").status_code == 401
@@ -119,7 +120,7 @@ def test_login_is_asked_for_and_let_through_the_gate(make_chat):
 
 def test_page_is_gone_with_what_was_sent(make_chat, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with served(make_chat(), Address()) as app:
+    with served(make_chat(), Address(port=free_port_here())) as app:
         sent = {"files": ("anna.jpg", b"x", "image/jpeg")}
         answer = httpx.post(f"{app.local_url}gradio_api/upload", files=sent, trust_env=False)
         assert Path(answer.json()[0]).is_relative_to(tmp_path)

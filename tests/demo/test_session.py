@@ -239,7 +239,7 @@ def test_closing_ends_an_answer_in_another_thread(make_chat, photo_bytes):
     chat.go.release()
     sessions.close("a")
     chat.go.release()
-    reader.join(timeout=10)
+    reader.join(timeout=60)
     assert not reader.is_alive()
     assert chat.active == 0
 

@@ -87,7 +87,7 @@ def test_janitor_cleans_up_goes_on_after_an_error_and_ends(monkeypatch):
     with uploads.private_folder() as folder:
         upload = upload_to(folder)
         with uploads.janitor(folder, idle, forget):
-            assert rounds.acquire(timeout=5) and rounds.acquire(timeout=5)
+            assert rounds.acquire(timeout=60) and rounds.acquire(timeout=60)
         assert not upload.exists()
     assert "janitor" not in {thread.name for thread in threading.enumerate()}
 

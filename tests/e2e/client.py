@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-SECONDS = 30
+SECONDS = 60
 
 
 class Client:

@@ -18,11 +18,11 @@ def test_nothing_serious_is_found_with_everything_unfolded_and_an_error(visit):
             section.click()
     for _ in range(2):
         visitor.send_photo(PHOTO)
-        expect(page.locator("#photo-tools")).to_be_visible(timeout=30_000)
+        expect(page.locator("#photo-tools")).to_be_visible()
         page.locator("#photo-tools button").first.click()
         expect(page.locator("#photo img")).to_have_count(0)
     visitor.send_photo(b"no photo")
-    expect(page.locator("#status .error")).to_be_visible(timeout=30_000)
+    expect(page.locator("#status .error")).to_be_visible()
     assert visitor.violations() == []
     visitor.shoot("unfolded")
 
@@ -37,7 +37,7 @@ def test_every_control_has_a_name_and_focus_is_seen(visit):
     """Tab through the whole page: what is reached has a name, and shows that it is reached."""
     page = visit(viewport={"width": 1280, "height": 900}).page
     page.locator("#examples button").first.click()
-    expect(page.locator("#status")).to_contain_text("ready", timeout=30_000)
+    expect(page.locator("#status")).to_contain_text("ready")
     page.locator("h1").evaluate("title => { title.tabIndex = -1; title.focus(); }")
     reached = []
     for _ in range(80):
@@ -81,7 +81,7 @@ FOCUSED %= list(PARTS)
 def test_the_browsers_language_is_spoken_in_labels_and_sentences(visit, locale, language, code):
     visitor = visit(locale=locale)
     page = visitor.page
-    assert page.locator("html").get_attribute("lang") == code
+    expect(page.locator("html")).to_have_attribute("lang", code)
     expect(page.locator("#disclaimer")).to_contain_text(say("masthead.disclaimer", language))
     expect(page.locator("#make-report")).to_have_text(say("report.make", language))
     page.locator("#examples button").first.click()

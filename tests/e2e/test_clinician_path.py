@@ -18,7 +18,6 @@ from skingpt4.demo.app import EXAMPLES_FOLDER
 from skingpt4.demo.i18n import say
 from skingpt4.dermatology import QUESTIONS
 
-PATIENCE_MS = 60_000
 MOST_TABS = 80
 STOP_ATTEMPTS = 5
 QUICK_STOP = """stop => {
@@ -63,7 +62,7 @@ class Clinician:
         return f'#main button:text-is("{self.say(key)}")'
 
     def expect(self, selector: str, text: str | re.Pattern[str]) -> None:
-        expect(self.page.locator(selector)).to_contain_text(text, timeout=PATIENCE_MS)
+        expect(self.page.locator(selector)).to_contain_text(text)
 
     def choose_photo(self, data: bytes) -> None:
         self.visitor.send_photo(data)
@@ -87,7 +86,7 @@ class KeyboardClinician(Clinician):
 
     def focus(self, selector: str) -> None:
         """Press Tab until the element is focused."""
-        expect(self.page.locator(selector)).to_be_enabled(timeout=PATIENCE_MS)
+        expect(self.page.locator(selector)).to_be_enabled()
         wanted = self.page.locator(selector).element_handle()
         for _ in range(MOST_TABS):
             if self.page.evaluate("element => element === document.activeElement", wanted):
@@ -116,7 +115,7 @@ def walk(person: Clinician, folder: Path) -> str:
     person.pause("1_consent")
     expect(person.page.locator("#photo")).to_have_count(0)
     person.press("#agree")
-    expect(person.page.locator("#conversation")).to_be_visible(timeout=PATIENCE_MS)
+    expect(person.page.locator("#conversation")).to_be_visible()
     person.pause("2_guide")
     show_photos(person)
     converse(person)
@@ -142,6 +141,9 @@ def converse(person: Clinician) -> None:
     visitor = person.visitor
     stop_half_way(person)
     person.press(person.button("conversation.retry"))
+    for state in ("stopped", "writing"):  # the one that was, then the one that follows
+        over = person.say(f"conversation.{state}")
+        expect(person.page.locator("#status")).not_to_contain_text(over)
     stopped = len(visitor.questions())
     visitor.finish(stopped)
     if stopped < len(QUESTIONS):
@@ -174,11 +176,11 @@ def stop_half_way(person: Clinician) -> None:
 def look_deeper(person: Clinician) -> None:
     """Get a second opinion and an evidence map."""
     person.press(person.button("opinion.begin"))
-    expect(person.page.locator("#opinion-chart .verdict")).to_be_visible(timeout=PATIENCE_MS)
+    expect(person.page.locator("#opinion-chart .verdict")).to_be_visible()
     person.press(person.button("evidence.begin"))
-    expect(person.page.locator("#evidence img")).to_be_visible(timeout=PATIENCE_MS)
+    expect(person.page.locator("#evidence img")).to_be_visible()
     done = person.page.locator(person.button("evidence.begin"))
-    expect(done).to_be_enabled(timeout=PATIENCE_MS)
+    expect(done).to_be_enabled()
     person.pause("5_opinion_and_evidence")
 
 
@@ -200,7 +202,7 @@ def forget(person: Clinician) -> None:
     person.press("#privacy > button, #privacy button.label-wrap")
     person.press("#delete")
     person.expect("#status", person.say("privacy.deleted"))
-    assert person.visitor.questions() == []
+    person.visitor.expect_nothing_said()
     expect(person.page.locator("#report-editor")).to_have_count(0)
     expect(person.page.locator("#photo img")).to_have_count(0)
     person.pause("7_deleted")

@@ -61,7 +61,7 @@ def test_a_guided_consultation(visit):
 
 def check_opinion(visitor):
     press_in(visitor, "#opinion", "Get a second opinion")
-    expect(visitor.page.locator("#opinion-chart .verdict")).to_be_visible(timeout=60_000)
+    expect(visitor.page.locator("#opinion-chart .verdict")).to_be_visible()
     counts = visitor.page.locator("#opinion-chart td").all_inner_texts()
     assert sum(int(text.split()[0]) for text in counts) == 10
     expect(visitor.page.locator("#opinion-chart tbody th").first).to_contain_text("Melanoma")
@@ -70,8 +70,8 @@ def check_opinion(visitor):
 def check_map(visitor):
     press_in(visitor, "#evidence", "Make the map")
     picture = visitor.page.locator("#evidence-map img")
-    expect(picture).to_be_visible(timeout=60_000)
-    expect(visitor.page.locator("#evidence-status")).to_have_text("", timeout=60_000)
+    expect(picture).to_be_visible()
+    expect(visitor.page.locator("#evidence-status")).to_have_text("")
     assert picture.evaluate("image => image.naturalWidth") > 0
     expect(visitor.page.locator("#evidence-map")).to_contain_text(say("evidence.label", "en"))
 

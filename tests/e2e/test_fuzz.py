@@ -17,6 +17,7 @@ from skingpt4.demo.middleware import RATES, Rate
 from skingpt4.demo.server import Address, served
 from tests.demo.conftest import FakeChat
 from tests.e2e.client import Client
+from tests.waiting import free_port
 
 KINDS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
 SECRET = "my-secret-name"
@@ -95,7 +96,7 @@ def client(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(folder))
         patch.setattr("skingpt4.demo.middleware.RATES", UNLIMITED)
-        with served(FakeChat(), Address(port=7980)) as app:
+        with served(FakeChat(), Address(port=free_port())) as app:
             yield Client(app)
     assert [path for path in folder.rglob("*") if path.is_file()] == []
 

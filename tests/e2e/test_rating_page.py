@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from skingpt4.evaluation.report.inputs import load_evaluation
 from skingpt4.evaluation.study.ratings import read_ratings
 from tests.conftest import PROJECT
 from tests.evaluation.small_study import SYSTEMS, make_folder
+from tests.waiting import free_port
 
 NAME = "Dr Ida Key"
 MOST_TABS = 120
@@ -58,12 +58,6 @@ def served(folder, port, *options):
     assert NAME not in "".join(log)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Keyboard:
     """Somebody without a mouse."""
 
@@ -71,7 +65,8 @@ class Keyboard:
         self.page = page
 
     def tab_to(self, selector: str) -> None:
-        """Press Tab until an element is focused."""
+        """Press Tab until an element is focused, once it can be."""
+        expect(self.page.locator(selector).first).to_be_enabled()
         for _ in range(MOST_TABS):
             if self.page.evaluate("s => !!document.activeElement?.matches(s)", selector):
                 return
@@ -79,7 +74,8 @@ class Keyboard:
         pytest.fail(f"{MOST_TABS} times Tab did not lead to {selector}")
 
     def push(self, button: str) -> None:
-        """Tab to a button by its text, and press Enter."""
+        """Tab to a button by its text, once it can be pressed, and press Enter."""
+        expect(self.page.get_by_role("button", name=button, exact=True)).to_be_enabled()
         for _ in range(MOST_TABS):
             if self.page.evaluate("document.activeElement?.innerText?.trim()") == button:
                 self.page.keyboard.press("Enter")
@@ -96,11 +92,11 @@ class Keyboard:
             self.page.keyboard.press(key)
 
     def expect_status(self, text: str) -> None:
-        expect(self.page.locator("#status")).to_contain_text(text, timeout=30_000)
+        expect(self.page.locator("#status")).to_contain_text(text)
 
     def open(self, url: str) -> None:
         self.page.goto(url)
-        expect(self.page.locator(NAME_BOX)).to_be_visible(timeout=60_000)
+        expect(self.page.locator(NAME_BOX)).to_be_visible()
 
     def shoot(self, name: str) -> None:
         if where := os.environ.get("SKINGPT4_SCREENSHOTS"):
@@ -145,6 +141,7 @@ def test_a_case_by_keyboard_and_a_killed_server(browser, folder):
         rater.expect_status("Rate each item")
         expect(rater.page.locator(DIAGNOSIS)).to_be_disabled()
         expect(rater.page.locator(DIAGNOSIS)).to_have_value("psoriasis")
+        expect(rater.page.locator("fieldset.item input:checked")).to_have_count(3)
         assert checked(rater.page) == ["5", "4", "3"]
         rater.push("Next case")
         rater.expect_status("4 ratings are missing, first item 4")
@@ -208,8 +205,7 @@ def test_lay_raters_see_two_items_and_names_are_taken_once(browser, folder):
         rater.write(DIAGNOSIS, "a rash")
         rater.push("Lock diagnosis")
         rater.expect_status("Rate each item")
-        visible = [i for i in rater.page.locator("fieldset.item").all() if i.is_visible()]
-        assert len(visible) == 2 * 2
+        expect(rater.page.locator("fieldset.item:visible")).to_have_count(2 * 2)
         expect(rater.page.locator(".answers h3").first).to_have_text("Answer A")
         assert not any(name in rater.page.content() for name in SYSTEMS)
         rater.shoot("rating_blinded")

@@ -16,7 +16,7 @@ from skingpt4.synthetic.render import render
 from skingpt4.synthetic.sets import held_out_cases
 from tests.conftest import PROJECT
 from tests.scripts import run_here, run_script
-from tests.waiting import wait_for
+from tests.waiting import free_port, wait_for
 
 README = PROJECT / "README.md"
 # The embedded model comes first: what it trains is what the other pages use.
@@ -190,7 +190,7 @@ def test_full_size_commands_head_the_files_that_they_name(command):
 
 @pytest.mark.parametrize("number", range(len(DEMOS)))
 def test_the_demo_serves_as_written(number, workplace):
-    port = 18000 + number
+    port = free_port()
     arguments = [*shlex.split(DEMOS[number], comments=True)[2:], "--port", str(port)]
     command = [sys.executable, str(PROJECT / "demo.py"), *arguments]
     # What was trained above is served too.
@@ -200,7 +200,7 @@ def test_the_demo_serves_as_written(number, workplace):
         assert page_answers(port, process)
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def test_every_page_is_read_and_every_link_leads_somewhere():

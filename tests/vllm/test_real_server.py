@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import os
 import signal
-import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from skingpt4.conversation.engines.vllm_engine import VllmEngine
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.models.skin_gpt4 import SkinGPT4
 from tests.conftest import PROJECT
+from tests.waiting import free_port, wait_for
 
 PYTHON = os.environ.get("SKINGPT4_VLLM_PYTHON")
 CONFIG = PROJECT / "eval_configs" / "skingpt4_eval_tiny.yaml"
@@ -53,14 +53,12 @@ class RealServer:
     """vLLM in a process group of its own, on a port that was free."""
 
     def __init__(self, log):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
         self.log = log
         with log.open("w") as output:
             self.process = subprocess.Popen(
-                [PYTHON, *SERVER, *OPTIONS, "--port", str(self.port)],
+                [PYTHON, *SERVER, *OPTIONS, "--port", str(port)],
                 env=os.environ | ENVIRONMENT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -68,13 +66,13 @@ class RealServer:
             )
 
     def wait_until_ready(self):
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
+        def is_ready():
+            assert self.process.poll() is None, f"vLLM ended:\n{self.log.read_text()[-3000:]}"
             with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/health", trust_env=False).is_success:
-                    return
-            time.sleep(0.5)
-        pytest.fail(f"vLLM did not start:\n{self.log.read_text()[-3000:]}")
+                return httpx.get(f"{self.url}/health", trust_env=False).is_success
+            return False
+
+        wait_for(is_ready, START_SECONDS)
 
     def kill(self):
         with contextlib.suppress(ProcessLookupError):
@@ -162,10 +160,7 @@ def test_stopping_frees_the_server(chat, server):
     with ThreadPoolExecutor(USERS) as pool:
         streams = begin_many(chat, pool, decoding)
         list(pool.map(lambda stream: stream.close(), streams))
-    deadline = time.monotonic() + 20
-    while metric(server, "vllm:num_requests_running") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert metric(server, "vllm:num_requests_running") == 0
+    wait_for(lambda: metric(server, "vllm:num_requests_running") == 0)
     assert metric(server, "vllm:generation_tokens_total") - before < 0.9 * USERS * LONGEST
 
 

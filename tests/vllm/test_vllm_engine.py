@@ -89,7 +89,7 @@ def test_stop_frees_the_server_at_once_even_while_it_says_nothing(chat, server, 
     shown = [next(stream)]
     cancel.set()
     shown += stream
-    assert server.dropped.wait(10)
+    assert server.dropped.wait(60)
     assert conv.messages[-1] == [conv.roles[1], "".join(shown)]
 
 
@@ -98,7 +98,7 @@ def test_closing_the_reader_frees_the_server(chat, server, photos):
     stream = chat.stream_answer(*begin(chat, photos), **SHORT)
     next(stream)
     stream.close()
-    assert server.dropped.wait(10)
+    assert server.dropped.wait(60)
 
 
 def test_draws_are_requests_of_their_own_seed(chat, server):
@@ -159,13 +159,21 @@ def test_all_who_wait_for_a_server_that_is_down_hear_it_together(llm, make_chat,
     gone = FakeVllm(llm)
     gone.stop()
     chat = make_chat(gone.url)
-    compare, comparisons = chat.engine._compare, []
+    complete, compare = chat.engine._complete, chat.engine._compare
+    waiting, comparisons, all_wait = [], [], asyncio.Event()
+
+    async def arriving(*request):
+        waiting.append(1)
+        if len(waiting) == 8:
+            all_wait.set()
+        await complete(*request)
 
     async def counted():
         comparisons.append(1)
-        await asyncio.sleep(0.3)
+        await all_wait.wait()
         return await compare()
 
+    monkeypatch.setattr(chat.engine, "_complete", arriving)
     monkeypatch.setattr(chat.engine, "_compare", counted)
     with pytest.raises(ChatError, match="cannot be reached"):
         list(chat.engine.draw(encoded(chat), Decoding(**SHORT), list(range(8))))

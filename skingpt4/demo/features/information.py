@@ -17,13 +17,21 @@ from skingpt4.demo.uploads import IDLE_SECONDS
 TITLE = "SkinGPT-4"
 
 # The button pressed is gone: who works by keyboard goes on at the first part of the page. And
-# Gradio gives the examples' buttons no name, which a screen reader needs.
+# Gradio gives the examples' buttons no name, which a screen reader needs. The page draws both in
+# its own time, and the examples more than once: they are looked for whenever something was added.
 GO_ON = """() => {
-  const examples = document.querySelector("#examples");
-  const label = examples?.querySelector(".label")?.innerText.trim();
-  examples?.querySelectorAll("button").forEach((button, number) =>
-    button.setAttribute("aria-label", `${label} ${number + 1}`));
-  document.querySelector("#main button, #main input")?.focus();
+  let isOn = false;
+  const goOn = () => {
+    const examples = document.querySelector("#examples");
+    const label = examples?.querySelector(".label")?.innerText.trim();
+    if (label) examples.querySelectorAll("button").forEach((button, number) =>
+      button.setAttribute("aria-label", `${label} ${number + 1}`));
+    const main = document.querySelector("#main");
+    isOn ||= Boolean(main?.contains(document.activeElement));
+    if (!isOn) main?.querySelector("button, input")?.focus();
+  };
+  goOn();
+  new MutationObserver(goOn).observe(document.body, {childList: true, subtree: true});
 }"""
 
 
