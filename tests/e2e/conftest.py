@@ -94,6 +94,15 @@ class Server:
         threads = Path(f"/proc/{self.process.pid}/task")
         wait_for(lambda: not any(_is_running(thread) for thread in threads.iterdir()), times=10)
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Hold the process: what is pressed meanwhile is not too late, however slow the browser."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def resident_mib(self) -> float:
         """Return how much memory is in use."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")

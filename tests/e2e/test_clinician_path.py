@@ -261,5 +261,6 @@ def test_stop_is_reached_by_keyboard(visit, rambling_server):
     person.write("#question textarea", "Tell me everything.")
     person.page.keyboard.press("Enter")
     person.page.wait_for_function("window.growth.some(text => text.length > 3)")
-    person.press(person.button("conversation.stop"))
+    with rambling_server.standing_still(), person.page.expect_request("**/run/predict*"):
+        person.press(person.button("conversation.stop"))
     person.expect("#status", person.say("conversation.stopped"))
