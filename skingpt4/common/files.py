@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from skingpt4.common.errors import DatasetError
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 PROJECT_ROOT = PACKAGE_ROOT.parent
@@ -31,6 +34,31 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def clear_folder(folder: Path, own: Iterable[str], overwrite: bool) -> None:
+    """Make an output folder, or delete what an earlier run wrote there and no more.
+
+    Args:
+        folder: The output.
+        own: Names of the files and folders that are ours: what others have put there stays.
+        overwrite: Whether there may be anything at all.
+
+    Raises:
+        DatasetError: If it is a file, or holds something and must not.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DatasetError(f"The output '{folder}' is a file; name a folder.")
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
+        raise DatasetError(
+            f"The output folder '{folder}' is not empty; name another or add --overwrite."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in own:
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name, ignore_errors=True)  # a link to a folder stays a link
+        else:
+            (folder / name).unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -16,7 +16,6 @@ from skingpt4.common.errors import UserError
 from skingpt4.common.files import write_atomically
 
 DELIMITERS = ",;\t|"
-TABLE_SUFFIXES = (".csv", ".tab", ".tsv", ".txt", ".xlsx")
 # Excel's "Unicode text" is UTF-16 with a byte order mark; a mark of UTF-8 is no part of a name.
 MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig"}
 

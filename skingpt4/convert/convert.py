@@ -6,7 +6,6 @@ are encoded again under running numbers, so that neither metadata nor names come
 """
 
 import hashlib
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from skingpt4.common.errors import DatasetError, PhotoError
-from skingpt4.common.files import sha256_of
+from skingpt4.common.files import clear_folder, sha256_of
 from skingpt4.common.tables import write_table
 from skingpt4.convert.fingerprints import Collection, Fingerprint, dhash, read_fingerprints
 from skingpt4.convert.manifest import (
@@ -124,7 +123,7 @@ def convert(records: Iterable[SourceRecord], output: Path, options: ConvertOptio
     photos, skipped = _gather(records, options)
     # An earlier conversion is cleared only once there is something to put in its place.
     if photos:
-        _clear(output, options.overwrite)
+        clear_folder(output, (*SPLITS, MANIFEST_NAME, *REPORT_FILES), options.overwrite)
     writer: Writer = FolderWriter(output)
     if options.form == "shards":
         writer = WebDatasetWriter(output, options.shard_size)
@@ -173,22 +172,6 @@ def _gather(
         photo.records.append(record)
         photo.texts.append((record.question, text))
     return list(photos.values()), skipped
-
-
-def _clear(output: Path, overwrite: bool) -> None:
-    """Make the output folder, or delete what an earlier conversion wrote there and no more."""
-    if output.exists() and not output.is_dir():
-        raise DatasetError(f"The output '{output}' is a file; name a folder.")
-    if output.exists() and any(output.iterdir()) and not overwrite:
-        raise DatasetError(
-            f"The output folder '{output}' is not empty; name another or add --overwrite."
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    # By name: what others have put into the folder stays.
-    for split in SPLITS:
-        shutil.rmtree(output / split, ignore_errors=True)
-    for name in (MANIFEST_NAME, *REPORT_FILES):
-        (output / name).unlink(missing_ok=True)
 
 
 def _write_photos(

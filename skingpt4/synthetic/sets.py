@@ -5,7 +5,6 @@ Also pictures for people: the labelled contact sheet and a few larger example ph
 
 import json
 import logging
-import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from skingpt4.common.errors import DatasetError
-from skingpt4.common.files import write_text
+from skingpt4.common.files import clear_folder, write_text
 from skingpt4.common.tables import write_table
 from skingpt4.dermatology import CLASSES, FITZPATRICK_TYPES, QUESTIONS
 from skingpt4.synthetic import text
@@ -133,19 +132,7 @@ def write_world(output: Path, options: WorldOptions, overwrite: bool = False) ->
     Raises:
         DatasetError: `output` holds something and `overwrite` is false.
     """
-    if output.exists() and not output.is_dir():
-        raise DatasetError(f"The output {output} is a file; name a folder.")
-    if output.exists() and any(output.iterdir()) and not overwrite:
-        raise DatasetError(
-            f"The output folder {output} is not empty; name another one or add --overwrite."
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    # What an earlier run wrote goes; whatever else lies there stays.
-    for name in WRITTEN:
-        if (output / name).is_dir():
-            shutil.rmtree(output / name)
-        else:
-            (output / name).unlink(missing_ok=True)
+    clear_folder(output, WRITTEN, overwrite)
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for name, stream, annotate, option in FOLDERS:
         counts[name] = _write_folder(output / name, stream, annotate, option, options)
