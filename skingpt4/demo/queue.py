@@ -1,4 +1,4 @@
-"""A queue in front of the model: who is let in next, and how long the others may have to wait."""
+"""Long work for a visitor: in a thread of its own, and in a queue in front of the model."""
 
 import threading
 import time
@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from skingpt4.demo.i18n import failure, say, status
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 # Expected waits follow the last so many visits.
 DURATIONS_KEPT = 20
+
+# Answers, opinions and maps under way or waiting; each has a thread of its own.
+JOBS_AT_MOST = 64
+
+_SLOTS = threading.BoundedSemaphore(JOBS_AT_MOST)
 
 # How soon a visitor who has given up leaves the queue.
 LOOK_SECONDS = 0.25
@@ -112,44 +118,55 @@ class Ticket:
 Steps = Callable[[threading.Event], Iterator[str]]
 
 
-def run_job(name: str, session: "Session", room: WaitingRoom, steps: Steps) -> Iterator[None]:
-    """Do a job for the session's case when it is its turn; ``case.told[name]`` says how far it is.
+def start_job(
+    name: str, session: "Session", steps: Steps, tell: Callable[[str], None] | None = None
+) -> None:
+    """Do a job for the session's case in a thread of its own, so that no page has to stay for it.
 
     Args:
         name: Of the job; of one name, a case does one at a time.
         session: Whose job it is.
-        room: Where to wait for the model.
         steps: The work; what it yields last stays.
-
-    Yields:
-        None, whenever there is something new to show.
+        tell: Takes each sentence, as HTML; by default ``case.told[name]`` holds the last one.
     """
     case = session.case
-    if name in case.running:
-        case.told[name] = status(say("page.running", session.language))
-        yield
+    tell = tell or partial(case.told.__setitem__, name)
+    if name in case.running or not _SLOTS.acquire(blocking=False):
+        key = "page.running" if name in case.running else "page.full"
+        tell(status(say(key, session.language)))
+        session.changed()
         return
     cancel = case.begin(name)
     case.running.add(name)
-    message = ""
-    try:
-        with room.ticket() as ticket:
-            for wait in ticket.wait(cancel):
-                case.told[name] = status(queue_sentence(wait, session))
-                yield
-            for message in steps(cancel):
-                case.told[name] = status(message)
-                # After Restart nothing of this case is shown; the work ends at its next step.
-                if case is session.case:
-                    yield
-        case.told[name] = status(message)
-    except Exception as error:
-        case.told[name] = failure(error, session.language)
-    finally:
-        case.running.discard(name)
-    if cancel.is_set():
-        case.told[name] = status(say("page.cancelled", session.language))
-    yield
+
+    def work() -> None:
+        message = ""
+        try:
+            for sentence in steps(cancel):
+                message = status(sentence)
+                tell(message)
+                session.changed()
+        except Exception as error:
+            message = failure(error, session.language)
+        finally:
+            _SLOTS.release()
+            case.running.discard(name)
+            tell(status(say("page.cancelled", session.language)) if cancel.is_set() else message)
+            session.changed()
+
+    # A daemon: the end of the program does not wait for the end of an answer.
+    threading.Thread(target=work, name=name, daemon=True).start()
+
+
+def in_turn(
+    room: WaitingRoom, given_up: threading.Event, session: "Session", work: Iterator[str]
+) -> Iterator[str]:
+    """Wait for the model, telling where the visitor stands; then do the work, unless given up."""
+    with room.ticket() as ticket:
+        for wait in ticket.wait(given_up):
+            yield queue_sentence(wait, session)
+        if not given_up.is_set():
+            yield from work
 
 
 def queue_sentence(wait: Wait, session: "Session") -> str:
