@@ -391,6 +391,7 @@
   let hasStarted = false;
 
   function dress() {
+    if (!document.body) return;
     if (!live.isConnected) document.body.append(live);
     const said = find("#status")?.innerText.trim() ?? "";
     if (live.textContent !== said) live.textContent = said;

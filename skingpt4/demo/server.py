@@ -105,9 +105,7 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
     # Before the first request: Gradio's own log would quote what visitors write.
     log_places_only()
     is_local_only = is_loopback(address.host) and not address.share
-    middleware = Middleware(
-        PageMiddleware, script=page_script(), is_local_only=is_local_only
-    )
+    middleware = Middleware(PageMiddleware, script=page_script(), is_local_only=is_local_only)
     with private_folder() as folder:
         sessions = Sessions(chat)
         app = build_app(chat, sessions=sessions)

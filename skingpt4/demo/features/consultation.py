@@ -108,13 +108,17 @@ class ConversationPanel(Panel):
         is_free = not is_answering and not any(photo.is_undecided for photo in case.attached)
         # Cards in an empty conversation; afterwards only the next sensible step.
         offered = (left[:1] if is_begun else left) if case.photos or case.attached else ()
+        rest = "ask_all" if len(left) == len(QUESTIONS) else "ask_rest"
         updates: Updates = {
             self.chatbot: gr.update(value=messages(session), visible=is_begun),
             self.undo: gr.update(visible=session.can_undo),
             self.cards: gr.update(
                 visible=is_free and bool(offered), elem_classes=["chips" if is_begun else "cards"]
             ),
-            self.ask_all: gr.update(visible=len(left) > 1),
+            self.ask_all: gr.update(
+                visible=len(left) > 1,
+                value=say(f"conversation.{rest}", language, number=len(left)),
+            ),
             self.controls: gr.update(visible=not case.is_empty),
             self.restart: gr.update(visible=not case.is_empty),
         }
@@ -222,6 +226,8 @@ def lay_out_composer(
         with gr.Row(visible=False, elem_id="controls") as controls:
             retry = gr.Button(t("conversation.retry"), size="sm", min_width=90)
             edit = gr.Button(t("conversation.edit"), size="sm", min_width=90)
+            # Pressed in the browser only: the picture comes by the photos' own road.
+            gr.Button(t("photo.take"), size="sm", min_width=90, elem_id="camera")
             restart = gr.Button(
                 t("conversation.restart"), size="sm", min_width=90, elem_id="restart"
             )
