@@ -188,11 +188,12 @@ def chat_ids(tokenizer, prompt, image_id):
     return [*bos, *before, image_id, image_id, *after]
 
 
+@pytest.mark.parametrize("legacy", [True, False])
 @pytest.mark.parametrize("adds_bos", [True, False])
 @pytest.mark.parametrize("name", PROMPT_STYLES)
-def test_the_chat_template_gives_our_chat_s_token_ids(llm_folder, name, adds_bos):
+def test_the_chat_template_gives_our_chat_s_token_ids(llm_folder, name, adds_bos, legacy):
     style = get_prompt_style(name)
-    tokenizer = AutoTokenizer.from_pretrained(llm_folder, add_bos_token=adds_bos)
+    tokenizer = AutoTokenizer.from_pretrained(llm_folder, add_bos_token=adds_bos, legacy=legacy)
     assert (tokenizer("a").input_ids[0] == tokenizer.bos_token_id) is adds_bos
     tokenizer.add_tokens([AddedToken("<image>", normalized=False, special=True)])
     conv, messages = two_turns(style)
