@@ -14,37 +14,16 @@ from safetensors.torch import load_file, save_file
 from skingpt4.common.checkpoint import save_tensors
 from skingpt4.common.config import Config
 from skingpt4.common.errors import ConfigError, WeightsError
-from skingpt4.common.schema import ModelConfig
 from skingpt4.conversation.chat import load_chat
-from skingpt4.conversation.engines import Decoding
-from skingpt4.conversation.engines.transformers_engine import TransformersEngine
+from skingpt4.conversation.engines import Decoding, build_engine
 from skingpt4.models import gguf as gguf_file
 from skingpt4.models.compatibility import FREQUENT_ROWS, sample
-from skingpt4.models.device import Placement
-from skingpt4.models.llm import build_meta_llm, context_length, llm_config, load_llm, load_tokenizer
+from skingpt4.models.llm import build_meta_llm, llm_config, load_tokenizer
 from tests.conftest import PROJECT
 from tests.llama_cpp.conftest import CONFIG, LLM
 from tests.llm_families import FAMILIES, make_folder
 
-CPU = torch.device("cpu")
 UNWRITTEN = ("gemma2", "gemma3")
-
-
-class LanguageSide:
-    """What an engine uses of SkinGPT4."""
-
-    device = CPU
-
-    def __init__(self, llm, name):
-        self.llm_model = llm
-        self.llm_tokenizer = load_tokenizer(name)
-
-    @property
-    def context_length(self):
-        return context_length(self.llm_model)
-
-    def embed_tokens(self, ids):
-        return self.llm_model.get_input_embeddings()(ids)
 
 
 @pytest.fixture(scope="module")
@@ -74,20 +53,16 @@ def answer_ids(engine, prompt):
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name not in UNWRITTEN])
-def test_a_familys_file_gives_the_same_tokens(family, folder, export, tmp_path):
-    from skingpt4.conversation.engines.llama_cpp_engine import LlamaCppEngine
-
+def test_a_familys_file_gives_the_same_tokens(family, folder, export, make_model, tmp_path):
     place, path = str(folder(family)), str(tmp_path / "llm.gguf")
     export(place, path, "f32")
-    placement = Placement(CPU, torch.float32, torch.float32)
-    ours = LanguageSide(load_llm(place, placement).eval(), place)
-    theirs = LanguageSide(build_meta_llm(path), path)
+    ours = make_model(llm_model=place)
+    theirs = make_model(llm_model=path, engine="llama_cpp")
     photo = torch.sin(torch.arange(8 * 32.0).view(1, 8, 32)) * 0.1
     # Short enough for the window of the family "mistral", which llama.cpp does not have.
     prompt = ["Why <Img>", photo, "</Img> me?"]
-    config = ModelConfig(llm_model=path, engine="llama_cpp")
-    ids = answer_ids(LlamaCppEngine(theirs, config), prompt)
-    assert ids == answer_ids(TransformersEngine(ours), prompt)
+    ids = answer_ids(build_engine(theirs.config, theirs), prompt)
+    assert ids == answer_ids(build_engine(ours.config, ours), prompt)
     assert len(set(ids)) > 1
     assert type(theirs.llm_model) is type(ours.llm_model)
     assert len(theirs.llm_tokenizer) == len(ours.llm_tokenizer)
