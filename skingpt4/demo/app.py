@@ -19,7 +19,8 @@ from skingpt4.demo.page import AT_ONCE, SHOWING, Page, Panel
 from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Sessions
 
-EXAMPLE_FILES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
+EXAMPLES_FOLDER = Path(__file__).parent / "examples"
+EXAMPLE_FILES = sorted(EXAMPLES_FOLDER.glob("*.jpg"))
 
 # Answers written side by side in this process; an external engine may be worth more.
 ANSWERS_AT_ONCE = 2

@@ -56,7 +56,7 @@ State = TypeVar("State")
 
 
 @dataclass(eq=False)
-class Photo:
+class ShownPhoto:
     """A photo: in the composer until it is sent, then in the message that it was sent with.
 
     Attributes:
@@ -132,8 +132,8 @@ class Case:
     """
 
     conversation: Conversation
-    photos: list[Photo] = field(default_factory=list)
-    attached: list[Photo] = field(default_factory=list)
+    photos: list[ShownPhoto] = field(default_factory=list)
+    attached: list[ShownPhoto] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     pending: Exchange | None = None
     unanswered: Exchange | None = None
@@ -257,7 +257,7 @@ class Session:
         """Whether what was removed last can still be had back."""
         return self._undo is not None and time.monotonic() < self._undo.until
 
-    def attach(self, source: PhotoSource) -> Photo:
+    def attach(self, source: PhotoSource) -> ShownPhoto:
         """Put a photo into the composer, to go with the next question; judged and encoded now.
 
         Raises:
@@ -270,7 +270,7 @@ class Session:
         (embeddings,) = self.chat.encode_photos([image])  # [1, image_tokens, D]
         # After encoding: the model sees every pixel that was sent.
         image.thumbnail((KEPT_SIDE, KEPT_SIDE))
-        photo = Photo(image, _small(image), embeddings, problems)
+        photo = ShownPhoto(image, _small(image), embeddings, problems)
         with self._lock:
             # Encoding takes a while, in which other photos may have come.
             self._check_room()
@@ -283,7 +283,7 @@ class Session:
                 f"There are {MAX_PHOTOS} photos already; begin a new conversation for another."
             )
 
-    def attached(self, key: str) -> Photo:
+    def attached(self, key: str) -> ShownPhoto:
         """Find a photo of the composer.
 
         Raises:
@@ -294,7 +294,7 @@ class Session:
             raise ChatError("This photo has been sent or removed; only waiting photos can change.")
         return photo
 
-    def photo(self, key: str) -> Photo | None:
+    def photo(self, key: str) -> ShownPhoto | None:
         """Find any photo that the page shows, also one that can still be had back."""
         cases = [self.case, *([self._undo.lost] if self._undo and self._undo.lost else [])]
         photos = [photo for case in cases for photo in (*case.photos, *case.attached)]

@@ -17,7 +17,7 @@ import gradio as gr
 from skingpt4.demo.features.photo_edit import Edit
 from skingpt4.demo.i18n import say, t
 from skingpt4.demo.page import AT_ONCE, Page, Panel, Updates
-from skingpt4.demo.session import Photo, Session
+from skingpt4.demo.session import Session, ShownPhoto
 
 GUIDE_FOLDER = Path(__file__).parents[1] / "guide"
 
@@ -70,7 +70,7 @@ class PhotoPanel(Panel):
         }
 
 
-def waiting_photo(session: Session, number: int, photo: Photo) -> str:
+def waiting_photo(session: Session, number: int, photo: ShownPhoto) -> str:
     """Write a waiting photo as HTML; all texts in it are our own."""
 
     def told(key: str) -> str:
@@ -170,7 +170,7 @@ def act(samples: Sequence[Path], session: Session, asked: dict[str, Any]) -> str
     return None
 
 
-def joined(session: Session, photo: Photo) -> str:
+def joined(session: Session, photo: ShownPhoto) -> str:
     """Say that a photo has come, or what has to be decided about it."""
     case = session.case
     number = len(case.photos) + len(case.attached)
