@@ -1,6 +1,6 @@
 """GGUF files of every family: the same tokens, and nothing passed off as another model."""
 
-import importlib.util
+import importlib
 import json
 import shutil
 import sys
@@ -22,6 +22,7 @@ from skingpt4.models.llm import build_meta_llm, llm_config, load_tokenizer
 from tests.conftest import PROJECT
 from tests.llama_cpp.conftest import CONFIG, LLM
 from tests.llm_families import FAMILIES, make_folder
+from tests.scripts import load_script, run_here
 
 UNWRITTEN = ("gemma2", "gemma3")
 
@@ -204,15 +205,10 @@ def test_without_the_extra_the_remedy_is_said(gguf, monkeypatch):
         importlib.import_module("skingpt4.conversation.engines.llama_cpp_runtime")
 
 
-def test_the_command_writes_a_file(tmp_path, monkeypatch, capsys):
-    path = PROJECT / "weights" / "export_gguf.py"
-    spec = importlib.util.spec_from_file_location("export_gguf", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+def test_the_command_writes_a_file(tmp_path):
     output = tmp_path / "deep" / "llm.gguf"
-    arguments = ["export_gguf.py", "--llm", str(LLM), "--kind", "f16", "--output", str(output)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    script.main()
+    arguments = ["--llm", LLM, "--kind", "f16", "--output", output]
+    assert run_here("weights/export_gguf.py", *arguments) == 0
     assert gguf_file.gguf_embeddings(str(output))
     assert [file.name for file in output.parent.iterdir()] == ["llm.gguf"]
 
@@ -248,11 +244,7 @@ def test_the_shipped_configurations_fit(gguf, small_shapes, folder, export, tmp_
 
 
 def test_the_benchmark_measures_an_engine(tmp_path):
-    path = PROJECT / "benchmarks" / "engines.py"
-    spec = importlib.util.spec_from_file_location("benchmark_engines", path)
-    benchmark = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = benchmark  # dataclasses look their module up
-    spec.loader.exec_module(benchmark)
+    benchmark = load_script("benchmarks/engines.py")
     llm = benchmark.write_folder("random:tiny", tmp_path)
     rows = list(benchmark.rows(llm, ["q8_0"], "http://127.0.0.1:1"))
     assert [row.name.split()[0] for row in rows] == [
