@@ -17,7 +17,7 @@ from typing import Any
 import gradio as gr
 
 from skingpt4.demo.i18n import failure, status
-from skingpt4.demo.queue import WaitingRoom, in_turn, start_job
+from skingpt4.demo.queue import WaitingRoom, run_job, start_job
 from skingpt4.demo.session import Session, Sessions
 
 # Settings of every event: none is offered as an API.
@@ -169,8 +169,8 @@ def wire_job(
 
     def begin(request: gr.Request, *given: Any) -> Updates:
         session = page.session(request)
-        work = partial(steps, session, *given)
-        start_job(name, session, lambda cancel: in_turn(room, cancel, session, work(cancel)))
+        job = run_job(name, session, room, partial(steps, session, *given))
+        start_job(session, name, job)
         return panel.show(session)
 
     def stop(request: gr.Request) -> None:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -118,55 +118,69 @@ class Ticket:
 Steps = Callable[[threading.Event], Iterator[str]]
 
 
-def start_job(
-    name: str, session: "Session", steps: Steps, tell: Callable[[str], None] | None = None
-) -> None:
-    """Do a job for the session's case in a thread of its own, so that no page has to stay for it.
-
-    Args:
-        name: Of the job; of one name, a case does one at a time.
-        session: Whose job it is.
-        steps: The work; what it yields last stays.
-        tell: Takes each sentence, as HTML; by default ``case.told[name]`` holds the last one.
-    """
-    case = session.case
-    tell = tell or partial(case.told.__setitem__, name)
-    if name in case.running or not _SLOTS.acquire(blocking=False):
-        key = "page.running" if name in case.running else "page.full"
-        tell(status(say(key, session.language)))
-        session.changed()
+def start_job(session: "Session", name: str, job: Iterator[None]) -> None:
+    """Run a job (see :func:`run_job`) in a thread of its own: no page has to stay for it."""
+    if not _SLOTS.acquire(blocking=False):
+        session.changed(status(say("page.full", session.language)))
         return
-    cancel = case.begin(name)
-    case.running.add(name)
+    next(job)  # from here on the session is busy, and the page keeps looking for news
 
     def work() -> None:
-        message = ""
         try:
-            for sentence in steps(cancel):
-                message = status(sentence)
-                tell(message)
+            for _ in job:
                 session.changed()
-        except Exception as error:
-            message = failure(error, session.language)
         finally:
             _SLOTS.release()
-            case.running.discard(name)
-            tell(status(say("page.cancelled", session.language)) if cancel.is_set() else message)
             session.changed()
 
     # A daemon: the end of the program does not wait for the end of an answer.
     threading.Thread(target=work, name=name, daemon=True).start()
 
 
-def in_turn(
-    room: WaitingRoom, given_up: threading.Event, session: "Session", work: Iterator[str]
-) -> Iterator[str]:
-    """Wait for the model, telling where the visitor stands; then do the work, unless given up."""
-    with room.ticket() as ticket:
-        for wait in ticket.wait(given_up):
-            yield queue_sentence(wait, session)
-        if not given_up.is_set():
-            yield from work
+def run_job(
+    name: str,
+    session: "Session",
+    room: WaitingRoom | None,
+    steps: Steps,
+    tell: Callable[[str], None] | None = None,
+) -> Iterator[None]:
+    """Do a job for the session's case when it is its turn.
+
+    Args:
+        name: Of the job; of one name, a case does one at a time.
+        session: Whose job it is.
+        room: Where to wait for the model; None if the steps do that themselves.
+        steps: The work; what it yields last stays.
+        tell: Takes each sentence, as HTML; by default ``case.told[name]`` holds the last one.
+
+    Yields:
+        None, as soon as it counts as under way, and whenever there is something new to show.
+    """
+    case = session.case
+    tell = tell or partial(case.told.__setitem__, name)
+    if name in case.running:
+        tell(status(say("page.running", session.language)))
+        yield
+        return
+    cancel = case.begin(name)
+    case.running.add(name)
+    yield
+    message = ""
+    try:
+        with room.ticket() if room else nullcontext() as ticket:
+            for wait in ticket.wait(cancel) if ticket else ():
+                tell(status(queue_sentence(wait, session)))
+                yield
+            for sentence in steps(cancel):
+                message = status(sentence)
+                tell(message)
+                yield
+    except Exception as error:
+        message = failure(error, session.language)
+    finally:
+        case.running.discard(name)
+    tell(status(say("page.cancelled", session.language)) if cancel.is_set() else message)
+    yield
 
 
 def queue_sentence(wait: Wait, session: "Session") -> str:

@@ -14,7 +14,7 @@ from skingpt4.common.errors import ChatError
 from skingpt4.conversation.engines import Decoding
 from skingpt4.demo.i18n import say, t, translated_notice
 from skingpt4.demo.page import AT_ONCE, SHOWING, Page, Panel, Updates
-from skingpt4.demo.queue import WaitingRoom, queue_sentence, start_job
+from skingpt4.demo.queue import WaitingRoom, queue_sentence, run_job, start_job
 from skingpt4.demo.session import BUSY, Case, Exchange, Session
 from skingpt4.dermatology import QUESTIONS
 
@@ -421,7 +421,7 @@ class ConversationActions:
             if case is session.case:  # after "New conversation" nothing is said of the old one
                 session.message = message
 
-        start_job(JOB, session, lambda _: work, tell)
+        start_job(session, JOB, run_job(JOB, session, None, lambda _: work, tell))
 
     def _write_all(self, session: Session, case: Case) -> Iterator[str]:
         for number in steps_left(case):
