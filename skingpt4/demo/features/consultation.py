@@ -313,13 +313,12 @@ class ConversationActions:
     room: WaitingRoom
 
     def ask(self, composed: dict[str, Any], request: gr.Request) -> Updates:
-        """Send what was typed; it leaves the composer only if it was taken."""
+        """Send what was typed; Gradio has emptied the composer, and what is refused goes back."""
         session = self.page.session(request)
         state = session.case.panel_state(QuestionState)
         put, text = (session.ask_again if state.is_edit else session.ask), composed["text"]
-        self._put(request, partial(put, text))
-        if session.case.pending is None and not session.case.is_answering:
-            return {}
+        if not self._put(request, partial(put, text)):
+            return {self.panel.composer: _typed(text)}
         draft, state.is_edit, state.draft = state.draft, False, ""
         return {self.panel.composer: _typed(draft)}
 
@@ -399,20 +398,23 @@ class ConversationActions:
         if seed is not None:
             self.page.session(request).case.seed = int(seed)
 
-    def _put(self, request: gr.Request, put: Any) -> None:
-        """Put a question, and let its answer be written."""
+    def _put(self, request: gr.Request, put: Any) -> bool:
+        """Put a question, and let its answer be written; tell whether it was taken."""
         session = self.page.session(request)
-        case = session.case
+        case, is_taken = session.case, False
 
         def put_if_free(_: Session) -> None:
+            nonlocal is_taken
             if JOB in case.running:  # also between two of all four questions
                 raise ChatError(BUSY)
             put()
+            is_taken = True
 
         self.page.act(request, put_if_free)
-        if case.pending is not None:
+        if is_taken:
             session.changed("")
             self._start(session, self._write(session, case))
+        return is_taken
 
     def _start(self, session: Session, work: Iterator[str]) -> None:
         case = session.case
