@@ -95,7 +95,7 @@ FITZPATRICK_TYPES: tuple[str, ...] = tuple(_TABLE["fitzpatrick_types"])
 
 DISCLAIMER: str = _TABLE["disclaimer"]
 
-_CONDITIONS: dict[str, Any] = load_data("conditions.yaml")
+_CONDITIONS: dict[Any, Any] = load_data("conditions.yaml")
 
 _GENERAL: list[str] = _CONDITIONS.pop("general")
 
