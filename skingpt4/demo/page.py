@@ -26,6 +26,9 @@ AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False, "show_progress": "hidden"}
 # are. A photo, `{"url": "data:image/jpeg;base64,…"}`, is thus shown without a file on the disk.
 SHOWING: dict[str, Any] = {"postprocess": False}
 
+# Moves the focus to a button, for what was pressed is about to be hidden.
+FOCUS = "() => document.getElementById('{button}').focus()"
+
 # Visitors whose job of one name is done or waits; each takes a thread of the server.
 JOBS_WAITING = 8
 

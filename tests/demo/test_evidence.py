@@ -192,7 +192,7 @@ def begin(panel, session, answer, photo):
 def test_the_page_shows_progress_the_map_and_what_it_says(panel, session):
     first, *_, last = begin(panel, session, 0, 1)
     assert "11 % of the photo" in first["status"]
-    assert first["stop"] == gr.update(interactive=True)
+    assert first["stop"] == gr.update(visible=True)
     assert "data:image/jpeg;base64," in first["map"]
     assert say("evidence.label", "en") in last["map"]
     assert "Strongest: centre" in last["map"]

@@ -221,7 +221,7 @@ def test_the_chart_grows_and_ends_with_a_verdict(open_panel):
     panel, session = open_panel(PSORIASIS, TINEA, PSORIASIS)
     *growing, last = begin(panel, session, 3)
     assert say("opinion.progress", "en", done=1, draws=3) in growing[1]["status"]
-    assert growing[1]["stop"] == gr.update(interactive=True)
+    assert growing[1]["stop"] == gr.update(visible=True)
     assert say("opinion.differs", "en", count=2, done=3) in last["chart"]
     assert "verdict" not in growing[1]["chart"]
     assert last["begin"] == gr.update(interactive=True)

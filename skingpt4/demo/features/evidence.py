@@ -14,7 +14,7 @@ from torch import Tensor
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
 from skingpt4.demo.i18n import notice_of, say, status, t
-from skingpt4.demo.page import Page, Panel, Updates, wire_job
+from skingpt4.demo.page import FOCUS, PRIVATE, Page, Panel, Updates, wire_job
 from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Exchange, Session, photo_url
 
@@ -212,7 +212,7 @@ class EvidenceState:
 class EvidencePanel(Panel):
     """The evidence map's parts."""
 
-    box: gr.Accordion
+    box: gr.Column
     answer: gr.Radio
     photo: gr.Radio
     begin: gr.Button
@@ -236,8 +236,9 @@ class EvidencePanel(Panel):
         state.is_shown |= bool(case.answered)
         updates: Updates = {
             self.box: gr.update(visible=state.is_shown or busy),
-            self.begin: gr.update(interactive=bool(case.answered) and not busy),
-            self.stop: gr.update(interactive=busy),
+            # Not switched off meanwhile, which would take the focus from who works by keyboard.
+            self.begin: gr.update(interactive=bool(case.answered)),
+            self.stop: gr.update(visible=busy),
             self.status: line,
             self.map: figure(state, session) if state.overlay else "",
         }
@@ -281,14 +282,14 @@ def figure(state: EvidenceState, session: Session) -> str:
 
 def lay_out() -> EvidencePanel:
     """Make the panel."""
-    with gr.Accordion(t("evidence.title"), open=True, visible=False, elem_id="evidence") as box:
+    with gr.Column(visible=False, elem_id="evidence", elem_classes="deeper") as box:
         gr.HTML(t("evidence.intro"))
         # No list to unfold: Gradio's stays open when a visitor leaves it with the Tab key.
         answer = gr.Radio([], value=0, label=t("evidence.answer"), visible=False)
         photo = gr.Radio([], value=1, label=t("evidence.photo"), visible=False)
         with gr.Row():
-            begin = gr.Button(t("evidence.begin"), min_width=120, interactive=False)
-            stop = gr.Button(t("evidence.stop"), min_width=100, interactive=False)
+            begin = gr.Button(t("evidence.begin"), interactive=False, elem_id="begin-evidence")
+            stop = gr.Button(t("evidence.stop"), visible=False)
         line = gr.HTML(elem_id="evidence-status")
         picture = gr.HTML(elem_id="evidence-map")
     parts = (box, answer, photo, begin, stop, line, picture)
@@ -299,6 +300,7 @@ def wire(panel: EvidencePanel, page: Page, room: WaitingRoom) -> None:
     """Connect the panel's two buttons."""
     buttons, chosen = (panel.begin, panel.stop), [panel.answer, panel.photo]
     wire_job(panel, page, JOB, room, buttons, chosen, make_map)
+    panel.stop.click(None, js=FOCUS.format(button="begin-evidence"), **PRIVATE)
 
 
 def make_map(

@@ -10,7 +10,7 @@ from html import escape
 import gradio as gr
 
 from skingpt4.demo.i18n import Language, notice_of, say, status, t
-from skingpt4.demo.page import Page, Panel, Updates, wire_job
+from skingpt4.demo.page import FOCUS, PRIVATE, Page, Panel, Updates, wire_job
 from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Case, Session
 from skingpt4.dermatology import QUESTIONS, Condition
@@ -131,7 +131,7 @@ class OpinionState:
 class OpinionPanel(Panel):
     """The second opinion's parts."""
 
-    box: gr.Accordion
+    box: gr.Column
     begin: gr.Button
     stop: gr.Button
     status: gr.HTML
@@ -149,18 +149,19 @@ class OpinionPanel(Panel):
             self.box: gr.update(visible=state.is_shown or busy),
             self.status: line,
             self.chart: chart(opinion, session) if opinion and opinion.answers else "",
-            self.begin: gr.update(interactive=bool(case.photos) and not busy),
-            self.stop: gr.update(interactive=busy),
+            # Not switched off meanwhile, which would take the focus from who works by keyboard.
+            self.begin: gr.update(interactive=bool(case.photos)),
+            self.stop: gr.update(visible=busy),
         }
 
 
 def lay_out() -> OpinionPanel:
     """Make the panel."""
-    with gr.Accordion(t("opinion.title"), open=True, visible=False, elem_id="opinion") as box:
+    with gr.Column(visible=False, elem_id="opinion", elem_classes="deeper") as box:
         gr.HTML(t("opinion.intro"))
         with gr.Row():
-            begin = gr.Button(t("opinion.begin"), min_width=140, interactive=False)
-            stop = gr.Button(t("opinion.stop"), min_width=100, interactive=False)
+            begin = gr.Button(t("opinion.begin"), interactive=False, elem_id="begin-opinion")
+            stop = gr.Button(t("opinion.stop"), visible=False)
         line = gr.HTML(elem_id="opinion-status")
         bars = gr.HTML(elem_id="opinion-chart")
     parts = (box, begin, stop, line, bars)
@@ -170,6 +171,7 @@ def lay_out() -> OpinionPanel:
 def wire(panel: OpinionPanel, page: Page, draws: gr.Slider, room: WaitingRoom) -> None:
     """Connect the panel's two buttons."""
     wire_job(panel, page, JOB, room, (panel.begin, panel.stop), [draws], draw)
+    panel.stop.click(None, js=FOCUS.format(button="begin-opinion"), **PRIVATE)
 
 
 def draw(session: Session, draws: float, cancel: threading.Event) -> Iterator[str]:
