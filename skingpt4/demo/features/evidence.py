@@ -275,7 +275,7 @@ def figure(state: EvidenceState, session: Session) -> str:
     # All of it in the caption: whoever cuts the figure out of the page takes it along.
     return (
         f'<figure><img src="{state.overlay}" alt="{label}: {sentence}">'
-        f"<figcaption><p><strong>{label}.</strong> {sentence}</p><p>{about}</p><p>{notice}</p>"
+        f"<figcaption><p><strong>{label}</strong></p><p>{sentence}</p><p>{about}</p><p>{notice}</p>"
         "</figcaption></figure>"
     )
 
