@@ -20,6 +20,7 @@ from skingpt4.demo.features.evidence import (
     QUESTION_CHARS,
     Evidence,
     EvidencePanel,
+    EvidenceState,
     draw,
     look_for_evidence,
     make_map,
@@ -183,9 +184,9 @@ def panel():
 
 def begin(panel, session, answer, photo):
     """Make a map when it is its turn; yield what the panel shows meanwhile."""
-    for _ in run_job(
-        "evidence", session, WaitingRoom(1), partial(make_map, session, answer, photo)
-    ):
+    job = run_job("evidence", session, WaitingRoom(1), partial(make_map, session, answer, photo))
+    next(job)
+    for _ in job:
         yield panel.show(session)
 
 
@@ -280,9 +281,15 @@ def test_restart_empties_the_choices(panel, make_chat, photo_bytes):
     session.show_photo(photo_bytes)
     session.ask("What is it?")
     list(session.answer())
+    session.ask("And why?")
+    list(session.answer())
     shown = panel.show(session)["answer"]
-    assert (shown["choices"], shown["value"]) == ([("What is it?", 0)], 0)
-    # The choice that was made stays.
-    assert "value" not in panel.show(session)["answer"]
+    assert (shown["choices"], shown["value"]) == ([("What is it?", 0), ("And why?", 1)], 0)
+    session.case.panel_state(EvidenceState).chosen = session.case.answered[1]
+    assert panel.show(session)["answer"]["value"] == 1
+    session.ask_again()  # takes the chosen one back
+    assert panel.show(session)["answer"] == gr.update(
+        choices=[("What is it?", 0)], value=0, visible=True
+    )
     session.restart()
     assert panel.show(session)["answer"] == gr.update(choices=[], value=0, visible=False)

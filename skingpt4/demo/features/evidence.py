@@ -14,7 +14,7 @@ from torch import Tensor
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
 from skingpt4.demo.i18n import notice_of, say, status, t
-from skingpt4.demo.page import FOCUS, PRIVATE, Page, Panel, Updates, wire_job
+from skingpt4.demo.page import AT_ONCE, FOCUS, PRIVATE, Page, Panel, Updates, wire_job
 from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Exchange, Session, photo_url
 
@@ -195,7 +195,8 @@ class EvidenceState:
         exchange: The answer that it explains.
         photo: Number of the photo that it lies over.
         photos: How many photos there were when it was made.
-        listed: The answers that were offered last; None before any offer.
+        chosen: The answer that the visitor wants explained; None for the first.
+        chosen_photo: Number of the photo that they want to see it over.
         is_shown: Whether the case has had an answer.
     """
 
@@ -204,7 +205,8 @@ class EvidenceState:
     exchange: Exchange | None = None
     photo: int = 1
     photos: int = 0
-    listed: list[Exchange] | None = None
+    chosen: Exchange | None = None
+    chosen_photo: int = 1
     is_shown: bool = False
 
 
@@ -242,15 +244,14 @@ class EvidencePanel(Panel):
             self.status: line,
             self.map: figure(state, session) if state.overlay else "",
         }
-        is_new, state.listed = case.answered != state.listed, case.answered
-        asked = [(shortened(one.question), n) for n, one in enumerate(case.answered)]
-        numbers = range(1, len(case.photos) + 1)
+        answered, numbers = case.answered, range(1, len(case.photos) + 1)
+        asked = [(shortened(one.question), n) for n, one in enumerate(answered)]
         photos = [(say("evidence.photo_number", language, number=n), n) for n in numbers]
-        updates[self.answer] = gr.update(choices=asked, visible=bool(asked))
-        updates[self.photo] = gr.update(choices=photos, visible=len(photos) > 1)
-        # Chosen anew only when the answers are others, so that a choice that was made stays.
-        if is_new:
-            updates[self.answer]["value"], updates[self.photo]["value"] = 0, 1
+        chosen = answered.index(state.chosen) if state.chosen in answered else 0
+        updates[self.answer] = gr.update(choices=asked, value=chosen, visible=bool(asked))
+        updates[self.photo] = gr.update(
+            choices=photos, value=state.chosen_photo, visible=len(photos) > 1
+        )
         return updates
 
 
@@ -285,8 +286,8 @@ def lay_out() -> EvidencePanel:
     with gr.Column(visible=False, elem_id="evidence", elem_classes="deeper") as box:
         gr.HTML(t("evidence.intro"))
         # No list to unfold: Gradio's stays open when a visitor leaves it with the Tab key.
-        answer = gr.Radio([], value=0, label=t("evidence.answer"), visible=False)
-        photo = gr.Radio([], value=1, label=t("evidence.photo"), visible=False)
+        answer = gr.Radio([], label=t("evidence.answer"), visible=False)
+        photo = gr.Radio([], label=t("evidence.photo"), visible=False)
         with gr.Row():
             begin = gr.Button(t("evidence.begin"), interactive=False, elem_id="begin-evidence")
             stop = gr.Button(t("evidence.stop"), visible=False)
@@ -297,9 +298,19 @@ def lay_out() -> EvidencePanel:
 
 
 def wire(panel: EvidencePanel, page: Page, room: WaitingRoom) -> None:
-    """Connect the panel's two buttons."""
-    buttons, chosen = (panel.begin, panel.stop), [panel.answer, panel.photo]
-    wire_job(panel, page, JOB, room, buttons, chosen, make_map)
+    """Connect the panel's two buttons, and keep what is chosen."""
+
+    def choose(answer: int | None, photo: int | None, request: gr.Request) -> None:
+        """Keep the choices, so that a reload does not change them."""
+        session = page.session(request)
+        state, answered = session.case.panel_state(EvidenceState), session.case.answered
+        state.chosen = answered[answer] if answer is not None and answer < len(answered) else None
+        state.chosen_photo = photo or 1
+        session.changed()
+
+    choices = [panel.answer, panel.photo]
+    gr.on([one.input for one in choices], choose, choices, None, **AT_ONCE)
+    wire_job(panel, page, JOB, room, (panel.begin, panel.stop), choices, make_map)
     panel.stop.click(None, js=FOCUS.format(button="begin-evidence"), **PRIVATE)
 
 
