@@ -130,7 +130,7 @@ def chat():
 def session(chat):
     """A session in which the embedded model has described a melanoma."""
     session = Session(chat)
-    session.show_photo(EXAMPLES_FOLDER / "melanoma.jpg")
+    session.attach(EXAMPLES_FOLDER / "melanoma.jpg")
     session.ask(QUESTIONS[0])
     list(session.answer())
     return session
@@ -223,13 +223,11 @@ def test_a_map_of_nothing_says_what_was_measured_and_no_more(panel, asked, effec
 
 
 @pytest.fixture
-def asked(make_chat, photo_bytes):
+def asked(make_chat, send):
     """A session with one photo and one answer, and a chat that finds nothing in any photo."""
     session = Session(make_chat(notice="Drawn."))
     session.chat.log_likelihoods = lambda conversation, lists, answer: np.zeros(len(lists))
-    session.show_photo(photo_bytes)
-    session.ask("What <is> it?")
-    list(session.answer())
+    send(session, "What <is> it?")
     return session
 
 
@@ -240,12 +238,12 @@ def test_the_figure_tells_whose_answer_it_explains_and_holds_the_notice(panel, a
     assert "<p>Drawn.</p>" in caption
 
 
-def test_an_added_photo_or_a_retry_makes_it_stale(panel, asked, photo_bytes):
+def test_an_added_photo_or_a_retry_makes_it_stale(panel, asked, send):
     list(begin(panel, asked, 0, 1))
     assert say("evidence.stale", "en") not in panel.show(asked)["status"]
-    asked.add_photo(photo_bytes)
+    send(asked)
     assert say("evidence.stale", "en") in panel.show(asked)["status"]
-    *_, last = begin(panel, asked, 0, 1)
+    *_, last = begin(panel, asked, 1, 1)
     assert say("evidence.stale", "en") not in last["status"]
     asked.ask_again()
     list(asked.answer())
@@ -254,7 +252,7 @@ def test_an_added_photo_or_a_retry_makes_it_stale(panel, asked, photo_bytes):
 
 def test_it_appears_with_the_first_answer_and_stays_for_a_retry(panel, make_chat, photo_bytes):
     session = Session(make_chat())
-    session.show_photo(photo_bytes)
+    session.attach(photo_bytes).is_accepted = True
     session.ask("What is it?")
     assert panel.show(session)["box"] == gr.update(visible=False)
     list(session.answer())
@@ -276,11 +274,9 @@ def test_a_long_question_is_cut_after_a_word(question, shown):
     assert len(shown) <= QUESTION_CHARS + 1
 
 
-def test_restart_empties_the_choices(panel, make_chat, photo_bytes):
+def test_what_was_chosen_stays_while_it_is_there(panel, make_chat, send):
     session = Session(make_chat())
-    session.show_photo(photo_bytes)
-    session.ask("What is it?")
-    list(session.answer())
+    send(session)
     session.ask("And why?")
     list(session.answer())
     shown = panel.show(session)["answer"]
@@ -291,5 +287,5 @@ def test_restart_empties_the_choices(panel, make_chat, photo_bytes):
     assert panel.show(session)["answer"] == gr.update(
         choices=[("What is it?", 0)], value=0, visible=True
     )
-    session.restart()
+    session.begin_again()
     assert panel.show(session)["answer"] == gr.update(choices=[], value=0, visible=False)

@@ -143,14 +143,10 @@ def test_the_report_gets_names_in_its_language(open_panel):
 
 def test_it_appears_with_the_first_answer_and_stays_for_a_retry(open_panel):
     panel, session = open_panel(MELANOMA)
-    assert panel.show(session)["box"] == gr.update(visible=False)
-    session.ask("What is it?")
-    assert panel.show(session)["box"] == gr.update(visible=False)
-    list(session.answer())
     assert panel.show(session)["box"] == gr.update(visible=True)
     session.ask_again()
     assert panel.show(session)["box"] == gr.update(visible=True)
-    session.restart()
+    session.begin_again()
     assert panel.show(session)["box"] == gr.update(visible=False)
 
 
@@ -186,9 +182,9 @@ def drawing(make_chat):
     return make
 
 
-def test_the_first_question_is_asked_of_all_photos_with_one_seed_each(open_panel, photo_bytes):
+def test_the_first_question_is_asked_of_all_photos_with_one_seed_each(open_panel, send):
     _, session = open_panel(PSORIASIS, TINEA)
-    session.add_photo(photo_bytes)
+    send(session)
     session.case.seed = 7
     list(draw(session, 2.0, threading.Event()))
     ((prompt, photos, seeds, settings),) = session.chat.drawn
@@ -199,13 +195,13 @@ def test_the_first_question_is_asked_of_all_photos_with_one_seed_each(open_panel
 
 
 @pytest.fixture
-def open_panel(drawing, photo_bytes):
-    """A panel of names, a page and a session with a photo."""
+def open_panel(drawing, send):
+    """A panel of names, and a session with a photo about which a question was answered."""
 
     def make(*answers):
         panel = OpinionPanel(**{name: name for name in OpinionPanel.__dataclass_fields__})
         session = Session(drawing(*answers))
-        session.show_photo(photo_bytes)
+        send(session)
         return panel, session
 
     return make
@@ -239,21 +235,21 @@ def test_stop_keeps_what_was_drawn_without_a_verdict(open_panel):
     assert "psoriasis" in last["chart"] and "verdict" not in last["chart"]
 
 
-def test_restart_ends_it_and_clears_the_chart(open_panel):
+def test_deleting_everything_ends_it_and_clears_the_chart(open_panel):
     panel, session = open_panel(PSORIASIS, TINEA)
     shown = begin(panel, session, 2)
     next(shown), next(shown)
-    session.restart()
+    session.forget()
     *_, last = shown
     assert (last["chart"], last["begin"]) == ("", gr.update(interactive=False))
 
 
-def test_an_added_photo_makes_it_stale(open_panel, photo_bytes):
+def test_an_added_photo_makes_it_stale(open_panel, send):
     panel, session = open_panel(PSORIASIS)
     list(begin(panel, session, 1))
     record = session.case.panel_state(OpinionState)
     assert record.on(session.case) is record.opinion is not None
-    session.add_photo(photo_bytes)
+    send(session)
     shown = panel.show(session)
     assert (shown["chart"], record.on(session.case)) == ("", None)
     assert say("opinion.stale", "en") in shown["status"]
@@ -278,9 +274,9 @@ def test_model_text_is_escaped(make_chat):
 
 def test_page_shows_each_case_its_own(open_panel):
     panel, session = open_panel(PSORIASIS)
-    page = Page(Sessions(session.chat), "status", (panel,))
+    page = Page(Sessions(session.chat), "status", "version", (panel,))
     list(begin(panel, session, 1))
     assert "psoriasis" in page.show(session)["chart"]
-    session.restart()
+    session.begin_again()
     assert page.show(session)["chart"] == ""
     assert session.case.panel_state(OpinionState).opinion is None
