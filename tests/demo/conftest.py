@@ -158,3 +158,15 @@ def open_session(make_chat, good_photo):
         return session
 
     return make
+
+
+@pytest.fixture
+def send(photo_bytes):
+    """Send a photo with a question to a session, and let it be answered."""
+
+    def send(session, question="What is it?", photo=photo_bytes):
+        session.attach(photo).is_accepted = True
+        session.ask(question)
+        list(session.answer())
+
+    return send
