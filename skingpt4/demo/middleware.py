@@ -12,7 +12,7 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +78,10 @@ POLICY = (
     "frame-ancestors 'none'",
 )
 
+# Gradio believes these from anyone; what a trusted proxy said of scheme and client is in the scope
+# by now, and the page's name is that of the request.
+FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
+
 _INLINE_SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
 
@@ -125,16 +129,19 @@ class PageMiddleware:
     Args:
         app: Gradio's application.
         files: Files and folders that browsers may fetch.
-        is_local_only: Whether the page is for this machine only. Requests that call it by another
-            name are refused then: they come from a web page that was given this address.
+        names: Under which requests may call the page, besides localhost; None is any. One that
+            calls it by another name comes from a web page that was given this address.
     """
 
     def __init__(
-        self, app: ASGIApp, files: Iterable[Path] = (), is_local_only: bool = True
+        self,
+        app: ASGIApp,
+        files: Iterable[Path] = (),
+        names: Container[str] | None = frozenset(),
     ) -> None:
         self._app = app
         self._files = [path.resolve() for path in files]
-        self._is_local_only = is_local_only
+        self._names = names
         self._limiters = {name: RateLimiter(rate) for name, rate in RATES.items()}
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
@@ -144,6 +151,7 @@ class PageMiddleware:
             if scope["type"] == "lifespan":  # websockets have no business here
                 await self._app(scope, receive, send)
             return
+        scope = _own_scope(scope)
         outgoing = _Outgoing(send, scope["path"])
         path = scope["path"].rstrip("/")
         kind = {UPLOAD_ROUTE: "upload", "/login": "login"}.get(path, "other")
@@ -175,8 +183,8 @@ class PageMiddleware:
         # The name by which the request calls this machine, without the port; IPv6 has brackets.
         host = headers.get("host", "")
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-        if self._is_local_only and not is_loopback(name):
-            return PlainTextResponse("This page is served under the name localhost only.", 421)
+        if self._names is not None and name.lower() not in self._names and not is_loopback(name):
+            return PlainTextResponse("This page is not served under this name.", 421)
         if path.startswith(FILE_ROUTE):
             try:
                 file = Path(unquote(path.removeprefix(FILE_ROUTE))).resolve()
@@ -198,6 +206,16 @@ class PageMiddleware:
                     "Too many requests; wait a few seconds.", 429, {"retry-after": "5"}
                 )
         return None
+
+
+def _own_scope(scope: Scope) -> Scope:
+    """Give a request as if there were no proxy: without the path under which it shows the page.
+
+    A proxy may leave that path out itself, or pass it on.
+    """
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    headers = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]
+    return {**scope, "path": path, "headers": headers}
 
 
 @dataclass
