@@ -1,6 +1,5 @@
 """Where the page is served, and `demo.py`'s command line."""
 
-import importlib.util
 import socket
 import sys
 from pathlib import Path
@@ -12,18 +11,14 @@ from skingpt4.common.errors import ConfigError
 from skingpt4.demo.app import build_app, forget_tab
 from skingpt4.demo.server import Address, free_port, parse_login, served
 from skingpt4.demo.session import Sessions
+from tests.scripts import load_script
 from tests.waiting import free_port as free_port_here
-
-SCRIPT = Path(__file__).resolve().parents[2] / "demo.py"
 
 
 @pytest.fixture
 def demo():
     """The script as a module; it does nothing when imported."""
-    spec = importlib.util.spec_from_file_location("demo_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("demo.py")
 
 
 def test_taken_port_gives_the_next():
