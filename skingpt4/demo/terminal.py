@@ -106,7 +106,7 @@ def ask(
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchPlan:
     """The same questions about each photo of a folder, as far as they are not answered yet.
 
     Attributes:
@@ -127,7 +127,7 @@ class Batch:
 
 def plan_batch(
     folder: str, questions: Sequence[str], output: str, size: int, model: ModelConfig
-) -> Batch:
+) -> BatchPlan:
     """Look at a folder and at the answers that an earlier run left; nothing is written.
 
     Args:
@@ -161,7 +161,9 @@ def plan_batch(
     if target.is_dir() or not parent.is_dir() or not all(os.access(p, os.W_OK) for p in written):
         raise ConfigError(f"--output {target} cannot be written; name a file in a folder of yours.")
     photos = {photo.relative_to(place).as_posix(): photo for photo in found}
-    return Batch(questions, target, size, photos, _answered(target, questions, model_name(model)))
+    return BatchPlan(
+        questions, target, size, photos, _answered(target, questions, model_name(model))
+    )
 
 
 def _answered(output: Path, questions: Sequence[str], model: str) -> list[Mapping[str, Any]]:
@@ -189,7 +191,7 @@ def _answered(output: Path, questions: Sequence[str], model: str) -> list[Mappin
     return rows
 
 
-def ask_folder(chat: Chat, batch: Batch) -> int:
+def ask_folder(chat: Chat, batch: BatchPlan) -> int:
     """Ask about each photo, some at once, and add a line of JSON for each to the output.
 
     A run that was cut short goes on where it stopped; photos that could not be opened then are
