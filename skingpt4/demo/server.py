@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import TextIO
@@ -18,9 +17,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from skingpt4.conversation.chat import Chat
 from skingpt4.demo.address import PORTS, Address
-from skingpt4.demo.app import EXAMPLES_FOLDER, build_app, forget_tab
-from skingpt4.demo.i18n import login_message, translations
+from skingpt4.demo.app import EXAMPLE_FILES, build_app
+from skingpt4.demo.i18n import login_message, page_script, translations
 from skingpt4.demo.middleware import MAX_UPLOAD_BYTES, PageMiddleware
+from skingpt4.demo.routes import routes
 from skingpt4.demo.session import Sessions
 from skingpt4.demo.uploads import janitor, private_folder
 from skingpt4.documents.launch import launch_options, log_places_only
@@ -128,7 +128,7 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
     middleware = [
         # The client's own address, where one of these names it, so that each has a rate of its own.
         Middleware(ProxyHeadersMiddleware, trusted_hosts=[*LOCAL_PROXIES, *address.proxy]),
-        Middleware(PageMiddleware, files=[EXAMPLES_FOLDER], names=address.names),
+        Middleware(PageMiddleware, script=page_script(), names=address.names),
     ]
     with private_folder() as folder:
         sessions = Sessions(chat)
@@ -149,11 +149,11 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
             max_file_size=MAX_UPLOAD_BYTES,
             max_threads=THREADS,
             state_session_capacity=SESSIONS_KEPT,
-            app_kwargs={"middleware": middleware},
+            app_kwargs={"middleware": middleware, "routes": routes(sessions, EXAMPLE_FILES)},
             **launch_options(),
         )
         # Inside the private folder's block, so that nothing is swept once it is gone.
-        with janitor(folder, sessions.idle, partial(forget_tab, app, sessions)):
+        with janitor(folder, sessions):
             try:
                 yield app
             finally:
