@@ -88,6 +88,11 @@ def translated_notice(language: Language, notice: str) -> str:
     return say("masthead.drawn", language) if notice == say("masthead.drawn", "en") else notice
 
 
+def notice_of(language: Language, notice: str) -> str:
+    """Give what must be known of a model's answers: its own notice, else that of this software."""
+    return translated_notice(language, notice) or say("masthead.disclaimer", language)
+
+
 def status(message: str) -> str:
     """Write a message for people, as plain text inside HTML."""
     return f'<p role="status">{escape(message)}</p>'
