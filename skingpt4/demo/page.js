@@ -342,8 +342,7 @@
     box.add("whole", () => { turns = 0; keep = [0, 0, 1, 1]; draw(); });
     box.add("done", () => {
       const detail = {act: "edit", key, turns, box: keep.join(",")};
-      find("#waiting .prose, #waiting > div, #waiting").dispatchEvent(
-        new CustomEvent("act", {detail, bubbles: true}));
+      find("#waiting .prose").dispatchEvent(new CustomEvent("act", {detail}));
       box.close();
     });
   }

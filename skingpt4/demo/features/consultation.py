@@ -317,9 +317,9 @@ class ConversationActions:
         session = self.page.session(request)
         state = session.case.panel_state(QuestionState)
         put, text = (session.ask_again if state.is_edit else session.ask), composed["text"]
-        self._put(request, partial(put, text))
-        if session.case.pending is None and not session.case.is_answering:
-            return {}
+        is_taken = self._put(request, partial(put, text))
+        if not is_taken:
+            return {self.panel.composer: _typed(text)}
         draft, state.is_edit, state.draft = state.draft, False, ""
         return {self.panel.composer: _typed(draft)}
 
@@ -341,7 +341,7 @@ class ConversationActions:
         session = self.page.session(request)
         state, last = session.case.panel_state(QuestionState), session.case.last
         if last is None or session.case.is_answering:
-            return {}
+            return {self.panel.composer: _typed(composed["text"])}
         if not state.is_edit:
             state.is_edit, state.draft = True, composed["text"]
         self.page.act(request, lambda session: say("conversation.editing", session.language))
@@ -399,8 +399,8 @@ class ConversationActions:
         if seed is not None:
             self.page.session(request).case.seed = int(seed)
 
-    def _put(self, request: gr.Request, put: Any) -> None:
-        """Put a question, and let its answer be written."""
+    def _put(self, request: gr.Request, put: Callable[[], None]) -> bool:
+        """Put a question and let its answer be written; tell whether it was taken."""
         session = self.page.session(request)
         case = session.case
 
@@ -410,9 +410,11 @@ class ConversationActions:
             put()
 
         self.page.act(request, put_if_free)
-        if case.pending is not None:
-            session.changed("")
-            self._start(session, self._write(session, case))
+        if case.pending is None:
+            return False
+        session.changed("")
+        self._start(session, self._write(session, case))
+        return True
 
     def _start(self, session: Session, work: Iterator[str]) -> None:
         case = session.case
