@@ -30,6 +30,9 @@ AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False, "show_progress": "hidden"}
 # are. Gradio's own way would write each picture to the disk.
 SHOWING: dict[str, Any] = {"postprocess": False}
 
+# Moves the focus to a button, for the one pressed is about to be hidden.
+FOCUS = "() => document.getElementById('{button}').focus()"
+
 # A tab's key: 128 random bits or more. A path, which goes into addresses.
 KEY, ROOT = re.compile(r"[\w-]{22,64}"), re.compile(r"(/[\w.~-]+)*")
 

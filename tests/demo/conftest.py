@@ -82,3 +82,15 @@ def photo_bytes(tmp_path):
     path = tmp_path / "photo.png"
     Image.new("RGB", (40, 30), "peru").save(path)
     return path.read_bytes()
+
+
+@pytest.fixture
+def send(photo_bytes):
+    """Send a photo with a question to a session, and let it be answered."""
+
+    def send(session, question="What is it?", photo=photo_bytes):
+        session.attach(photo).is_accepted = True
+        session.ask(question)
+        list(session.answer())
+
+    return send
