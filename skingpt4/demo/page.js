@@ -111,6 +111,7 @@
   // nothing and holds no connection.
 
   let isLooking = false;
+  page.isLooking = () => isLooking;
   const shown = () => Number(find("#version")?.textContent);
 
   async function look() {
