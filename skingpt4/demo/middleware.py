@@ -12,11 +12,9 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -31,13 +29,11 @@ API = "/gradio_api"
 
 OPEN_ROUTES = re.compile(
     r"/|/(config|favicon\.ico|robots\.txt|theme\.css|login|logout)/?|/(assets|static)/[\w./-]+"
-    rf"|{API}/(queue/(join|data)|run/predict|upload|upload_progress|startup-events|theme\.css"
-    r"|login_check|token|user|app_id|cancel|reset|heartbeat/\w{1,64})/?"
+    rf"|{API}/(run/predict|startup-events|theme\.css|login_check|token|user|app_id)/?"
+    r"|/page/(look|leave|photos(/[\w-]{1,64})?|examples/\d{1,4})"
 )
 
-FILE_ROUTE = f"{API}/file="
-
-UPLOAD_ROUTE = f"{API}/upload"
+UPLOAD_ROUTE = "/page/photos"
 
 # Further uploads wait for their turn.
 UPLOADS_AT_ONCE = 8
@@ -77,6 +73,10 @@ POLICY = (
     "base-uri 'self'",
     "frame-ancestors 'none'",
 )
+
+# Gradio believes these from anyone; what a trusted proxy said of scheme and client is in the scope
+# by now, and the page's name is that of the request.
+FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
 
 _INLINE_SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
@@ -124,17 +124,17 @@ class PageMiddleware:
 
     Args:
         app: Gradio's application.
-        files: Files and folders that browsers may fetch.
-        is_local_only: Whether the page is for this machine only. Requests that call it by another
-            name are refused then: they come from a web page that was given this address.
+        script: The page's own, which runs before all others; Gradio would add it too late.
+        names: Under which requests may call the page, besides localhost; None is any. One that
+            calls it by another name comes from a web page that was given this address.
     """
 
     def __init__(
-        self, app: ASGIApp, files: Iterable[Path] = (), is_local_only: bool = True
+        self, app: ASGIApp, script: str = "", names: Container[str] | None = frozenset()
     ) -> None:
         self._app = app
-        self._files = [path.resolve() for path in files]
-        self._is_local_only = is_local_only
+        self._script = f"<head><script>{script}</script>".encode()
+        self._names = names
         self._limiters = {name: RateLimiter(rate) for name, rate in RATES.items()}
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
@@ -144,7 +144,8 @@ class PageMiddleware:
             if scope["type"] == "lifespan":  # websockets have no business here
                 await self._app(scope, receive, send)
             return
-        outgoing = _Outgoing(send, scope["path"])
+        scope = _own_scope(scope)
+        outgoing = _Outgoing(send, scope["path"], self._script)
         path = scope["path"].rstrip("/")
         kind = {UPLOAD_ROUTE: "upload", "/login": "login"}.get(path, "other")
         limit = MAX_UPLOAD_BYTES if kind == "upload" else MAX_BODY_BYTES
@@ -175,17 +176,9 @@ class PageMiddleware:
         # The name by which the request calls this machine, without the port; IPv6 has brackets.
         host = headers.get("host", "")
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-        if self._is_local_only and not is_loopback(name):
-            return PlainTextResponse("This page is served under the name localhost only.", 421)
-        if path.startswith(FILE_ROUTE):
-            try:
-                file = Path(unquote(path.removeprefix(FILE_ROUTE))).resolve()
-                is_open = any(file == one or file.is_relative_to(one) for one in self._files)
-            except (OSError, ValueError):  # a name that no file can have
-                is_open = False
-        else:
-            is_open = OPEN_ROUTES.fullmatch(path) is not None and ".." not in path
-        if not is_open:
+        if self._names is not None and name.lower() not in self._names and not is_loopback(name):
+            return PlainTextResponse("This page is not served under this name.", 421)
+        if OPEN_ROUTES.fullmatch(path) is None or ".." in path:
             return PlainTextResponse("There is nothing here.", 404)
         # A body may also come in pieces of undeclared length; `_Limited` counts those.
         length = headers.get("content-length", "0")
@@ -198,6 +191,16 @@ class PageMiddleware:
                     "Too many requests; wait a few seconds.", 429, {"retry-after": "5"}
                 )
         return None
+
+
+def _own_scope(scope: Scope) -> Scope:
+    """Give a request as if there were no proxy: without the path under which it shows the page.
+
+    A proxy may leave that path out itself, or pass it on.
+    """
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    headers = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]
+    return {**scope, "path": path, "headers": headers}
 
 
 @dataclass
@@ -217,10 +220,11 @@ class _Limited:
 
 @dataclass
 class _Outgoing:
-    """Adds headers to an answer; an HTML page is held back to name its scripts in its policy."""
+    """Adds headers to an answer, and to an HTML page the script, which its policy then names."""
 
     send: Send
     path: str
+    script: bytes
     has_started: bool = False
     _held: Message | None = None
     _body: bytes = b""
@@ -245,7 +249,10 @@ class _Outgoing:
             if message.get("more_body"):
                 return
             start, self._held = self._held, None
-            MutableHeaders(raw=start["headers"])["content-security-policy"] = _policy(self._body)
+            self._body = self._body.replace(b"<head>", self.script, 1)
+            headers = MutableHeaders(raw=start["headers"])
+            headers["content-security-policy"] = _policy(self._body)
+            headers["content-length"] = str(len(self._body))
             await self.send(start)
             message = {"type": "http.response.body", "body": self._body}
         await self.send(message)
