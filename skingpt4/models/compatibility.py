@@ -1,7 +1,8 @@
 """What a checkpoint records about the parts it was trained with, compared with the parts at hand.
 
-A projection fits one language model, one Q-Former and one written form of the prompt; with any
-other it silently gives nonsense. Files of others record nothing and are compared by width alone.
+A projection fits one language model, one Q-Former, the vision tower before it and one written form
+of the prompt; with any other it silently gives nonsense. Files of others record nothing and are
+compared by width alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,13 +16,16 @@ from torch import Tensor, nn
 from skingpt4.common.downloads import resolve
 from skingpt4.models.gguf import gguf_embeddings, is_gguf
 from skingpt4.models.random_llm import is_random
+from skingpt4.models.vision import AbsentTower, TimmTower, telling_weight
 
 if TYPE_CHECKING:
     from skingpt4.common.schema import ModelConfig
     from skingpt4.models.skin_gpt4 import SkinGPT4
 
-LLM, QFORMER, PROMPT = "llm", "qformer", "prompt"
+LLM, QFORMER, PROMPT, VISION = "llm", "qformer", "prompt", "vision"
+# Checkpoints from before there was another tower than EVA's record none, and need not.
 SUBJECTS = {LLM: "language model", QFORMER: "Q-Former", PROMPT: "prompt form"}
+VISION_SUBJECT = "vision tower"
 
 # Weights are told apart by a few of their values and not by a digest, because the same folder is
 # loaded in float32, float16 or bfloat16. Rounding to the last moves a value by at most 2^-8 of
@@ -59,15 +63,18 @@ def describe_parts(model: "SkinGPT4", embeddings: Tensor | None = None) -> dict[
             not loaded them.
 
     Returns:
-        Plain data: ``llm`` (its name is for messages and not compared), ``qformer``, ``prompt``.
+        Plain data: ``llm`` (its name is for messages and not compared), ``qformer``, ``prompt``,
+        ``vision``.
     """
     config, style = model.config, model.prompt_style
     table = cast(nn.Embedding, model.llm_model.get_input_embeddings()).weight  # [vocabulary, D]
     vocabulary, width = table.shape
     rows: Any = table if embeddings is None else embeddings
     if is_gguf(config.llm_model):
-        # Quantised rows differ from those trained with; the file tells what they were before.
-        rows = gguf_embeddings(resolve(config.llm_model))
+        # Quantised rows differ from those before, which files of ours tell. Of another's quantised
+        # file, the rows that this process made of it count: training on it had the same.
+        stored = gguf_embeddings(resolve(config.llm_model))
+        rows = table if stored is None else stored
     elif config.freeze_llm and is_random(config.llm_model):
         rows = None  # random numbers that stay random tell nothing
     if isinstance(rows, np.ndarray):
@@ -89,7 +96,14 @@ def describe_parts(model: "SkinGPT4", embeddings: Tensor | None = None) -> dict[
             queries, weights = sample(model.query_tokens), sample(dense)
             qformer["values"] = queries + weights if queries and weights else None
     prompt = {"style": style.name, "template": style.template, "end_sym": style.end_sym}
-    return {LLM: llm, QFORMER: qformer, PROMPT: prompt}
+    tower, values = cast(nn.Module, model.visual_encoder), None
+    if isinstance(tower, AbsentTower):
+        values = tower.values
+    elif not (config.freeze_vit and VISION_SUBJECT in model.untrained):
+        trunk = tower.trunk if isinstance(tower, TimmTower) else tower
+        values = sample(trunk.get_parameter(telling_weight(tower)))
+    vision = {"model": config.vit_model, "values": values}
+    return {LLM: llm, QFORMER: qformer, PROMPT: prompt, VISION: vision}
 
 
 def differences(
@@ -135,6 +149,15 @@ def differences(
                 f"{start} {theirs[QFORMER]}, but the config has {difference}; name the Q-Former "
                 "and the checkpoint that belong together."
             )
+    if VISION in trained:
+        difference = "" if ours[VISION] == theirs[VISION] else ours[VISION]
+        if not difference and not _alike(trained[VISION]["values"], present[VISION]["values"]):
+            difference = f"'{config.vit_weights}', which has other weights"
+        if difference:
+            sentences.append(
+                f"{start} {theirs[VISION]}, but the config has {difference}; name the tower "
+                "(model.vit_model, model.vit_weights) and the checkpoint that belong together."
+            )
     if PROMPT in trained and trained[PROMPT] != present[PROMPT]:
         sentences.append(
             f"{start} the {theirs[PROMPT]}, but the config has the {ours[PROMPT]}; set "
@@ -162,6 +185,8 @@ def _in_words(record: PartsRecord) -> dict[str, str]:
     if qformer := record.get(QFORMER):
         named = f"the Q-Former '{qformer['shape']}' with {qformer['queries']} queries"
         words[QFORMER] = named if qformer["shape"] else "no Q-Former"
+    if vision := record.get(VISION):
+        words[VISION] = f"the vision tower '{vision['model']}'"
     if form := record.get(PROMPT):
         written = f"(template '{form['template']}', end symbol '{form['end_sym']}')"
         words[PROMPT] = f"prompt style '{form['style']}' {written}"

@@ -40,15 +40,15 @@ def check_engine(config: ModelConfig) -> None:
         ConfigError: If they contradict each other.
     """
     engine, name = config.engine, config.llm_model
-    # llama.cpp is the only engine that reads GGUF, and it reads nothing else.
+    if not is_external(config):
+        return
+    # llama.cpp reads nothing but GGUF, which no server reads.
     if is_gguf(name) != (engine == GGUF_ENGINE):
         raise ConfigError(
             f"model.llm_model '{name}' and model.engine '{engine}' do not go together: "
-            f"{GGUF_ENGINE}, and no other engine, runs a .gguf file; change one of them "
-            "(weights/export_gguf.py writes a folder as .gguf)."
+            f"{GGUF_ENGINE} runs a .gguf file and nothing else, and {IN_PROCESS} reads one too; "
+            "change one of them (weights/export_gguf.py writes a folder as .gguf)."
         )
-    if not is_external(config):
-        return
     if is_random(name):
         raise ConfigError(
             f"model.llm_model '{name}' exists in this process only; name the folder that the "

@@ -24,7 +24,7 @@ from transformers.utils import is_bitsandbytes_available
 from skingpt4.common.downloads import is_hub_id, is_remote, resolve
 from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.models.device import Placement
-from skingpt4.models.gguf import gguf_config, gguf_tokenizer, is_gguf
+from skingpt4.models.gguf import dequantised_folder, gguf_config, gguf_tokenizer, is_gguf
 from skingpt4.models.random_llm import is_random, load_random_llm, random_config, random_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def load_llm(name: str, placement: Placement, frozen: bool = True) -> PreTrained
     """Load a causal LM straight into its place, or make a random one there.
 
     Args:
-        name: Folder, Hugging Face id, or ``random:<row>``.
+        name: Folder, Hugging Face id, GGUF file or ``random:<row>``.
         placement: Device, dtype and quantisation.
         frozen: Whether its weights take no gradients.
 
@@ -93,6 +93,9 @@ def load_llm(name: str, placement: Placement, frozen: bool = True) -> PreTrained
         return model.requires_grad_(False) if frozen else model
     _check_name(name)
     folder = resolve(name)
+    if is_gguf(name):
+        with _explained("language model", name):
+            folder = str(dequantised_folder(folder))
     config = llm_config(folder)
     with _explained("language model", name):
         model, report = cast(Any, AutoModelForCausalLM).from_pretrained(

@@ -28,8 +28,9 @@ from skingpt4.models.key_maps import (
     Translation,
     translate,
     translate_eva,
+    translate_timm,
 )
-from skingpt4.models.vision import fit_position_embedding, positions_fit
+from skingpt4.models.vision import TimmFile, TimmTower, fit_position_embedding, positions_fit
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +143,11 @@ class FileFit:
             )
         return findings
 
+    def value(self, target: str) -> Tensor | None:
+        """Read one tensor by its name in the module; None if the file does not have it."""
+        piece = next((p for p in self.translation.pieces if p.target == target), None)
+        return None if piece is None else piece.cut(self.tensors[piece.key])
+
     @torch.no_grad()
     def fill(self, device: torch.device) -> None:
         """Read what is needed; existing tensors are changed in place, others put on ``device``.
@@ -206,8 +212,8 @@ def lay(model: nn.Module, key: str, source: TensorSource) -> FileFit:
         model: The whole model.
         key: That of the config which names the file. A checkpoint, ours, upstream's or a BLIP-2
             folder, fills what it holds, the projection at least; an EVA file, a LAVIS file or a
-            BLIP-2 folder fills the vision tower; the last two fill ``Qformer``, ``query_tokens``
-            and ``ln_vision``.
+            BLIP-2 folder fills the vision tower, its own file one of timm's; a LAVIS file or a
+            BLIP-2 folder fills ``Qformer``, ``query_tokens`` and ``ln_vision``.
         source: The file, opened.
     """
     own: tuple[str, ...] = QFORMER_PREFIXES
@@ -220,6 +226,13 @@ def lay(model: nn.Module, key: str, source: TensorSource) -> FileFit:
     if key == VISION:
         # Laid against the tower itself, whose names have no prefix, as in an EVA file.
         module, own = model.get_submodule("visual_encoder"), (VISION_PREFIX,)
+    is_ours = any(piece.target.startswith(VISION_PREFIX) for piece in translation.pieces)
+    if isinstance(module, TimmTower) and not is_ours:
+        file = TimmFile(source, source.shapes, module.trunk, source.path)
+        translation = translate_timm(file.shapes)
+        return FileFit(
+            module.trunk, file, file.shapes, translation, ("",), source.path, replaces=False
+        )
     if key == VISION and "cls_token" in source.shapes:
         blocks = model.get_submodule("visual_encoder.blocks")
         translation = translate_eva(source, depth=len(list(blocks.children())))
