@@ -95,10 +95,28 @@ def test_photos_of_another_size_than_the_towers_are_refused_before_loading(
 
     path = write_config(SECTION_DATASETS.format(name="blip2_image_eval"))
     monkeypatch.setattr(SkinGPT4, "from_config", refuse)
-    with pytest.raises(ConfigError, match=r"has image_size 56, but model.image_size is 112"):
+    with pytest.raises(ConfigError, match=r"image_size 56, but the vision tower takes 112"):
         load_chat(path, ["model.image_size=112"], device="cpu")
     with pytest.raises(AssertionError):
         load_chat(path, device="cpu")
+
+
+def test_a_tower_of_timms_sees_photos_of_its_own_size_and_colours(write_config, skin):
+    tower = ["model.vit_model=timm/tf_efficientnet_lite0", "model.image_size=null"]
+    chat = load_chat(write_config(), tower, device="cpu")
+    processor = chat.vis_processor
+    assert (processor.image_size, processor.mean, processor.std) == (224, (0.5,) * 3, (0.5,) * 3)
+    conv, img_list = chat.new_conversation(), []
+    chat.upload_img(skin, conv, img_list)
+    assert img_list[0].shape[:2] == (1, 32)
+    clip = write_config(
+        SECTION_DATASETS.format(name="blip2_image_eval") + "        std: [1, 1, 1]\n"
+    )
+    for option in ("model.image_size=null", "model.image_size=56"):
+        with pytest.raises(
+            ConfigError, match=r"has (image_size 56|std \[1, 1, 1\]), but the vision"
+        ):
+            load_chat(clip, [tower[0], option], device="cpu")
 
 
 def test_options_reach_the_model(write_config):
