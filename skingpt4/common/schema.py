@@ -46,8 +46,8 @@ class ModelConfig:
     num_query_token: int = 32  # what a photo becomes
 
     # The language model. A Hugging Face causal LM: folder, id, or "random:<row>" for an untrained
-    # one; or a GGUF file, which llama_cpp reads as it is and transformers once, into a folder
-    # beside it. Upstream's llama_model is read too.
+    # one; or a GGUF file, which llama_cpp reads as it is; for others it is written out once, in the
+    # cache. Upstream's llama_model is read too.
     llm_model: str = ""
     llm_dtype: str = "auto"  # as vit_precision (ours)
     quantization: str = ""  # int8 or nf4, on a GPU; empty for none (ours)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from skingpt4.common.downloads import resolve
-from skingpt4.models.gguf import gguf_embeddings, is_gguf
+from skingpt4.models.gguf import GGUF_ENGINE, gguf_embeddings
 from skingpt4.models.random_llm import is_random
-from skingpt4.models.vision import AbsentTower, TimmTower, telling_weight
+from skingpt4.models.vision import AbsentTower, telling_weight
 
 if TYPE_CHECKING:
     from skingpt4.common.schema import ModelConfig
@@ -70,11 +70,9 @@ def describe_parts(model: "SkinGPT4", embeddings: Tensor | None = None) -> dict[
     table = cast(nn.Embedding, model.llm_model.get_input_embeddings()).weight  # [vocabulary, D]
     vocabulary, width = table.shape
     rows: Any = table if embeddings is None else embeddings
-    if is_gguf(config.llm_model):
-        # Quantised rows differ from those before, which files of ours tell. Of another's quantised
-        # file, the rows that this process made of it count: training on it had the same.
-        stored = gguf_embeddings(resolve(config.llm_model))
-        rows = table if stored is None else stored
+    if config.engine == GGUF_ENGINE:
+        # Quantised rows differ from those trained with; the file tells what they were before.
+        rows = gguf_embeddings(resolve(config.llm_model))
     elif config.freeze_llm and is_random(config.llm_model):
         rows = None  # random numbers that stay random tell nothing
     if isinstance(rows, np.ndarray):
@@ -100,8 +98,8 @@ def describe_parts(model: "SkinGPT4", embeddings: Tensor | None = None) -> dict[
     if isinstance(tower, AbsentTower):
         values = tower.values
     elif not (config.freeze_vit and VISION_SUBJECT in model.untrained):
-        trunk = tower.trunk if isinstance(tower, TimmTower) else tower
-        values = sample(trunk.get_parameter(telling_weight(tower)))
+        trunk = model.visual_encoder.trunk
+        values = sample(trunk.get_parameter(telling_weight(trunk)))
     vision = {"model": config.vit_model, "values": values}
     return {LLM: llm, QFORMER: qformer, PROMPT: prompt, VISION: vision}
 

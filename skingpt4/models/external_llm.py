@@ -15,13 +15,12 @@ from skingpt4.common.downloads import resolve
 from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.common.schema import ModelConfig
 from skingpt4.models.device import Placement
-from skingpt4.models.gguf import is_gguf
+from skingpt4.models.gguf import GGUF_ENGINE, is_gguf
 from skingpt4.models.random_llm import is_random
 
 logger = logging.getLogger(__name__)
 
 IN_PROCESS = "transformers"
-GGUF_ENGINE = "llama_cpp"
 
 # How the files of a folder may name a tensor otherwise than the model does: inside a BLIP-2
 # folder, or without the name of the model's base.

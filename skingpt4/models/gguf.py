@@ -4,14 +4,10 @@ Files of ours (``weights/export_gguf.py``) carry the folder's configuration and 
 were, so both programs take the same tokens. transformers reads other files in its own way, unless
 a tokenizer's files lie beside the GGUF.
 
-llama.cpp runs a file as it is. For this process its weights are written out once, in a folder
-beside it, or in the cache where that cannot be written.
+llama.cpp runs a file as it is. For this process its weights are written out once, in the cache.
 """
 
 import json
-import logging
-import os
-import shutil
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +17,6 @@ import numpy as np
 import torch
 import transformers
 from gguf import GGUFReader
-from iopath.common import file_lock
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -30,16 +25,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from skingpt4.common.downloads import cache_folder
-
-logger = logging.getLogger(__name__)
-
 ENDING = ".gguf"
 
-# What the folder that a file became is called after the file's own name, and what in it tells of
-# the file: its size and time, and what it says of its embeddings.
-FOLDER_SUFFIX = "-hf"
-SOURCE_NAME = "gguf_source.json"
+# The engine that reads such a file as it is.
+GGUF_ENGINE = "llama_cpp"
 
 # Our own metadata, JSON each: the configuration, the tokenizer's files by name, and some values of
 # the token embeddings as they were before they were quantised.
@@ -51,7 +40,7 @@ EMBEDDINGS_KEY = "skingpt4.embeddings"
 EMBEDDINGS_NAME = "token_embd.weight"
 EXACT_TYPES = ("F32", "F16")
 
-# What matrices are written out as; quantised ones, of two or three digits, in half precision.
+# What matrices that are not quantised are written out as.
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16}
 
 
@@ -66,8 +55,6 @@ def gguf_config(path: str) -> PretrainedConfig:
     Raises:
         ValueError: If the file is no GGUF, or of an architecture unknown to transformers.
     """
-    if (folder := _made_folder(path)) is not None:
-        return AutoConfig.from_pretrained(folder)
     own = _read(path).own.get(CONFIG_KEY)
     if own is None:
         place = Path(path)
@@ -84,8 +71,6 @@ def gguf_tokenizer(path: str) -> PreTrainedTokenizerBase:
         ValueError: If its kind is unknown to transformers.
     """
     place = Path(path)
-    if (folder := _made_folder(path)) is not None:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     own = _read(path).own.get(TOKENIZER_KEY)
     if own is not None:
         # AutoTokenizer reads folders only. A name's last part alone is used: none leads elsewhere.
@@ -105,41 +90,18 @@ def gguf_embeddings(path: str) -> list[float] | np.ndarray | None:
         Of files of ours, the sample that was taken before quantising; of files of others, rows
         ``[vocabulary, D]`` that are not quantised, mapped into memory; None where there are none.
     """
-    # A folder's record spares reading the file's vocabulary, which takes seconds.
-    if (folder := _made_folder(path)) is not None:
-        record = json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))
-        if not record["exact"]:
-            return cast("list[float] | None", record["embeddings"])
     own, rows, _ = _read(path)
     return json.loads(own[EMBEDDINGS_KEY]) if EMBEDDINGS_KEY in own else rows
 
 
-def dequantised_folder(path: str) -> Path:
-    """Return the Hugging Face folder of a GGUF file's model, made on the first call.
-
-    A file of another size or time makes it anew.
+def dequantise(path: str, folder: Path) -> None:
+    """Write a GGUF file's model, configuration and tokenizer as a Hugging Face folder.
 
     Raises:
         ValueError: If the file is no GGUF, or of an architecture unknown to transformers.
     """
-    if (made := _made_folder(path)) is not None:
-        return made
-    place = Path(path)
-    writable = os.access(place.parent, os.W_OK)
-    folder = _folders(path)[0 if writable else 1]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Of several processes that start together, one makes it and the others wait.
-    with file_lock(str(folder)):
-        if _made_folder(path) is None:
-            logger.info("Writing the weights of '%s' out as '%s', once", path, folder)
-            _dequantise(place, folder)
-    return folder
-
-
-def _dequantise(place: Path, folder: Path) -> None:
-    """Write a file's model, configuration and tokenizer as a Hugging Face folder."""
-    path, types = str(place), _read(str(place)).types
-    # As exact as the least exact matrix: F32 where all are.
+    place, types = Path(path), _read(path).types
+    # As exact as the file's matrices: quantised ones, of two or three digits, in half precision.
     dtype = DTYPES.get(types[0], torch.float16) if len(types) == 1 else torch.float16
     # Newer versions would keep the weights in their blocks where a kernel multiplies those.
     packing = getattr(transformers, "GgufConfig", None)
@@ -152,40 +114,13 @@ def _dequantise(place: Path, folder: Path) -> None:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.load_state_dict(read.state_dict(), assign=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     # Under a name of its own until it is whole, then moved.
-    shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         unfinished = Path(temporary) / folder.name
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
-        own, rows, _ = _read(path)
-        record = {**_source(path), "exact": rows is not None}
-        record["embeddings"] = json.loads(own.get(EMBEDDINGS_KEY, "null"))
-        (unfinished / SOURCE_NAME).write_text(json.dumps(record), encoding="utf-8")
         unfinished.rename(folder)
-
-
-def _source(path: str) -> dict[str, Any]:
-    """Return what tells a file from the one that a folder was made of."""
-    state = Path(path).stat()
-    return {"bytes": state.st_size, "changed": state.st_mtime_ns}
-
-
-def _folders(path: str) -> tuple[Path, Path]:
-    """Return where the folder of a file may lie: beside it, and in the cache."""
-    name = Path(path).name.removesuffix(ENDING) + FOLDER_SUFFIX
-    return Path(path).parent / name, cache_folder(str(Path(path).resolve())) / name
-
-
-def _made_folder(path: str) -> Path | None:
-    """Return the folder that this file has become; None if there is none yet."""
-    for folder in _folders(path):
-        source = folder / SOURCE_NAME
-        if source.is_file():
-            record = json.loads(source.read_text(encoding="utf-8"))
-            if all(record.get(key) == value for key, value in _source(path).items()):
-                return folder
-    return None
 
 
 class _Contents(NamedTuple):

@@ -8,6 +8,7 @@ from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
+from iopath.common import file_lock
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -21,10 +22,10 @@ from transformers import (
 )
 from transformers.utils import is_bitsandbytes_available
 
-from skingpt4.common.downloads import is_hub_id, is_remote, resolve
+from skingpt4.common.downloads import cache_folder, is_hub_id, is_remote, resolve
 from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.models.device import Placement
-from skingpt4.models.gguf import dequantised_folder, gguf_config, gguf_tokenizer, is_gguf
+from skingpt4.models.gguf import dequantise, gguf_config, gguf_tokenizer, is_gguf
 from skingpt4.models.random_llm import is_random, load_random_llm, random_config, random_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,23 @@ def _check_name(name: str) -> None:
         raise WeightsError(f"model.llm_model '{name}' is no folder; check the path.")
 
 
+def _written_out(path: str) -> Path:
+    """Return the folder that a GGUF file becomes in this process; it may not be there yet."""
+    place = Path(path).resolve()
+    # A file that has changed becomes another one.
+    state = place.stat()
+    return cache_folder(f"{place} {state.st_size} {state.st_mtime_ns}") / f"{place.stem}-hf"
+
+
+def _place(name: str) -> str:
+    """Return what transformers opens: the name, or the folder that a GGUF file has become."""
+    if not is_gguf(name):
+        return name
+    path = resolve(name)
+    made = _written_out(path)
+    return str(made) if made.is_dir() else path
+
+
 def load_llm(name: str, placement: Placement, frozen: bool = True) -> PreTrainedModel:
     """Load a causal LM straight into its place, or make a random one there.
 
@@ -94,8 +112,14 @@ def load_llm(name: str, placement: Placement, frozen: bool = True) -> PreTrained
     _check_name(name)
     folder = resolve(name)
     if is_gguf(name):
-        with _explained("language model", name):
-            folder = str(dequantised_folder(folder))
+        made = _written_out(folder)
+        made.parent.mkdir(parents=True, exist_ok=True)
+        # Of several processes that start together, one makes it and the others wait.
+        with _explained("language model", name), file_lock(str(made)):
+            if not made.is_dir():
+                logger.info("Writing the weights of '%s' out as '%s', once", name, made)
+                dequantise(folder, made)
+        folder = str(made)
     config = llm_config(folder)
     with _explained("language model", name):
         model, report = cast(Any, AutoModelForCausalLM).from_pretrained(
@@ -159,9 +183,10 @@ def llm_config(name: str) -> PretrainedConfig:
         return random_config(name)
     _check_name(name)
     with _explained("language model", name):
-        if is_gguf(name):
-            return gguf_config(resolve(name))
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        place = _place(name)
+        if is_gguf(place):
+            return gguf_config(place)
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
     return config.get_text_config() if isinstance(config, Blip2Config) else config
 
 
@@ -189,10 +214,11 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     else:
         _check_name(name)
         with _explained("tokenizer", name):
-            if is_gguf(name):
-                tokenizer = gguf_tokenizer(resolve(name))
+            place = _place(name)
+            if is_gguf(place):
+                tokenizer = gguf_tokenizer(place)
             else:
-                tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+                tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     # In chat nothing is padded, or the engine pads for itself.
     tokenizer.padding_side = "right"
     # Padding is masked by position, so a real end token is not lost to a padding token like it.

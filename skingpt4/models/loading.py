@@ -84,7 +84,7 @@ def load(
     values = None
     if not with_tower and (file := sources.pop(VISION, None)):
         # One tensor tells which tower it is; the others are not read.
-        weight = lay(model, VISION, file).value(telling_weight(model.visual_encoder))
+        weight = lay(model, VISION, file).value(telling_weight(model.visual_encoder.trunk))
         values = None if weight is None else sample(weight)
     # The checkpoint comes first, then the parts' own files give what is left.
     for key, source in sources.items():

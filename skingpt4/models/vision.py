@@ -7,7 +7,7 @@ registers) and N places of the photo, row by row. Its attributes ``embed_dim`` (
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple, cast
@@ -21,6 +21,7 @@ from timm.models.eva import Eva
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from skingpt4.common.checkpoint import Tensors
 from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.common.schema import ModelConfig
 from skingpt4.processors.blip_processors import CLIP_MEAN, CLIP_STD
@@ -92,6 +93,11 @@ def is_timm(name: str) -> bool:
 
 class _Tower(Eva):
     """timm's EVA ViT, without its delay on the meta device."""
+
+    @property
+    def trunk(self) -> nn.Module:
+        """What a file of its own fills: all of it."""
+        return self
 
     @property
     def num_patches(self) -> int:
@@ -203,64 +209,34 @@ def _no_multiple(image_size: int, patch: int) -> ConfigError:
     )
 
 
-class TimmFile(Mapping[str, Tensor]):
-    """A tower's file as timm reads it: its names, and positions resized to the tower's.
+def timm_tensors(trunk: nn.Module, tensors: Mapping[str, Tensor], path: object) -> Tensors:
+    """Return a file's tensors under timm's names, position embeddings resized, as timm reads it.
 
-    timm's own conversion is called, so files of OpenAI's CLIP, OpenCLIP, DINOv2, EVA and others are
+    Its own conversion is called, so files of OpenAI's CLIP, OpenCLIP, DINOv2, EVA and others are
     understood; what it leaves of other towers (text) is gone.
 
     Args:
-        source: The file, with ``shapes``.
-        shapes: The file's, by name: none is read before it is asked for.
         trunk: timm's model, perhaps on the meta device.
+        tensors: The file's, mapped into memory.
         path: The file, for messages.
-
-    Attributes:
-        shapes: By timm's names.
 
     Raises:
         WeightsError: If timm cannot make sense of the file.
     """
-
-    def __init__(
-        self,
-        source: Mapping[str, Tensor],
-        shapes: Mapping[str, tuple[int, ...]],
-        trunk: nn.Module,
-        path: object,
-    ) -> None:
-        self._source, self._trunk, self._path = source, trunk, path
-        self._tensors: dict[str, Tensor] = {}
-        stand_ins = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-        self.shapes = {k: tuple(v.shape) for k, v in self._convert(stand_ins).items()}
-
-    def _convert(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        if EFFICIENTNET_MARK in tensors:
-            # In timm's order under other names, then the classifier; what is left keeps its own.
-            names = [*self._trunk.state_dict(), "fc.weight", "fc.bias"]
-            names += list(tensors)[len(names) :]
-            return dict(zip(names, tensors.values(), strict=False))
-        family = import_module(type(self._trunk).__module__)
-        convert = getattr(family, "checkpoint_filter_fn", None)
-        try:
-            return dict(convert(tensors, self._trunk)) if convert else tensors
-        except Exception as error:  # each family fails in its own way
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
-            raise WeightsError(
-                f"The weight file '{self._path}' does not fit timm's "
-                f"{type(self._trunk).__name__} ({reason}); name the tower's own file."
-            ) from None
-
-    def __getitem__(self, name: str) -> Tensor:
-        if not self._tensors:
-            self._tensors = self._convert(dict(self._source))
-        return self._tensors[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.shapes)
-
-    def __len__(self) -> int:
-        return len(self.shapes)
+    if EFFICIENTNET_MARK in tensors:
+        # In timm's order under other names, then the classifier; what is left keeps its own.
+        names = [*trunk.state_dict(), "fc.weight", "fc.bias"]
+        names += list(tensors)[len(names) :]
+        return dict(zip(names, tensors.values(), strict=False))
+    convert = getattr(import_module(type(trunk).__module__), "checkpoint_filter_fn", None)
+    try:
+        return dict(convert(dict(tensors), trunk) if convert else tensors)
+    except Exception as error:  # each family fails in its own way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        raise WeightsError(
+            f"The weight file '{path}' does not fit timm's {type(trunk).__name__} ({reason}); "
+            "name the tower's own file."
+        ) from None
 
 
 class AbsentTower(nn.Module):
@@ -344,9 +320,8 @@ def _build_eva(name: str, image_size: int, drop_path_rate: float) -> _Tower:
     )
 
 
-def telling_weight(tower: nn.Module) -> str:
-    """Return the name, in the tower's file, of a weight that any training of it moves."""
-    trunk = tower.trunk if isinstance(tower, TimmTower) else tower
+def telling_weight(trunk: nn.Module) -> str:
+    """Return the name of a weight that any training of the tower moves."""
     return [name for name, value in trunk.named_parameters() if value.ndim > 1][-1]
 
 

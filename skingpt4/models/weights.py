@@ -30,7 +30,12 @@ from skingpt4.models.key_maps import (
     translate_eva,
     translate_timm,
 )
-from skingpt4.models.vision import TimmFile, TimmTower, fit_position_embedding, positions_fit
+from skingpt4.models.vision import (
+    TimmTower,
+    fit_position_embedding,
+    positions_fit,
+    timm_tensors,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -212,8 +217,8 @@ def lay(model: nn.Module, key: str, source: TensorSource) -> FileFit:
         model: The whole model.
         key: That of the config which names the file. A checkpoint, ours, upstream's or a BLIP-2
             folder, fills what it holds, the projection at least; an EVA file, a LAVIS file or a
-            BLIP-2 folder fills the vision tower, its own file one of timm's; a LAVIS file or a
-            BLIP-2 folder fills ``Qformer``, ``query_tokens`` and ``ln_vision``.
+            BLIP-2 folder fills the vision tower; the last two fill ``Qformer``, ``query_tokens``
+            and ``ln_vision``.
         source: The file, opened.
     """
     own: tuple[str, ...] = QFORMER_PREFIXES
@@ -228,11 +233,10 @@ def lay(model: nn.Module, key: str, source: TensorSource) -> FileFit:
         module, own = model.get_submodule("visual_encoder"), (VISION_PREFIX,)
     is_ours = any(piece.target.startswith(VISION_PREFIX) for piece in translation.pieces)
     if isinstance(module, TimmTower) and not is_ours:
-        file = TimmFile(source, source.shapes, module.trunk, source.path)
-        translation = translate_timm(file.shapes)
-        return FileFit(
-            module.trunk, file, file.shapes, translation, ("",), source.path, replaces=False
-        )
+        tensors = timm_tensors(module.trunk, source, source.path)
+        shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+        translation, path = translate_timm(shapes), source.path
+        return FileFit(module.trunk, tensors, shapes, translation, ("",), path, replaces=False)
     if key == VISION and "cls_token" in source.shapes:
         blocks = model.get_submodule("visual_encoder.blocks")
         translation = translate_eva(source, depth=len(list(blocks.children())))

@@ -109,14 +109,11 @@ def test_a_tower_of_timms_sees_photos_of_its_own_size_and_colours(write_config, 
     conv, img_list = chat.new_conversation(), []
     chat.upload_img(skin, conv, img_list)
     assert img_list[0].shape[:2] == (1, 32)
-    clip = write_config(
-        SECTION_DATASETS.format(name="blip2_image_eval") + "        std: [1, 1, 1]\n"
-    )
-    for option in ("model.image_size=null", "model.image_size=56"):
-        with pytest.raises(
-            ConfigError, match=r"has (image_size 56|std \[1, 1, 1\]), but the vision"
-        ):
-            load_chat(clip, [tower[0], option], device="cpu")
+    section = SECTION_DATASETS.format(name="blip2_image_eval") + "        std: [1, 1, 1]\n"
+    path = write_config(section)
+    for size, refused in (("null", "image_size 56"), ("56", r"std \[1, 1, 1\]")):
+        with pytest.raises(ConfigError, match=f"has {refused}, but the vision tower takes"):
+            load_chat(path, [tower[0], f"model.image_size={size}"], device="cpu")
 
 
 def test_options_reach_the_model(write_config):

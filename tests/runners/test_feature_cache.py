@@ -130,16 +130,13 @@ def test_a_tower_of_timms_is_cached_by_its_name_and_known_without_being_loaded(
     torch.save(trunk.state_dict(), tmp_path / "vit.pth")
     tower = ["model.image_size=32", f"model.vit_weights={tmp_path / 'vit.pth'}", "model.ckpt=''"]
     size = "datasets.skin_align.vis_processor.train.image_size=32"
-    qformer = SkinGPT4.from_config(
-        Config.load(
-            CONFIG, [*tower, "model.vit_model=timm/test_vit", "model.q_former_model=random"]
-        ).model
-    ).state_dict()
+    name = "model.vit_model=timm/test_vit"
+    untrained = Config.load(CONFIG, [*tower, name, "model.q_former_model=random"])
+    qformer = SkinGPT4.from_config(untrained.model).state_dict()
     mine = {k: v for k, v in qformer.items() if k.startswith(("Qformer.", "query_tokens", "ln_v"))}
     torch.save({"model": mine}, tmp_path / "qformer.pth")
     tower += [f"model.q_former_model={tmp_path / 'qformer.pth'}", size]
-    first = make_config(*tower, "model.vit_model=timm/test_vit")
-    other = make_config(*tower, "model.vit_model=timm/test_vit.r160_in1k")
+    first, other = make_config(*tower, name), make_config(*tower, f"{name}.r160_in1k")
     folders = [cached(config)[0]["val"].store.folder for config in (first, other)]
     assert folders[0] != folders[1]
     absent, whole = (SkinGPT4.from_config(first.model, with_tower=w) for w in (False, True))
