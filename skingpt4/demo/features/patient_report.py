@@ -10,13 +10,13 @@ from html import escape
 
 import gradio as gr
 
+from skingpt4.common.environment import model_name
 from skingpt4.demo.features.report_draft import (
     LONGEST_SECTION,
     SECTIONS,
     ConditionCount,
     PatientReport,
     draft,
-    model_name,
     to_html,
     to_json,
     to_pdf,

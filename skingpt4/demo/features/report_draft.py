@@ -8,16 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timezone
-from importlib.metadata import version
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from skingpt4.common.errors import ChatError
-from skingpt4.common.schema import ModelConfig
 from skingpt4.demo.i18n import Language, say
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.documents.images import data_url, jpeg
@@ -162,13 +159,6 @@ def draft(
         "doctor_questions": say("report.doctor_questions_text", language),
         "more": "\n\n".join(others),
     }
-
-
-def model_name(config: ModelConfig) -> str:
-    """Name what wrote the answers: this software's version, the language model, the checkpoint."""
-    # Only the last part of a path: where it lies on this machine is nobody's business.
-    parts = [Path(part).name for part in (config.llm_model, config.ckpt) if part]
-    return ", ".join([f"SkinGPT-4 {version('skingpt4')}", *parts])
 
 
 def to_json(report: PatientReport) -> bytes:
