@@ -173,7 +173,7 @@ def build_ways(
     model: SkinGPT4, folder: Path, names: list[str], batch_size: int, workers: int
 ) -> dict[str, Way]:
     """Give each way its batches."""
-    size = {"name": "blip2_image_train", "image_size": model.photo.image_size}
+    size = {"name": "blip2_image_train", "image_size": model.photo["image_size"]}
     photos = ImageTextDataset(folder, cast(ImageProcessor, build_processor(size)))
 
     def loader(dataset: Dataset[Any], grouped: bool) -> TrainLoader:

@@ -150,7 +150,7 @@ def measure_loading(name: str, config: ModelConfig, folder: Path, device: torch.
 def measure_building(config: ModelConfig) -> float:
     """Return the seconds of building our modules with random initialisation."""
     started = time.perf_counter()
-    tower = build_vision_tower(config.vit_model, photo_form(config).image_size)
+    tower = build_vision_tower(config.vit_model, photo_form(config)["image_size"])
     parts: list[nn.Module] = [tower, Float32LayerNorm(tower.embed_dim)]
     parts.append(build_qformer(config.qformer, tower.embed_dim))
     return time.perf_counter() - started
@@ -178,7 +178,7 @@ def measure_encoding(config: ModelConfig, folder: Path, repeats: int, device: to
 
 def _photo(config: ModelConfig) -> Tensor:
     generator = torch.Generator().manual_seed(1)
-    size = photo_form(config).image_size
+    size = photo_form(config)["image_size"]
     return torch.randn(1, 3, size, size, generator=generator)
 
 

@@ -34,7 +34,6 @@ from skingpt4.models.llm import load_tokenizer
 from skingpt4.models.loading import check_keys, check_record
 from skingpt4.models.random_llm import PREFIX, is_random
 from skingpt4.models.skin_gpt4 import SkinGPT4
-from skingpt4.models.vision import photo_form
 from skingpt4.models.weights import CHECKPOINT, RANDOM, Findings, open_sources
 from skingpt4.processors import build_processor
 from skingpt4.prompts import get_prompt_style
@@ -88,7 +87,8 @@ def preflight(config: Config, device: str | torch.device, training: bool = False
     tokenizer = skeleton.llm_tokenizer if skeleton is not None and is_there else None
 
     # In the order of a photo's way through the model.
-    findings += _check_photos(config)
+    if skeleton is not None:
+        findings += _check_photos(config, skeleton.photo)
     findings += _check_weights(VISION, "vit_weights", model, skeleton)
     if model.has_qformer:
         findings += _check_weights(QFORMER, "q_former_model", model, skeleton)
@@ -215,22 +215,16 @@ def _check_prompt(
             yield Finding(PROMPT, NOTE, f"{text}; is model.prompt_style the one of its family?")
 
 
-def _check_photos(config: Config) -> Iterator[Finding]:
+def _check_photos(config: Config, photo: Mapping[str, Any]) -> Iterator[Finding]:
     """Compare what processors make of photos with what the tower takes."""
     places = {"preprocess.vis_processor.eval": config.preprocess.vis_processor.get("eval")}
     for name, data_set in config.datasets.items():
         for split, settings in data_set.vis_processor.items():
             places[f"datasets.{name}.vis_processor.{split}"] = settings
-    try:
-        photo = photo_form(config.model)._asdict()
-    except UserError:
-        return  # an unknown tower: the skeleton has said so
     for place, settings in places.items():
-        if not isinstance(settings, Mapping) or "name" not in settings:
-            continue
-        # Another size or other colours would stop the first batch.
-        try:
-            build_processor(settings, photo)
+        try:  # another size or other colours would stop the first batch
+            if settings:
+                build_processor(settings, photo)
         except UserError as error:
             yield Finding("photos", WRONG, f"{place}: {error}")
 

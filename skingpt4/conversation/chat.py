@@ -549,7 +549,7 @@ def build_chat(config: Config, device: str | torch.device | None = None) -> Chat
     usable = [cfg for cfg in named if cfg and cfg.get("name") != TRAINING_PROCESSOR]
     chosen = usable[0] if usable else config.preprocess.vis_processor.get("eval")
     settings = {"name": CHAT_PROCESSOR, **(chosen or {})}
-    photo = photo_form(config.model)._asdict()
+    photo = photo_form(config.model)
     processor = cast(VisProcessor, build_processor(settings, photo))
     place = torch.device(device or best_device())
     model = registry.get_model_class(config.model.arch).from_config(config.model, place)

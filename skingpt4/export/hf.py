@@ -86,7 +86,7 @@ def export_blip2(model: SkinGPT4, folder: str | Path, dtype: torch.dtype) -> Non
             "model.quantization empty and model.low_resource False."
         )
     # The processor adds the image token to a tokenizer of its own: ours must not know it.
-    size = dict.fromkeys(("height", "width"), model.photo.image_size)
+    size = dict.fromkeys(("height", "width"), model.photo["image_size"])
     tokenizer = copy.deepcopy(model.llm_tokenizer)
     # Where spaces stand before special tokens hangs on it, and Llama's tokenizer forgets it.
     if hasattr(tokenizer, "legacy"):
@@ -192,7 +192,7 @@ def blip2_config(model: SkinGPT4, image_id: int, rows: int) -> Blip2Config:
         intermediate_size=block.mlp.fc1.out_features,
         num_hidden_layers=len(tower.blocks),
         num_attention_heads=block.attn.num_heads,
-        image_size=model.photo.image_size,
+        image_size=model.photo["image_size"],
         patch_size=PATCH_SIZE,
         layer_norm_eps=block.norm1.eps,
     )

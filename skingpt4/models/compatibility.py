@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from skingpt4.common.schema import ModelConfig
     from skingpt4.models.skin_gpt4 import SkinGPT4
 
-LLM, QFORMER, PROMPT, VISION = "llm", "qformer", "prompt", "vision"
-# Checkpoints from before there was another tower than EVA's record none, and need not.
-SUBJECTS = {LLM: "language model", QFORMER: "Q-Former", PROMPT: "prompt form"}
-VISION_SUBJECT = "vision tower"
+LLM, QFORMER, VISION, PROMPT = "llm", "qformer", "vision", "prompt"
+SUBJECTS = {
+    LLM: "language model",
+    QFORMER: "Q-Former",
+    VISION: "vision tower",
+    PROMPT: "prompt form",
+}
 
 # Weights are told apart by a few of their values and not by a digest, because the same folder is
 # loaded in float32, float16 or bfloat16. Rounding to the last moves a value by at most 2^-8 of
@@ -97,7 +100,7 @@ def describe_parts(model: "SkinGPT4", embeddings: Tensor | None = None) -> dict[
     tower, values = cast(nn.Module, model.visual_encoder), None
     if isinstance(tower, AbsentTower):
         values = tower.values
-    elif not (config.freeze_vit and VISION_SUBJECT in model.untrained):
+    elif not (config.freeze_vit and SUBJECTS[VISION] in model.untrained):
         trunk = model.visual_encoder.trunk
         values = sample(trunk.get_parameter(telling_weight(trunk)))
     vision = {"model": config.vit_model, "values": values}
@@ -138,23 +141,16 @@ def differences(
                 f"{start} the language model {theirs[LLM]}, but model.llm_model {difference}; "
                 f"{belong}"
             )
-    if QFORMER in trained:
-        difference = "" if ours[QFORMER] == theirs[QFORMER] else ours[QFORMER]
-        if not difference and not _alike(trained[QFORMER]["values"], present[QFORMER]["values"]):
-            difference = f"'{config.q_former_model}', which has other weights"
+    for part, file in ((QFORMER, config.q_former_model), (VISION, config.vit_weights)):
+        if part not in trained:
+            continue
+        difference = "" if ours[part] == theirs[part] else ours[part]
+        if not difference and not _alike(trained[part]["values"], present[part]["values"]):
+            difference = f"'{file}', which has other weights"
         if difference:
             sentences.append(
-                f"{start} {theirs[QFORMER]}, but the config has {difference}; name the Q-Former "
-                "and the checkpoint that belong together."
-            )
-    if VISION in trained:
-        difference = "" if ours[VISION] == theirs[VISION] else ours[VISION]
-        if not difference and not _alike(trained[VISION]["values"], present[VISION]["values"]):
-            difference = f"'{config.vit_weights}', which has other weights"
-        if difference:
-            sentences.append(
-                f"{start} {theirs[VISION]}, but the config has {difference}; name the tower "
-                "(model.vit_model, model.vit_weights) and the checkpoint that belong together."
+                f"{start} {theirs[part]}, but the config has {difference}; name the "
+                f"{SUBJECTS[part]} and the checkpoint that belong together."
             )
     if PROMPT in trained and trained[PROMPT] != present[PROMPT]:
         sentences.append(
@@ -171,7 +167,9 @@ def differences(
 
 def unverifiable(record: PartsRecord) -> list[str]:
     """Return what a checkpoint does not say about the parts it was trained with."""
-    return [subject for key, subject in SUBJECTS.items() if key not in record]
+    # Checkpoints from before there was another tower than EVA's record none, and need not.
+    wanted = SUBJECTS.keys() - record.keys() - {VISION}
+    return [subject for key, subject in SUBJECTS.items() if key in wanted]
 
 
 def _in_words(record: PartsRecord) -> dict[str, str]:

@@ -11,7 +11,7 @@ import json
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -40,9 +40,6 @@ EMBEDDINGS_KEY = "skingpt4.embeddings"
 EMBEDDINGS_NAME = "token_embd.weight"
 EXACT_TYPES = ("F32", "F16")
 
-# What matrices that are not quantised are written out as.
-DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16}
-
 
 def is_gguf(name: str) -> bool:
     """Tell whether ``model.llm_model`` names a GGUF file."""
@@ -55,7 +52,7 @@ def gguf_config(path: str) -> PretrainedConfig:
     Raises:
         ValueError: If the file is no GGUF, or of an architecture unknown to transformers.
     """
-    own = _read(path).own.get(CONFIG_KEY)
+    own = _read(path)[0].get(CONFIG_KEY)
     if own is None:
         place = Path(path)
         # transformers works it out from the architecture's own metadata.
@@ -71,7 +68,7 @@ def gguf_tokenizer(path: str) -> PreTrainedTokenizerBase:
         ValueError: If its kind is unknown to transformers.
     """
     place = Path(path)
-    own = _read(path).own.get(TOKENIZER_KEY)
+    own = _read(path)[0].get(TOKENIZER_KEY)
     if own is not None:
         # AutoTokenizer reads folders only. A name's last part alone is used: none leads elsewhere.
         with tempfile.TemporaryDirectory() as temporary:
@@ -90,31 +87,30 @@ def gguf_embeddings(path: str) -> list[float] | np.ndarray | None:
         Of files of ours, the sample that was taken before quantising; of files of others, rows
         ``[vocabulary, D]`` that are not quantised, mapped into memory; None where there are none.
     """
-    own, rows, _ = _read(path)
+    own, rows = _read(path)
     return json.loads(own[EMBEDDINGS_KEY]) if EMBEDDINGS_KEY in own else rows
 
 
-def dequantise(path: str, folder: Path) -> None:
+def dequantise(file: Path, folder: Path) -> None:
     """Write a GGUF file's model, configuration and tokenizer as a Hugging Face folder.
 
     Raises:
         ValueError: If the file is no GGUF, or of an architecture unknown to transformers.
     """
-    place, types = Path(path), _read(path).types
-    # As exact as the file's matrices: quantised ones, of two or three digits, in half precision.
-    dtype = DTYPES.get(types[0], torch.float16) if len(types) == 1 else torch.float16
+    path, rows = str(file), _read(str(file))[1]
+    # Quantised numbers have two or three digits: half precision keeps them.
+    dtype = torch.float32 if rows is not None and rows.dtype == np.float32 else torch.float16
     # Newer versions would keep the weights in their blocks where a kernel multiplies those.
     packing = getattr(transformers, "GgufConfig", None)
     settings: dict[str, Any] = {"quantization_config": packing(dequantize=True)} if packing else {}
     config, tokenizer = gguf_config(path), gguf_tokenizer(path)
     read = cast(Any, AutoModelForCausalLM).from_pretrained(
-        place.parent, gguf_file=place.name, config=config, dtype=dtype, **settings
+        file.parent, gguf_file=file.name, config=config, dtype=dtype, **settings
     )
     # In a model of its own: what was read from blocks refuses to be saved.
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.load_state_dict(read.state_dict(), assign=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     # Under a name of its own until it is whole, then moved.
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         unfinished = Path(temporary) / folder.name
@@ -123,22 +119,8 @@ def dequantise(path: str, folder: Path) -> None:
         unfinished.rename(folder)
 
 
-class _Contents(NamedTuple):
-    """What is read of a file.
-
-    Attributes:
-        own: What it says under our own keys.
-        rows: Its token embeddings ``[vocabulary, D]``, mapped, if they are exact.
-        types: GGUF's types of its matrices, each once.
-    """
-
-    own: dict[str, str]
-    rows: np.ndarray | None
-    types: list[str]
-
-
-def _read(path: str) -> _Contents:
-    """Read a file's own metadata and what kinds of numbers it holds.
+def _read(path: str) -> tuple[dict[str, str], np.ndarray | None]:
+    """Return what a file says under our own keys, and its embeddings if they are exact.
 
     Raises:
         ValueError: If the file is no GGUF.
@@ -148,18 +130,16 @@ def _read(path: str) -> _Contents:
 
 # Reading a large vocabulary takes seconds, so a file is read once, as long as it has not changed.
 @lru_cache(maxsize=4)
-def _read_version(path: str, changed: int) -> _Contents:
+def _read_version(path: str, changed: int) -> tuple[dict[str, str], np.ndarray | None]:
     try:
         reader = GGUFReader(path)
     except Exception as error:  # a damaged file raises nearly anything
         raise ValueError(f"it is damaged or no GGUF file: {error}") from None
     keys = (CONFIG_KEY, TOKENIZER_KEY, EMBEDDINGS_KEY)
     own = {key: str(reader.fields[key].contents()) for key in keys if key in reader.fields}
-    matrices = [tensor for tensor in reader.tensors if len(tensor.shape) > 1]
     exact = [
         tensor.data
-        for tensor in matrices
+        for tensor in reader.tensors
         if tensor.name == EMBEDDINGS_NAME and tensor.tensor_type.name in EXACT_TYPES
     ]
-    types = sorted({tensor.tensor_type.name for tensor in matrices})
-    return _Contents(own, exact[0] if exact else None, types)
+    return own, exact[0] if exact else None

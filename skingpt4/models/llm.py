@@ -72,21 +72,26 @@ def _check_name(name: str) -> None:
         raise WeightsError(f"model.llm_model '{name}' is no folder; check the path.")
 
 
-def _written_out(path: str) -> Path:
-    """Return the folder that a GGUF file becomes in this process; it may not be there yet."""
-    place = Path(path).resolve()
-    # A file that has changed becomes another one.
-    state = place.stat()
-    return cache_folder(f"{place} {state.st_size} {state.st_mtime_ns}") / f"{place.stem}-hf"
+def _place(name: str, make: bool = False) -> str:
+    """Return what transformers opens: the name, or the folder that a GGUF file becomes.
 
-
-def _place(name: str) -> str:
-    """Return what transformers opens: the name, or the folder that a GGUF file has become."""
+    Args:
+        name: Folder, Hugging Face id or GGUF file.
+        make: Write the folder, once, in the cache; otherwise the file stands until there is one.
+    """
     if not is_gguf(name):
-        return name
-    path = resolve(name)
-    made = _written_out(path)
-    return str(made) if made.is_dir() else path
+        return resolve(name) if make else name
+    path = Path(resolve(name)).resolve()
+    state = path.stat()  # a file that has changed becomes another folder
+    folder = cache_folder(f"{path} {state.st_size} {state.st_mtime_ns}") / f"{path.stem}-hf"
+    if make and not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Of several processes that start together, one makes it and the others wait.
+        with file_lock(str(folder)):
+            if not folder.is_dir():
+                logger.info("Writing the weights of '%s' out as '%s', once", name, folder)
+                dequantise(path, folder)
+    return str(folder if folder.is_dir() else path)
 
 
 def load_llm(name: str, placement: Placement, frozen: bool = True) -> PreTrainedModel:
@@ -110,16 +115,8 @@ def load_llm(name: str, placement: Placement, frozen: bool = True) -> PreTrained
         model = load_random_llm(name, placement.device, **settings)
         return model.requires_grad_(False) if frozen else model
     _check_name(name)
-    folder = resolve(name)
-    if is_gguf(name):
-        made = _written_out(folder)
-        made.parent.mkdir(parents=True, exist_ok=True)
-        # Of several processes that start together, one makes it and the others wait.
-        with _explained("language model", name), file_lock(str(made)):
-            if not made.is_dir():
-                logger.info("Writing the weights of '%s' out as '%s', once", name, made)
-                dequantise(folder, made)
-        folder = str(made)
+    with _explained("language model", name):
+        folder = _place(name, make=True)
     config = llm_config(folder)
     with _explained("language model", name):
         model, report = cast(Any, AutoModelForCausalLM).from_pretrained(

@@ -172,7 +172,7 @@ def draw_missing(model: "SkinGPT4", device: torch.device) -> None:
     builders = {
         "visual_encoder": lambda: build_vision_tower(
             config.vit_model,
-            model.photo.image_size,
+            model.photo["image_size"],
             config.drop_path_rate,
             model.vit_dtype,
             config.use_grad_checkpoint,

@@ -73,7 +73,7 @@ class SkinGPT4(nn.Module):
         self.photo = photo_form(config)
         self.visual_encoder = build_vision_tower(  # [B, 3, H, W] -> [B, P + N, C]
             config.vit_model,
-            self.photo.image_size,
+            self.photo["image_size"],
             config.drop_path_rate,
             vit_dtype,
             config.use_grad_checkpoint,

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import timm
 import torch
@@ -21,13 +21,11 @@ from timm.models.eva import Eva
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from skingpt4.common.checkpoint import Tensors
 from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.common.schema import ModelConfig
 from skingpt4.processors.blip_processors import CLIP_MEAN, CLIP_STD
 
 PATCH_SIZE = 14
-EVA_IMAGE_SIZE = 224  # paper
 
 # How ``model.vit_model`` names a tower of timm's; its own name follows, a tag too.
 TIMM = "timm/"
@@ -62,28 +60,19 @@ class Float32LayerNorm(nn.LayerNorm):
         return out.to(hidden.dtype)
 
 
-class PhotoForm(NamedTuple):
-    """What a tower takes of a photo: pixels a side, and the colours' mean and deviation."""
+def photo_form(config: ModelConfig) -> dict[str, Any]:
+    """Tell which photos the tower takes: ``image_size`` in pixels a side, ``mean`` and ``std``.
 
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-def photo_form(config: ModelConfig) -> PhotoForm:
-    """Tell which photos the tower takes: timm's own figures, or those of CLIP that EVA has.
-
-    Args:
-        config: Its ``image_size`` counts, where it names one.
+    They are timm's own figures, or CLIP's, which EVA has; a size in the config counts.
 
     Raises:
         ConfigError: If timm knows no such tower.
     """
-    if not is_timm(config.vit_model):
-        return PhotoForm(config.image_size or EVA_IMAGE_SIZE, CLIP_MEAN, CLIP_STD)
-    form = _timm_settings(config.vit_model)
-    size = config.image_size or int(form["input_size"][-1])
-    return PhotoForm(size, tuple(form["mean"]), tuple(form["std"]))
+    form = {"input_size": (3, 224, 224), "mean": CLIP_MEAN, "std": CLIP_STD}  # EVA's, as upstream
+    if is_timm(config.vit_model):
+        form = _timm_settings(config.vit_model)
+    size = config.image_size or form["input_size"][-1]
+    return {"image_size": size, "mean": tuple(form["mean"]), "std": tuple(form["std"])}
 
 
 def is_timm(name: str) -> bool:
@@ -148,11 +137,12 @@ def _timm_settings(name: str) -> dict[str, Any]:
     """Return timm's own configuration of a tower."""
     own = name.removeprefix(TIMM)
     if not timm.is_model(own):
-        near = difflib.get_close_matches(own, timm.list_models(), n=3)
-        remedy = f"did you mean {', '.join(TIMM + other for other in near)}?" if near else ""
+        near = ", ".join(
+            TIMM + other for other in difflib.get_close_matches(own, timm.list_models())
+        )
         raise ConfigError(
-            f"model.vit_model '{name}' is unknown to timm {timm.__version__}; "
-            f"{remedy or 'timm.list_models() lists what it has.'}"
+            f"model.vit_model '{name}' is unknown to timm {timm.__version__}; did you mean "
+            f"{near or 'another'}? timm.list_models() lists all."
         )
     return cast(Any, timm.get_pretrained_cfg(own)).to_dict()
 
@@ -189,27 +179,22 @@ def _layout(name: str, image_size: int) -> tuple[int, int, int]:
             photo = torch.empty(1, 3, image_size, image_size)
             features = cast(Any, trunk).forward_features(photo)
             _, count, width = _as_tokens(trunk, features).shape
+        patch = getattr(getattr(trunk, "patch_embed", None), "patch_size", (1, 1))[0]
+        if features.ndim == 3 and image_size % patch:
+            raise ValueError(f"no multiple of its patch size {patch}")
     except Exception as error:  # each family fails in its own way
         reason = " ".join(str(error).split())[:120]
         raise ConfigError(
             f"model.vit_model '{name}' gives no features of photos of {image_size} pixels "
             f"({reason}); change model.image_size, or leave it out for the tower's own."
         ) from None
-    patch = getattr(getattr(trunk, "patch_embed", None), "patch_size", (1, 1))[0]
-    if features.ndim == 3 and image_size % patch:
-        raise _no_multiple(image_size, patch)
     prefix = int(getattr(trunk, "num_prefix_tokens", 0)) if features.ndim == 3 else 0
     return prefix, count - prefix, width
 
 
-def _no_multiple(image_size: int, patch: int) -> ConfigError:
-    return ConfigError(
-        f"model.image_size {image_size} is no multiple of the patch size {patch}; "
-        f"use {round(image_size / patch) * patch}."
-    )
-
-
-def timm_tensors(trunk: nn.Module, tensors: Mapping[str, Tensor], path: object) -> Tensors:
+def timm_tensors(
+    trunk: nn.Module, tensors: Mapping[str, Tensor], path: object
+) -> dict[str, Tensor]:
     """Return a file's tensors under timm's names, position embeddings resized, as timm reads it.
 
     Its own conversion is called, so files of OpenAI's CLIP, OpenCLIP, DINOv2, EVA and others are
@@ -305,7 +290,10 @@ def _build_eva(name: str, image_size: int, drop_path_rate: float) -> _Tower:
             "with a name of timm's."
         )
     if image_size % PATCH_SIZE:
-        raise _no_multiple(image_size, PATCH_SIZE)
+        raise ConfigError(
+            f"model.image_size {image_size} is no multiple of the patch size {PATCH_SIZE}; "
+            f"use {round(image_size / PATCH_SIZE) * PATCH_SIZE}."
+        )
     return _Tower(
         img_size=image_size,
         patch_size=PATCH_SIZE,

@@ -44,7 +44,7 @@ class ImageTextPretrainTask:
         """
         if not config.datasets:
             raise ConfigError("The config names no data set; add one under 'datasets'.")
-        seed, photo = config.run.seed, photo_form(config.model)._asdict()
+        seed, photo = config.run.seed, photo_form(config.model)
         return {
             name: build_dataset(name, cfg, seed, photo) for name, cfg in config.datasets.items()
         }

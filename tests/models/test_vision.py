@@ -191,9 +191,8 @@ def timm_features(name, path, photo, create):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_towers_of_timms_give_tokens_of_their_own_size(shallow, name):
     size, prefix, places, width = FAMILIES[name]
-    form = photo_form(ModelConfig(vit_model=f"timm/{name}"))
-    tower = build_vision_tower(f"timm/{name}", form.image_size)
-    assert form.image_size == size
+    assert photo_form(ModelConfig(vit_model=f"timm/{name}"))["image_size"] == size
+    tower = build_vision_tower(f"timm/{name}", size)
     assert (tower.num_prefix_tokens, tower.num_patches, tower.embed_dim) == (prefix, places, width)
 
 
@@ -211,11 +210,13 @@ def test_a_file_gives_the_features_that_timm_gives(make_model, shallow, tower_fi
 
 
 def test_eva_is_what_it_was_and_takes_clips_colours(small_shapes):
-    form = photo_form(ModelConfig())
-    assert form == (224, CLIP_MEAN, CLIP_STD)
-    assert photo_form(ModelConfig(vit_model="eva_tiny", image_size=112)).image_size == 112
+    eva = {"image_size": 224, "mean": CLIP_MEAN, "std": CLIP_STD}
+    assert photo_form(ModelConfig()) == eva
+    assert photo_form(ModelConfig(vit_model="eva_tiny", image_size=112)) == eva | {
+        "image_size": 112
+    }
     siglip = photo_form(ModelConfig(vit_model="timm/vit_base_patch16_siglip_224"))
-    assert (siglip.mean, siglip.std) == ((0.5,) * 3, (0.5,) * 3)
+    assert siglip == {"image_size": 224, "mean": (0.5,) * 3, "std": (0.5,) * 3}
 
 
 def test_files_of_other_projects_are_read_as_timm_reads_them(make_model, shallow, tower_file):
@@ -315,7 +316,7 @@ def test_a_cnns_places_are_no_multiple_of_four(make_model, tower_file):
             224,
             r"unknown to timm .*; did you mean timm/efficientnet_lite0",
         ),
-        ("timm/vit_tiny_patch16_224", 100, r"no multiple of the patch size 16; use 96"),
+        ("timm/vit_tiny_patch16_224", 100, r"100 pixels \(no multiple of its patch size 16\)"),
         ("timm/swin_tiny_patch4_window7_224", 2, r"gives no features of photos of 2 pixels"),
     ],
 )
