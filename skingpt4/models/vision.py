@@ -137,12 +137,10 @@ def _timm_settings(name: str) -> dict[str, Any]:
     """Return timm's own configuration of a tower."""
     own = name.removeprefix(TIMM)
     if not timm.is_model(own):
-        near = ", ".join(
-            TIMM + other for other in difflib.get_close_matches(own, timm.list_models())
-        )
+        near = difflib.get_close_matches(own, timm.list_models(), cutoff=0.0)
         raise ConfigError(
             f"model.vit_model '{name}' is unknown to timm {timm.__version__}; did you mean "
-            f"{near or 'another'}? timm.list_models() lists all."
+            f"{', '.join(TIMM + other for other in near)}?"
         )
     return cast(Any, timm.get_pretrained_cfg(own)).to_dict()
 
