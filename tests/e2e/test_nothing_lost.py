@@ -1,4 +1,4 @@
-"""Nothing that a person gives to the page is lost by an ordinary gesture: real drops, pastes, keys."""
+"""Nothing that a person gives to the page is lost: real drops, pastes and key presses."""
 
 import base64
 import signal
