@@ -79,7 +79,7 @@ def build_app(
         jobs = WaitingRoom(JOBS_AT_ONCE)
         opinion.wire(opinion_panel, page, settings.draws, jobs)
         evidence.wire(evidence_panel, page, jobs)
-        patient_report.wire(report, page, opinion.counts_on)
+        patient_report.wire(report, page)
 
         def close(request: gr.Request) -> None:
             forget_tab(app, sessions, str(request.session_hash))

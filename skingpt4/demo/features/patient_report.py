@@ -1,29 +1,38 @@
 """The report: made from the conversation in one click, edited on the page, saved where wanted.
 
-What is edited stays in the browser until it is saved; the file comes as a link that holds it.
+What is edited is kept with the case in the server's memory, so that a reload shows it again, and a
+newer conversation only offers its text. The file comes as a link that holds it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import date
+from difflib import SequenceMatcher
 from html import escape
+from importlib.metadata import version
+from typing import Any
 
 import gradio as gr
 
+from skingpt4.common.environment import model_name
+from skingpt4.common.errors import ChatError
+from skingpt4.demo.features.evidence import EvidenceState
+from skingpt4.demo.features.opinion import counts_on
 from skingpt4.demo.features.report_draft import (
+    FIELDS,
+    LONGEST_FIELD,
     LONGEST_SECTION,
     SECTIONS,
-    ConditionCount,
     PatientReport,
     draft,
-    model_name,
     to_html,
     to_json,
     to_pdf,
 )
 from skingpt4.demo.i18n import failure, say, status, t, translated_notice
-from skingpt4.demo.page import AT_ONCE, PRIVATE, Page, Panel, Updates
-from skingpt4.demo.session import Case, Session
+from skingpt4.demo.page import AT_ONCE, PRIVATE, SHOWING, Page, Panel, Updates
+from skingpt4.demo.session import Session
 from skingpt4.documents.images import data_url
 
 # Type and writer by file ending.
@@ -33,6 +42,12 @@ FORMATS: dict[str, tuple[str, Callable[[PatientReport], bytes]]] = {
     "json": ("application/json", to_json),
 }
 
+# What can be left out of the report, and whether it is in it from the start.
+EXTRAS = {"with_photos": True, "with_evidence": False, "with_opinion": False}
+
+# Where the report's texts are compared: at the ends of lines and sentences.
+SENTENCE_END = re.compile(r"\n+|(?<=[.!?])\s+|(?<=[。！？])")
+
 # Saves the file of a link; where the browser does not allow it, the link stays to be pressed.
 FOLLOW_LINK = """(html) => {
   const box = document.createElement("div");
@@ -40,12 +55,43 @@ FOLLOW_LINK = """(html) => {
   box.querySelector("a")?.click();
 }"""
 
+# The pressed button goes, so the focus moves to what the button was about.
+FOCUS = """() => {
+  const part = document.querySelector("#%s");
+  part.tabIndex = -1;
+  part.focus();
+  return [];
+}"""
+
 
 @dataclass
 class ReportState:
-    """What is known of a case's report."""
+    """A case's report.
 
-    is_made: bool = False
+    Attributes:
+        entries: What each of `FIELDS`, `SECTIONS` and `EXTRAS` holds.
+        drafted: The conversation's text for each section that was last taken or turned down; empty
+            before the report is made.
+        offered: Newer text for a section, until it is taken or turned down.
+        is_unsaved: Whether something was edited after the last save.
+    """
+
+    entries: dict[str, Any] = field(
+        default_factory=lambda: dict.fromkeys((*FIELDS, *SECTIONS), "") | EXTRAS
+    )
+    drafted: dict[str, str] = field(default_factory=dict)
+    offered: dict[str, str] = field(default_factory=dict)
+    is_unsaved: bool = False
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A section's newer text: what it would change, and the two answers to it."""
+
+    box: gr.Column
+    difference: gr.HTML
+    take: gr.Button
+    keep: gr.Button
 
 
 @dataclass(frozen=True)
@@ -53,125 +99,276 @@ class ReportPanel(Panel):
     """The report's parts.
 
     Attributes:
-        make: Makes the report.
+        box: Holds all of them; there from the first finished answer on.
+        make: Makes the report, later updates it.
         status: What came of it.
-        editor: Holds the sections and what saves them.
-        sections: A text box for each of `SECTIONS`.
+        editor: Holds what can be edited, and what saves it.
+        all_offers: Takes or turns down all newer texts.
+        boxes: What is edited, by the name of the entry.
+        offers: The newer text of each of `SECTIONS`.
         save: A button for each of `FORMATS`.
+        unsaved: Says that there are changes in no file; the page's script asks before it leaves.
         link: The file to save.
     """
 
+    box: gr.Column
     make: gr.Button
     status: gr.HTML
     editor: gr.Column
-    sections: tuple[gr.Textbox, ...]
+    all_offers: Offer
+    boxes: dict[str, gr.Textbox | gr.Checkbox]
+    offers: dict[str, Offer]
     save: tuple[gr.Button, ...]
+    unsaved: gr.HTML
     link: gr.HTML
 
     def show(self, session: Session) -> Updates:
-        """Take the report away if it belongs to another case; else leave it as it was edited."""
-        has_answer = bool(session.case.answered)
-        updates: Updates = {self.make: gr.update(interactive=has_answer)}
-        if session.case.panel_state(ReportState).is_made:
-            return updates
-        updates |= {self.editor: gr.update(visible=False), self.status: "", self.link: ""}
-        return updates | dict.fromkeys(self.sections, "")
+        """Show the case's report as it was edited, and newer texts beside it."""
+        case, language = session.case, session.language
+        state = case.panel_state(ReportState)
+        is_made = bool(state.drafted)
+        label = say("report.update" if is_made else "report.make", language)
+        updates: Updates = {
+            self.box: gr.update(visible=bool(case.answered)),
+            self.make: gr.update(value=label),
+            self.editor: gr.update(visible=is_made),
+            self.all_offers.box: gr.update(visible=bool(state.offered)),
+            self.unsaved: unsaved(session),
+        }
+        if not is_made:  # nothing of another case stays
+            updates |= {self.status: "", self.link: ""}
+        for name, offer in self.offers.items():
+            updates[offer.box] = gr.update(visible=name in state.offered)
+            updates[offer.difference] = difference(name, session)
+        updates |= {box: state.entries[name] for name, box in self.boxes.items()}
+        for name, is_there in (
+            ("with_evidence", bool(case.panel_state(EvidenceState).overlay)),
+            ("with_opinion", bool(counts_on(case))),
+        ):
+            updates[self.boxes[name]] = gr.update(value=state.entries[name], visible=is_there)
+        return updates
+
+
+def unsaved(session: Session) -> str:
+    """Say that the report has changes that no file has, if it has; the page's script looks."""
+    if not session.case.panel_state(ReportState).is_unsaved:
+        return ""
+    sentence = escape(say("report.unsaved", session.language))
+    return f'<p id="report-unsaved" data-unsaved="true">{sentence}</p>'
+
+
+def difference(name: str, session: Session) -> str:
+    """Write what taking a section's newer text would change, if there is one."""
+    state, language = session.case.panel_state(ReportState), session.language
+    if name not in state.offered:
+        return ""
+    title = say("report.difference", language, section=say(f"report.{name}", language))
+    mine, new = (
+        [line for line in SENTENCE_END.split(text) if line]
+        for text in (state.entries[name], state.offered[name])
+    )
+    items = []
+    for kind, first, end, new_first, new_end in SequenceMatcher(
+        None, mine, new, autojunk=False
+    ).get_opcodes():
+        if kind == "equal":
+            items += [f"<li>{escape(line)}</li>" for line in mine[first:end]]
+            continue
+        for key, tag, lines in (
+            ("removed", "del", mine[first:end]),
+            ("added", "ins", new[new_first:new_end]),
+        ):
+            word = escape(say(f"report.{key}", language))
+            items += [
+                f'<li class="{key}"><strong>{word}</strong> <{tag}>{escape(line)}</{tag}></li>'
+                for line in lines
+            ]
+    return f"<h3>{escape(title)}</h3><ul>{''.join(items)}</ul>"
 
 
 def lay_out() -> ReportPanel:
-    """Make the button, and the report's editor, which is hidden until there is a report."""
-    with gr.Column(elem_id="report"):
-        make = gr.Button(t("report.make"), interactive=False, elem_id="make-report")
+    """Make the panel, which is hidden until there is an answer; its editor, until a report."""
+    boxes: dict[str, gr.Textbox | gr.Checkbox] = {}
+    offers = {}
+    with gr.Column(visible=False, elem_id="report") as box:
+        gr.HTML(t("report.heading"))
+        make = gr.Button(t("report.make"), elem_id="make-report")
         line = gr.HTML("", elem_id="report-status")
         with gr.Column(visible=False, elem_id="report-editor") as editor:
             gr.HTML(t("report.intro"))
-            sections = tuple(
-                gr.Textbox(
+            all_offers = lay_out_offer("all", "take_all", "keep_all")
+            with gr.Row():
+                for name in FIELDS:
+                    boxes[name] = gr.Textbox(
+                        label=t(f"report.{name}"),
+                        max_length=LONGEST_FIELD,
+                        min_width=200,
+                        elem_id=f"report-{name}",
+                        # No browser is to remember a patient's name.
+                        html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
+                    )
+            for name in SECTIONS:
+                boxes[name] = gr.Textbox(
                     label=t(f"report.{name}"),
                     lines=2,
                     max_lines=12,
                     max_length=LONGEST_SECTION,
                     elem_id=f"report-{name.replace('_', '-')}",
                 )
-                for name in SECTIONS
-            )
+                offers[name] = lay_out_offer(name.replace("_", "-"), "take", "keep")
+            with gr.Row():
+                for name, is_in in EXTRAS.items():
+                    boxes[name] = gr.Checkbox(
+                        is_in,
+                        label=t(f"report.{name}"),
+                        visible=name == "with_photos",  # the others when there is one
+                        min_width=160,
+                        elem_id=f"report-{name.replace('_', '-')}",
+                    )
             with gr.Row():
                 save = tuple(
                     gr.Button(t(f"report.save_{ending}"), elem_id=f"save-{ending}", min_width=160)
                     for ending in FORMATS
                 )
+            mark = gr.HTML("")
             link = gr.HTML("", elem_id="report-link")
-    # A report goes when its conversation goes, so all of it depends on the session.
-    outputs = [make, line, editor, *sections, link]
-    return ReportPanel(outputs, make, line, editor, sections, save, link)
+    parts = [part for one in offers.values() for part in (one.box, one.difference)]
+    outputs = [box, make, line, editor, all_offers.box, *boxes.values(), *parts, mark, link]
+    return ReportPanel(
+        outputs, box, make, line, editor, all_offers, boxes, offers, save, mark, link
+    )
 
 
-def wire(
-    panel: ReportPanel, page: Page, counts_on: Callable[[Case], Sequence[ConditionCount]]
-) -> None:
-    """Connect making and saving.
+def lay_out_offer(name: str, take: str, keep: str) -> Offer:
+    """Make the place of a newer text, and its two buttons, which `take` and `keep` are texts of."""
+    with gr.Column(visible=False, elem_id=f"offer-{name}", elem_classes="offer") as box:
+        text = gr.HTML("")
+        with gr.Row():
+            buttons = [gr.Button(t(f"report.{key}"), min_width=160) for key in (take, keep)]
+    return Offer(box, text, *buttons)
 
-    Args:
-        panel: Its parts.
-        page: The page.
-        counts_on: Tells how often a second opinion on a case named which condition.
-    """
-    actions = ReportActions(panel, page, counts_on)
-    made = [panel.status, panel.editor, *panel.sections, panel.link]
-    panel.make.click(actions.make_report, None, made, **AT_ONCE)
+
+def wire(panel: ReportPanel, page: Page) -> None:
+    """Connect making, editing, updating and saving."""
+    actions = ReportActions(panel, page)
+    panel.make.click(actions.make_report, None, panel.outputs, **AT_ONCE, **SHOWING)
+    for name, box in panel.boxes.items():
+        # While one value is on its way the next ones wait, and only the last of them is sent.
+        box.input(
+            actions.keep(name),
+            box,
+            [panel.status, panel.unsaved, panel.link],
+            trigger_mode="always_last",
+            **AT_ONCE,
+        )
+    for offer, names in (
+        (panel.all_offers, SECTIONS),
+        *((offer, (name,)) for name, offer in panel.offers.items()),
+    ):
+        focus = "make-report" if names == SECTIONS else f"report-{names[0].replace('_', '-')}"
+        for button, is_taken in ((offer.take, True), (offer.keep, False)):
+            button.click(
+                actions.decide(names, is_taken),
+                None,
+                panel.outputs,
+                js=FOCUS % focus,
+                **AT_ONCE,
+                **SHOWING,
+            )
     for button, ending in zip(panel.save, FORMATS, strict=True):
         button.click(
-            actions.save(ending), {*panel.sections}, [panel.status, panel.link], **AT_ONCE
+            actions.save(ending),
+            {*panel.boxes.values()},
+            [panel.status, panel.unsaved, panel.link],
+            **AT_ONCE,
         ).then(None, [panel.link], None, js=FOLLOW_LINK, **PRIVATE)
 
 
 @dataclass(frozen=True)
 class ReportActions:
-    """What the report's buttons do."""
+    """What the report's buttons and boxes do."""
 
     panel: ReportPanel
     page: Page
-    counts_on: Callable[[Case], Sequence[ConditionCount]]
 
     def make_report(self, request: gr.Request) -> Updates:
-        """Draft the report from what was said so far."""
+        """Draft the report from what was said so far; if there is one, offer what is newer."""
         session = self.page.session(request)
+        state, language = session.case.panel_state(ReportState), session.language
         exchanges = [(one.question, one.answer) for one in session.case.answered]
         try:
-            sections = draft(exchanges, session.language, self.counts_on(session.case))
+            sections = draft(exchanges, language, counts_on(session.case))
         except Exception as error:
-            return {self.panel.status: failure(error, session.language)}
-        # From now on the boxes hold what was edited, until the case ends.
-        session.case.panel_state(ReportState).is_made = True
-        updates: Updates = {
-            self.panel.status: status(say("report.made", session.language)),
-            self.panel.editor: gr.update(visible=True),
-            self.panel.link: "",
-        }
-        boxes = zip(self.panel.sections, SECTIONS, strict=True)
-        return updates | {box: sections[name] for box, name in boxes}
+            return {self.panel.status: failure(error, language)}
+        if not state.drafted:
+            state.entries |= sections
+            line = say("report.made", language)
+        else:
+            # What was turned down before, or stands there already, is no news.
+            state.offered = {
+                name: text
+                for name, text in sections.items()
+                if text not in (state.drafted[name], state.entries[name])
+            }
+            line = say("report.nothing_new", language)
+            if count := len(state.offered):
+                line = say("report.offered", language, count=count, most=len(SECTIONS))
+        state.drafted = sections | {name: state.drafted.get(name, "") for name in state.offered}
+        return self.panel.show(session) | {self.panel.status: status(line), self.panel.link: ""}
 
-    def save(self, ending: str) -> Callable[[dict[gr.Textbox, str], gr.Request], Updates]:
+    def keep(self, name: str) -> Callable[[Any, gr.Request], Updates]:
+        """Make the action that keeps what was written in a box."""
+
+        def keep(value: str | bool | None, request: gr.Request) -> Updates:
+            session = self.page.session(request)
+            state = session.case.panel_state(ReportState)
+            # A last key press may come when its report is gone: it is no part of the next one.
+            if not state.drafted:
+                return {}
+            state.entries[name] = bool(value) if name in EXTRAS else str(value or "")
+            state.is_unsaved = True
+            # A file from before the change is not offered any longer.
+            return {
+                self.panel.status: "",
+                self.panel.unsaved: unsaved(session),
+                self.panel.link: "",
+            }
+
+        return keep
+
+    def decide(self, names: Iterable[str], is_taken: bool) -> Callable[[gr.Request], Updates]:
+        """Make the action that takes these sections' newer texts, or turns them down."""
+
+        def decide(request: gr.Request) -> Updates:
+            session = self.page.session(request)
+            state, language = session.case.panel_state(ReportState), session.language
+            decided = {name: state.offered.pop(name) for name in names if name in state.offered}
+            state.drafted |= decided
+            if is_taken:
+                state.entries |= decided
+            titles = "; ".join(say(f"report.{name}", language) for name in decided)
+            line = say("report.taken" if is_taken else "report.kept", language, sections=titles)
+            return self.panel.show(session) | {self.panel.status: status(line) if decided else ""}
+
+        return decide
+
+    def save(self, ending: str) -> Callable[[dict[Any, Any], gr.Request], Updates]:
         """Make the action that writes the edited report as a file of this ending."""
         mime, write = FORMATS[ending]
 
-        def save(edited: dict[gr.Textbox, str], request: gr.Request) -> Updates:
+        def save(edited: dict[Any, Any], request: gr.Request) -> Updates:
             session = self.page.session(request)
-            model = session.chat.model
+            state = session.case.panel_state(ReportState)
             try:
-                # What the visitor edited, not what was drafted.
-                texts = (edited[box] for box in self.panel.sections)
-                report = PatientReport(
-                    sections=dict(zip(SECTIONS, texts, strict=True)),
-                    photos=[photo.image for photo in session.case.photos],
-                    model=model_name(model.config),
-                    notice=translated_notice(session.language, model.notice),
-                    language=session.language,
-                    day=date.today(),
-                )
+                if not state.drafted:
+                    raise ChatError(say("report.nothing", session.language))
+                # What the visitor sees, also if its last change has not come by itself.
+                state.entries |= {name: edited[box] for name, box in self.panel.boxes.items()}
+                report = written(session, state.entries)
                 content = write(report)
             except Exception as error:
                 return {self.panel.status: failure(error, session.language), self.panel.link: ""}
+            state.is_unsaved = False
             name = f"{report.say('filename')}-{report.day.isoformat()}.{ending}"
             sentence = report.say("ready", name=name, size=max(1, len(content) // 1000))
             # The link holds the file, so that none is written on this machine.
@@ -179,6 +376,33 @@ class ReportActions:
                 f'<a href="{data_url(content, mime)}" download="{name}">'
                 f"{escape(report.say('link'))}</a>"
             )
-            return {self.panel.status: status(sentence), self.panel.link: link}
+            return {
+                self.panel.status: status(sentence),
+                self.panel.unsaved: unsaved(session),
+                self.panel.link: link,
+            }
 
         return save
+
+
+def written(session: Session, entries: dict[str, Any]) -> PatientReport:
+    """Put a session's report together as its file will have it.
+
+    Raises:
+        ChatError: If a section is too long.
+    """
+    case, model = session.case, session.chat.model
+    evidence = case.panel_state(EvidenceState)
+    with_evidence = entries["with_evidence"] and evidence.overlay
+    return PatientReport(
+        sections={name: str(entries[name] or "") for name in SECTIONS},
+        head={name: str(entries[name] or "")[:LONGEST_FIELD] for name in FIELDS},
+        photos=[photo.image for photo in case.photos] if entries["with_photos"] else [],
+        model=f"SkinGPT-4 {version('skingpt4')}",
+        notice=translated_notice(session.language, model.notice),
+        language=session.language,
+        day=date.today(),
+        details=model_name(model.config),
+        evidence=(evidence.overlay, evidence.sentence) if with_evidence else None,
+        opinion=counts_on(case) if entries["with_opinion"] else [],
+    )
