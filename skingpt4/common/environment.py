@@ -5,11 +5,13 @@ import platform
 import subprocess
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from skingpt4.common.files import PROJECT_ROOT
+from skingpt4.common.schema import ModelConfig
 
 PACKAGES = (
     "skingpt4",
@@ -33,6 +35,13 @@ def versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+def model_name(config: ModelConfig) -> str:
+    """Name what wrote the answers: this software's version, the language model, the checkpoint."""
+    # Only the last part of a path: where it lies on this machine is nobody's business.
+    parts = [Path(part).name for part in (config.llm_model, config.ckpt) if part]
+    return ", ".join([f"SkinGPT-4 {version('skingpt4')}", *parts])
 
 
 def describe_environment(processes: int) -> dict[str, Any]:

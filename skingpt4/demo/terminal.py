@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
+from skingpt4.common.environment import model_name
 from skingpt4.common.errors import ConfigError, PhotoError, UserError
 from skingpt4.common.files import IMAGE_SUFFIXES, json_line, read_json_lines, write_json_lines
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.engines import Decoding
 from skingpt4.conversation.interview import interview
-from skingpt4.demo.features.report_draft import model_name
 from skingpt4.dermatology import DISCLAIMER
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fpdf import FPDF
 from fpdf.enums import MethodReturnValue, TableBordersLayout, XPos, YPos
@@ -138,8 +138,8 @@ class Pdf(FPDF):
             self.set_fill_color(*WARNING_GROUND)
             self.set_x(self.l_margin + indent)
             text, output = "\n".join(lines), MethodReturnValue.LINES
-            broken: list[str] = self.multi_cell(text=text, dry_run=dry_run, output=output, **cell)
-            return broken
+            broken = self.multi_cell(text=text, dry_run=dry_run, output=output, **cell)
+            return cast("list[str]", broken)
 
         lines = write([self.printable(text)], dry_run=True)
         while self.will_page_break(len(lines) * height):

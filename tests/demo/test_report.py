@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from pypdf import PdfReader
 
+from skingpt4.common.environment import model_name
 from skingpt4.common.errors import ChatError
 from skingpt4.common.schema import ModelConfig
 from skingpt4.demo.features import patient_report
@@ -22,7 +23,6 @@ from skingpt4.demo.features.report_draft import (
     SECTIONS,
     PatientReport,
     draft,
-    model_name,
     to_html,
     to_json,
     to_pdf,
