@@ -63,14 +63,15 @@ TITLE_ROOM = 32
 # Of the head's fields, in millimetres: room for the label, and the line to be written on.
 LABEL, BLANK = 55, 80
 
-# How far the watermark reaches over the page, in millimetres, and the angle of its line.
-WATERMARK_WIDTH, WATERMARK_ANGLE = 235, 52
+# Of the watermark: how far it reaches at most over the page in millimetres, its angle, its size.
+WATERMARK_WIDTH, WATERMARK_ANGLE, WATERMARK_SIZE = 250, 52, 48
 
 # Font sizes of the PDF in points.
 BODY, SMALL, TITLE, HEADING = 10.5, 8.5, 20, 12.5
 
-# Colours of the PDF's headings, of the watermark, and of bars, which are no good news and no bad.
-ACCENT, WATERMARK, BAR = (15, 86, 80), (150, 20, 20), (110, 120, 132)
+# Colours of the PDF's headings, of the watermark, which must be seen on skin, and of bars, which
+# are no good news and no bad.
+ACCENT, WATERMARK, BAR = (15, 86, 80), (20, 50, 150), (110, 120, 132)
 
 # A condition, None where an answer names none, and how many answers name it.
 ConditionCount = tuple[str | None, int]
@@ -264,13 +265,14 @@ class ReportPdf(Pdf):
         super().footer()
         if not self.watermark:
             return
-        self.use_font(10, bold=True)
-        size = 10 * WATERMARK_WIDTH / self.get_string_width(self.watermark)
+        self.use_font(WATERMARK_SIZE, bold=True)
+        size = WATERMARK_SIZE * min(1, WATERMARK_WIDTH / self.get_string_width(self.watermark))
         x, y = self.w / 2, self.h / 2
-        with self.local_context(fill_opacity=0.16), self.rotation(WATERMARK_ANGLE, x, y):
+        with self.local_context(fill_opacity=0.2), self.rotation(WATERMARK_ANGLE, x, y):
             self.use_font(size, bold=True)
             self.set_text_color(*WATERMARK)
-            self.set_xy(x - WATERMARK_WIDTH / 2, y - 10)
+            # Not by `set_xy`, which takes what is left of the page for a place from the right.
+            self.x, self.y = x - WATERMARK_WIDTH / 2, y - 10
             self.cell(WATERMARK_WIDTH, 20, self.watermark, align="C")
 
     def section(self, text: str, room: float = TITLE_ROOM) -> None:
