@@ -340,6 +340,13 @@ def test_web_page_is_whole_safe_and_printable(make_report):
     assert ("html", {"lang": "en"}) in page.tags
 
 
+def test_each_line_of_the_web_page_tells_its_language(make_report):
+    """On a Chinese page the model's own words are English."""
+    report = make_report({"causes": "It is.\n原因。", "more": "سؤال"}, language="zh")
+    said = [attributes for _, attributes in _Text(to_html(report)).tags if "dir" in attributes]
+    assert [one["lang"] for one in said if "lang" in one] == ["en", "zh-CN", ""]
+
+
 def test_json_gives_the_same_again(make_report):
     report = make_report({"more": EVIL}, colours=("peru", "navy"), language="zh")
     content = json.loads(to_json(report))
@@ -402,7 +409,7 @@ def save(visitor, ending, **changes):
     values = visitor.session.case.panel_state(patient_report.ReportState).entries | changes
     edited = {box: values[name] for name, box in visitor.panel.boxes.items()}
     updates = visitor.actions.save(ending)(edited, visitor.request)
-    link = _Text(updates[visitor.panel.link].encode()).tags[0][1]
+    link = next(a for tag, a in _Text(updates[visitor.panel.link].encode()).tags if tag == "a")
     kind, _, content = link["href"].partition(";base64,")
     assert kind == "data:" + patient_report.FORMATS[ending][0]
     return updates, link["download"], base64.b64decode(content)
@@ -426,7 +433,7 @@ def test_asking_too_early_is_one_sentence(visitor):
     edited = dict.fromkeys(visitor.panel.boxes.values(), "Text")
     for ending in patient_report.FORMATS:
         updates = visitor.actions.save(ending)(edited, visitor.request)
-        assert "nothing to report" in updates[visitor.panel.status]
+        assert "nothing to report" in updates[visitor.panel.link]
 
 
 @pytest.mark.parametrize("ending", patient_report.FORMATS)
@@ -468,7 +475,7 @@ def test_an_edit_is_unsaved_until_a_file_is_made(reporter):
     write(reporter, "causes", "😀")
     edited = dict.fromkeys(panel.boxes.values(), "😀")
     updates = reporter.actions.save("pdf")(edited, reporter.request)
-    assert "😀" in updates[panel.status] and updates[panel.link] == ""
+    assert "😀" in updates[panel.link] and "<a" not in updates[panel.link]
     assert is_marked in panel.show(reporter.session)[panel.unsaved]
 
 
@@ -479,7 +486,10 @@ def test_a_newer_conversation_overwrites_nothing(reporter):
     before = shown(reporter)
     panel, updates = reporter.panel, reporter.actions.make_report(reporter.request)
     assert shown(reporter) == before
-    assert say("report.offered", "en", count=1, most=len(SECTIONS)) in updates[panel.status]
+    assert (
+        say("report.offered", "en", count=1, most=len(SECTIONS))
+        in updates[panel.all_offers.difference]
+    )
     # Only where the conversation is newer; elsewhere the edit is nobody's business.
     visible = {name: updates[offer.box]["visible"] for name, offer in panel.offers.items()}
     assert [name for name in SECTIONS if visible[name]] == ["treatment"]

@@ -101,14 +101,14 @@ class ReportPanel(Panel):
     Attributes:
         box: Holds all of them; there from the first finished answer on.
         make: Makes the report, later updates it.
-        status: What came of it.
+        status: What came of that.
         editor: Holds what can be edited, and what saves it.
-        all_offers: Takes or turns down all newer texts.
+        all_offers: Says how many newer texts there are; takes or turns down all of them.
         boxes: What is edited, by the name of the entry.
         offers: The newer text of each of `SECTIONS`.
         save: A button for each of `FORMATS`.
         unsaved: Says that there are changes in no file; the page's script asks before it leaves.
-        link: The file to save.
+        link: What came of saving, and the file.
     """
 
     box: gr.Column
@@ -133,10 +133,14 @@ class ReportPanel(Panel):
             self.make: gr.update(value=label),
             self.editor: gr.update(visible=is_made),
             self.all_offers.box: gr.update(visible=bool(state.offered)),
+            self.all_offers.difference: "",
             self.unsaved: unsaved(session),
         }
         if not is_made:  # nothing of another case stays
             updates |= {self.status: "", self.link: ""}
+        if count := len(state.offered):
+            sentence = say("report.offered", language, count=count, most=len(SECTIONS))
+            updates[self.all_offers.difference] = status(sentence)
         for name, offer in self.offers.items():
             updates[offer.box] = gr.update(visible=name in state.offered)
             updates[offer.difference] = difference(name, session)
@@ -195,8 +199,8 @@ def lay_out() -> ReportPanel:
         make = gr.Button(t("report.make"), elem_id="make-report")
         line = gr.HTML("", elem_id="report-status")
         with gr.Column(visible=False, elem_id="report-editor") as editor:
-            gr.HTML(t("report.intro"))
             all_offers = lay_out_offer("all", "take_all", "keep_all")
+            gr.HTML(t("report.intro"))
             with gr.Row():
                 for name in FIELDS:
                     boxes[name] = gr.Textbox(
@@ -232,8 +236,9 @@ def lay_out() -> ReportPanel:
                 )
             mark = gr.HTML("")
             link = gr.HTML("", elem_id="report-link")
-    parts = [part for one in offers.values() for part in (one.box, one.difference)]
-    outputs = [box, make, line, editor, all_offers.box, *boxes.values(), *parts, mark, link]
+    offered = (all_offers, *offers.values())
+    parts = [part for one in offered for part in (one.box, one.difference)]
+    outputs = [box, make, line, editor, *boxes.values(), *parts, mark, link]
     return ReportPanel(
         outputs, box, make, line, editor, all_offers, boxes, offers, save, mark, link
     )
@@ -257,7 +262,7 @@ def wire(panel: ReportPanel, page: Page) -> None:
         box.input(
             actions.keep(name),
             box,
-            [panel.status, panel.unsaved, panel.link],
+            [panel.unsaved, panel.link],
             trigger_mode="always_last",
             **AT_ONCE,
         )
@@ -279,7 +284,7 @@ def wire(panel: ReportPanel, page: Page) -> None:
         button.click(
             actions.save(ending),
             {*panel.boxes.values()},
-            [panel.status, panel.unsaved, panel.link],
+            [panel.unsaved, panel.link],
             **AT_ONCE,
         ).then(None, [panel.link], None, js=FOLLOW_LINK, **PRIVATE)
 
@@ -310,11 +315,10 @@ class ReportActions:
                 for name, text in sections.items()
                 if text not in (state.drafted[name], state.entries[name])
             }
-            line = say("report.nothing_new", language)
-            if count := len(state.offered):
-                line = say("report.offered", language, count=count, most=len(SECTIONS))
+            line = "" if state.offered else say("report.nothing_new", language)
         state.drafted = sections | {name: state.drafted.get(name, "") for name in state.offered}
-        return self.panel.show(session) | {self.panel.status: status(line), self.panel.link: ""}
+        message = status(line) if line else ""
+        return self.panel.show(session) | {self.panel.status: message, self.panel.link: ""}
 
     def keep(self, name: str) -> Callable[[Any, gr.Request], Updates]:
         """Make the action that keeps what was written in a box."""
@@ -328,11 +332,7 @@ class ReportActions:
             state.entries[name] = bool(value) if name in EXTRAS else str(value or "")
             state.is_unsaved = True
             # A file from before the change is not offered any longer.
-            return {
-                self.panel.status: "",
-                self.panel.unsaved: unsaved(session),
-                self.panel.link: "",
-            }
+            return {self.panel.unsaved: unsaved(session), self.panel.link: ""}
 
         return keep
 
@@ -367,7 +367,7 @@ class ReportActions:
                 report = written(session, state.entries)
                 content = write(report)
             except Exception as error:
-                return {self.panel.status: failure(error, session.language), self.panel.link: ""}
+                return {self.panel.link: failure(error, session.language)}
             state.is_unsaved = False
             name = f"{report.say('filename')}-{report.day.isoformat()}.{ending}"
             sentence = report.say("ready", name=name, size=max(1, len(content) // 1000))
@@ -377,9 +377,8 @@ class ReportActions:
                 f"{escape(report.say('link'))}</a>"
             )
             return {
-                self.panel.status: status(sentence),
                 self.panel.unsaved: unsaved(session),
-                self.panel.link: link,
+                self.panel.link: status(sentence) + link,
             }
 
         return save

@@ -145,6 +145,13 @@ class PatientReport:
                 sections.append((self.say(name), runs))
         return sections
 
+    @staticmethod
+    def language_of(text: str) -> str:
+        """Return a text's language for screen readers, as far as it is known."""
+        if re.search("[\u4e00-\u9fff]", text):
+            return "zh-CN"
+        return "en" if re.search("[A-Za-z]", text) else ""
+
     def bars(self) -> list[tuple[str, str, float]]:
         """Return the second opinion's conditions, their counts in words, and their shares."""
         done = sum(count for _, count in self.opinion)
