@@ -16,7 +16,7 @@ from skingpt4.conversation.conversation import Conversation
 from skingpt4.demo.i18n import say, t
 from skingpt4.demo.page import Page, Panel, Updates, wire_job
 from skingpt4.demo.queue import WaitingRoom
-from skingpt4.demo.session import Session, photo_url
+from skingpt4.demo.session import Case, Session, photo_url
 
 JOB = "evidence"
 
@@ -244,6 +244,12 @@ class EvidencePanel(Panel):
                 choices=photos, value=1 if photos else None, visible=len(photos) > 1
             )
         return updates
+
+
+def map_on(case: Case) -> tuple[str, str] | None:
+    """Return the case's map as a ``data:`` address, and what it says, if there is one."""
+    state = case.panel_state(EvidenceState)
+    return (state.overlay, state.sentence) if state.overlay else None
 
 
 def lay_out() -> EvidencePanel:

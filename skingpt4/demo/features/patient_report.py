@@ -5,7 +5,7 @@ newer conversation only offers its text. The file comes as a link that holds it.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from difflib import SequenceMatcher
@@ -17,13 +17,12 @@ import gradio as gr
 
 from skingpt4.common.environment import model_name
 from skingpt4.common.errors import ChatError
-from skingpt4.demo.features.evidence import EvidenceState
-from skingpt4.demo.features.opinion import counts_on
 from skingpt4.demo.features.report_draft import (
     FIELDS,
     LONGEST_FIELD,
     LONGEST_SECTION,
     SECTIONS,
+    ConditionCount,
     PatientReport,
     draft,
     to_html,
@@ -32,7 +31,7 @@ from skingpt4.demo.features.report_draft import (
 )
 from skingpt4.demo.i18n import failure, say, status, t, translated_notice
 from skingpt4.demo.page import AT_ONCE, PRIVATE, SHOWING, Page, Panel, Updates
-from skingpt4.demo.session import Session
+from skingpt4.demo.session import Case, Session
 from skingpt4.documents.images import data_url
 
 # Type and writer by file ending.
@@ -99,6 +98,8 @@ class ReportPanel(Panel):
     """The report's parts.
 
     Attributes:
+        counts_on: Tells how often a second opinion on a case named which condition.
+        map_on: Gives a case's evidence map as a ``data:`` address, and what it says.
         box: Holds all of them; there from the first finished answer on.
         make: Makes the report, later updates it.
         status: What came of that.
@@ -111,6 +112,8 @@ class ReportPanel(Panel):
         link: What came of saving, and the file.
     """
 
+    counts_on: Callable[[Case], Sequence[ConditionCount]]
+    map_on: Callable[[Case], tuple[str, str] | None]
     box: gr.Column
     make: gr.Button
     status: gr.HTML
@@ -146,8 +149,8 @@ class ReportPanel(Panel):
             updates[offer.difference] = difference(name, session)
         updates |= {box: state.entries[name] for name, box in self.boxes.items()}
         for name, is_there in (
-            ("with_evidence", bool(case.panel_state(EvidenceState).overlay)),
-            ("with_opinion", bool(counts_on(case))),
+            ("with_evidence", bool(self.map_on(case))),
+            ("with_opinion", bool(self.counts_on(case))),
         ):
             updates[self.boxes[name]] = gr.update(value=state.entries[name], visible=is_there)
         return updates
@@ -190,8 +193,16 @@ def difference(name: str, session: Session) -> str:
     return f"<h3>{escape(title)}</h3><ul>{''.join(items)}</ul>"
 
 
-def lay_out() -> ReportPanel:
-    """Make the panel, which is hidden until there is an answer; its editor, until a report."""
+def lay_out(
+    counts_on: Callable[[Case], Sequence[ConditionCount]],
+    map_on: Callable[[Case], tuple[str, str] | None],
+) -> ReportPanel:
+    """Make the panel, which is hidden until there is an answer; its editor, until a report.
+
+    Args:
+        counts_on: Tells how often a second opinion on a case named which condition.
+        map_on: Gives a case's evidence map as a ``data:`` address, and what it says.
+    """
     boxes: dict[str, gr.Textbox | gr.Checkbox] = {}
     offers = {}
     with gr.Column(visible=False, elem_id="report") as box:
@@ -239,9 +250,8 @@ def lay_out() -> ReportPanel:
     offered = (all_offers, *offers.values())
     parts = [part for one in offered for part in (one.box, one.difference)]
     outputs = [box, make, line, editor, *boxes.values(), *parts, mark, link]
-    return ReportPanel(
-        outputs, box, make, line, editor, all_offers, boxes, offers, save, mark, link
-    )
+    places = (box, make, line, editor, all_offers, boxes, offers, save, mark, link)
+    return ReportPanel(outputs, counts_on, map_on, *places)
 
 
 def lay_out_offer(name: str, take: str, keep: str) -> Offer:
@@ -302,7 +312,7 @@ class ReportActions:
         state, language = session.case.panel_state(ReportState), session.language
         exchanges = [(one.question, one.answer) for one in session.case.answered]
         try:
-            sections = draft(exchanges, language, counts_on(session.case))
+            sections = draft(exchanges, language, self.panel.counts_on(session.case))
         except Exception as error:
             return {self.panel.status: failure(error, language)}
         if not state.drafted:
@@ -331,6 +341,7 @@ class ReportActions:
                 return {}
             state.entries[name] = bool(value) if name in EXTRAS else str(value or "")
             state.is_unsaved = True
+            self.page.note(request, self.panel.boxes[name], state.entries[name])
             # A file from before the change is not offered any longer.
             return {self.panel.unsaved: unsaved(session), self.panel.link: ""}
 
@@ -364,7 +375,7 @@ class ReportActions:
                     raise ChatError(say("report.nothing", session.language))
                 # What the visitor sees, also if its last change has not come by itself.
                 state.entries |= {name: edited[box] for name, box in self.panel.boxes.items()}
-                report = written(session, state.entries)
+                report = self.written(session, state.entries)
                 content = write(report)
             except Exception as error:
                 return {self.panel.link: failure(error, session.language)}
@@ -383,25 +394,22 @@ class ReportActions:
 
         return save
 
+    def written(self, session: Session, entries: dict[str, Any]) -> PatientReport:
+        """Put a session's report together as its file will have it.
 
-def written(session: Session, entries: dict[str, Any]) -> PatientReport:
-    """Put a session's report together as its file will have it.
-
-    Raises:
-        ChatError: If a section is too long.
-    """
-    case, model = session.case, session.chat.model
-    evidence = case.panel_state(EvidenceState)
-    with_evidence = entries["with_evidence"] and evidence.overlay
-    return PatientReport(
-        sections={name: str(entries[name] or "") for name in SECTIONS},
-        head={name: str(entries[name] or "")[:LONGEST_FIELD] for name in FIELDS},
-        photos=[photo.image for photo in case.photos] if entries["with_photos"] else [],
-        model=f"SkinGPT-4 {version('skingpt4')}",
-        notice=translated_notice(session.language, model.notice),
-        language=session.language,
-        day=date.today(),
-        details=model_name(model.config),
-        evidence=(evidence.overlay, evidence.sentence) if with_evidence else None,
-        opinion=counts_on(case) if entries["with_opinion"] else [],
-    )
+        Raises:
+            ChatError: If a section is too long.
+        """
+        case, model = session.case, session.chat.model
+        return PatientReport(
+            sections={name: str(entries[name] or "") for name in SECTIONS},
+            head={name: str(entries[name] or "")[:LONGEST_FIELD] for name in FIELDS},
+            photos=[photo.image for photo in case.photos] if entries["with_photos"] else [],
+            model=f"SkinGPT-4 {version('skingpt4')}",
+            notice=translated_notice(session.language, model.notice),
+            language=session.language,
+            day=date.today(),
+            details=model_name(model.config),
+            evidence=self.panel.map_on(case) if entries["with_evidence"] else None,
+            opinion=self.panel.counts_on(case) if entries["with_opinion"] else [],
+        )
