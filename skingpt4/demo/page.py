@@ -130,10 +130,10 @@ class Page:
             if part is self.version or part not in known or known[part] != value
         }
 
-    def note(self, request: gr.Request, part: Any, value: Any) -> None:
-        """Note what a person has put into a part: it is not sent back to who writes on in it."""
+    def note(self, request: gr.Request, written: Updates) -> None:
+        """Note what a person has put into parts: it is not sent back to who writes on in them."""
         view = self.sessions.views[str(request.session_hash)]
-        view.shown = view.shown | {part: value}
+        view.shown = view.shown | written
 
     def act(self, request: gr.Request, action: Callable[..., str | None], *given: Any) -> None:
         """Let an action happen to the tab's session, and say what came of it.

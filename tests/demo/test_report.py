@@ -15,8 +15,8 @@ from pypdf import PdfReader
 
 from skingpt4.common.errors import ChatError
 from skingpt4.demo.features import patient_report
-from skingpt4.demo.features.evidence import EvidenceState
-from skingpt4.demo.features.opinion import Opinion, OpinionState
+from skingpt4.demo.features.evidence import EvidenceState, map_on
+from skingpt4.demo.features.opinion import Opinion, OpinionState, counts_on
 from skingpt4.demo.features.report_draft import (
     FIELDS,
     LONGEST_SECTION,
@@ -369,11 +369,12 @@ def test_photos_bring_no_metadata_along(make_report):
 def visitor(make_chat, photo_bytes):
     """A tab with a photo, the report's panel and its actions."""
     with gr.Blocks():
-        panel = patient_report.lay_out()
-        page = Page(Sessions(make_chat()), gr.HTML(), (panel,))
-    request = SimpleNamespace(session_hash="a", headers={})
+        panel = patient_report.lay_out(counts_on, map_on)
+        page = Page(Sessions(make_chat()), gr.HTML(), gr.HTML(), (panel,))
+    request = SimpleNamespace(session_hash="a")
+    page.enter(json.dumps({"key": "k" * 22}), request)
     session = page.session(request)
-    session.add_photo(photo_bytes)
+    session.attach(photo_bytes).is_accepted = True
     actions = patient_report.ReportActions(panel, page)
     return SimpleNamespace(
         panel=panel, page=page, session=session, request=request, actions=actions
@@ -398,6 +399,21 @@ def shown(visitor):
     """What the page shows of the report, by the name of the entry."""
     updates = visitor.panel.show(visitor.session)
     return {name: updates[box] for name, box in visitor.panel.boxes.items()}
+
+
+def make(visitor):
+    """Make or update the report; return what the page shows then."""
+    before = visitor.session.version
+    visitor.actions.make_report(visitor.request)
+    assert visitor.session.version > before, "the page would not look"
+    return visitor.panel.show(visitor.session)
+
+
+def decide(visitor, names, is_taken):
+    before = visitor.session.version
+    visitor.actions.decide(names, is_taken)(visitor.request)
+    assert visitor.session.version > before, "the page would not look"
+    return visitor.panel.show(visitor.session)
 
 
 def write(visitor, name, value):
@@ -427,7 +443,7 @@ def test_the_panel_appears_with_the_first_answer(visitor):
 
 
 def test_asking_too_early_is_one_sentence(visitor):
-    updates = visitor.actions.make_report(visitor.request)
+    updates = make(visitor)
     assert "nothing to report" in updates[visitor.panel.status]
     assert 'role="alert"' in updates[visitor.panel.status]
     edited = dict.fromkeys(visitor.panel.boxes.values(), "Text")
@@ -484,7 +500,7 @@ def test_a_newer_conversation_overwrites_nothing(reporter):
     write(reporter, "condition", "My diagnosis.")
     say_something(reporter, TREATMENT)
     before = shown(reporter)
-    panel, updates = reporter.panel, reporter.actions.make_report(reporter.request)
+    panel, updates = reporter.panel, make(reporter)
     assert shown(reporter) == before
     assert (
         say("report.offered", "en", count=1, most=len(SECTIONS))
@@ -501,8 +517,8 @@ def test_a_newer_conversation_overwrites_nothing(reporter):
 def test_a_newer_text_is_taken_or_turned_down(reporter, is_taken, names):
     write(reporter, "treatment", "Mine.")
     say_something(reporter, TREATMENT)
-    reporter.actions.make_report(reporter.request)
-    panel, updates = reporter.panel, reporter.actions.decide(names, is_taken)(reporter.request)
+    make(reporter)
+    panel, updates = reporter.panel, decide(reporter, names, is_taken)
     key = "report.taken" if is_taken else "report.kept"
     title = say("report.treatment", "en")
     assert say(key, "en", sections=title) in updates[panel.status]
@@ -510,20 +526,23 @@ def test_a_newer_text_is_taken_or_turned_down(reporter, is_taken, names):
     assert updates[panel.offers["treatment"].box]["visible"] is False
     assert updates[panel.all_offers.box]["visible"] is False
     # It is not offered a second time.
-    updates = reporter.actions.make_report(reporter.request)
+    updates = make(reporter)
     assert say("report.nothing_new", "en") in updates[panel.status]
 
 
 def test_what_is_decided_one_by_one_leaves_the_others_open(reporter):
     say_something(reporter, TREATMENT)
     say_something(reporter, CAUSES)
-    reporter.actions.make_report(reporter.request)
-    updates = reporter.actions.decide(("causes",), True)(reporter.request)
+    make(reporter)
+    updates = decide(reporter, ("causes",), True)
     assert updates[reporter.panel.offers["treatment"].box]["visible"] is True
     assert updates[reporter.panel.boxes["treatment"]] == say("report.not_asked", "en")
     # A second press of the same button, from a slow connection, does nothing.
-    updates = reporter.actions.decide(("causes",), False)(reporter.request)
-    assert updates[reporter.panel.status] == ""
+    updates = decide(reporter, ("causes",), False)
+    assert (
+        say("report.taken", "en", sections=say("report.causes", "en"))
+        in (updates[reporter.panel.status])
+    )
 
 
 def test_a_difference_is_told_in_words_and_marks(reporter):
@@ -559,9 +578,9 @@ def test_map_and_bars_are_offered_only_when_there_are_any(reporter):
     assert sum(one["answers"] for one in content["opinion"]) == 2
 
 
-def test_restart_takes_the_report_away(reporter):
+def test_a_new_conversation_takes_the_report_away_and_undo_brings_it_back(reporter):
     write(reporter, "patient", "Anna")
-    reporter.session.restart()
+    reporter.session.begin_again()
     panel, updates = reporter.panel, reporter.panel.show(reporter.session)
     assert all(updates[panel.boxes[name]] == "" for name in (*FIELDS, *SECTIONS))
     assert updates[panel.editor]["visible"] is False
@@ -569,3 +588,26 @@ def test_restart_takes_the_report_away(reporter):
     # A last key press that comes late is not the next patient's.
     assert write(reporter, "patient", "Anna B") == {}
     assert shown(reporter)["patient"] == ""
+    reporter.session.undo()
+    assert shown(reporter)["patient"] == "Anna"
+
+
+def test_what_is_being_written_is_not_sent_back(reporter):
+    """It would overwrite the keys that were pressed meanwhile; a reloaded page is sent all."""
+    page, box = reporter.page, reporter.panel.boxes["causes"]
+
+    def news(request=reporter.request):
+        view = page.sessions.views[request.session_hash]
+        return page.refresh(str(view.version), request)
+
+    news()
+    write(reporter, "causes", "Mi")
+    reporter.session.changed()
+    assert box not in news()
+    reloaded = SimpleNamespace(session_hash="b")
+    assert page.enter(json.dumps({"key": "k" * 22}), reloaded)[box] == "Mi"
+    # What the server itself changes is sent.
+    say_something(reporter, CAUSES)
+    make(reporter)
+    decide(reporter, ("causes",), True)
+    assert news()[box] == "word0 word1 word2 "

@@ -8,11 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from skingpt4.demo.app import EXAMPLES_FOLDER
 from skingpt4.demo.i18n import say
 from skingpt4.dermatology import QUESTIONS
-
-PHOTO = (EXAMPLES_FOLDER / "psoriasis.jpg").read_bytes()
 
 # Presses keys faster than a slow line takes them.
 QUICKLY = {"delay": 5}
@@ -29,18 +26,32 @@ VIEWS = {
 }
 
 
-def answer(visitor, language="en", question="What is it?"):
-    """Let the visitor ask and be answered."""
-    if visitor.page.locator("#photo img").count() == 0:
-        visitor.send_photo(PHOTO)
-        visitor.expect_status(say("photo.ready", language))
-    asked = len(visitor.questions())
-    visitor.type_question(question)
-    visitor.press(say("conversation.send", language))
-    visitor.finish(asked + 1)
+@pytest.fixture
+def come(visit):
+    """Open the page, show it a drawn example, and ask about it."""
+
+    def come(language="en", **view):
+        visitor = visit(agrees=False, **view)
+        visitor.page.click("#agree")
+        visitor.page.locator("#examples button").first.click()
+        expect(visitor.page.locator("#waiting figure")).to_have_count(1)
+        expect(visitor.page.locator("#report")).to_have_count(0)
+        ask(visitor, "What is it?")
+        make(visitor, language)
+        return visitor
+
+    return come
 
 
-def make(visitor, language="en"):
+def ask(visitor, question):
+    finished = visitor.page.locator("#conversation .bot .message + .message")  # each with a note
+    count = finished.count()
+    visitor.page.fill("#composer textarea", question)
+    visitor.page.press("#composer textarea", "Enter")
+    expect(finished).to_have_count(count + 1)
+
+
+def make(visitor, language):
     visitor.page.click("#make-report")
     expect(visitor.page.locator("#report-status")).to_contain_text(say("report.made", language))
 
@@ -64,16 +75,48 @@ def saved(visitor, ending, folder: Path) -> bytes:
     return path.read_bytes()
 
 
+def test_an_edit_outlives_a_reload_and_is_asked_about_before_the_page_is_left(come, tmp_path):
+    visitor = come(viewport={"width": 1280, "height": 720}, locale="en-US")
+    page, asked = visitor.page, []
+
+    def stay_or_go(dialog):
+        asked.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", stay_or_go)
+    write(visitor, "more", "Written for an hour.")
+    write(visitor, "date", "1 May")
+    page.reload()
+    assert asked == ["beforeunload"]
+    expect(box(visitor, "more")).to_have_value("Written for an hour.")
+    expect(box(visitor, "date")).to_have_value("1 May")
+    expect(page.locator("#make-report")).to_have_text(say("report.update", "en"))
+    saved(visitor, "html", tmp_path)
+    expect(page.locator("#report-unsaved")).to_have_count(0)
+    page.reload()
+    expect(box(visitor, "more")).to_have_value("Written for an hour.")
+    assert asked == ["beforeunload"]
+
+
+def test_what_is_written_during_a_second_opinion_stays(come):
+    """While something is under way the page asks again and again for what is new."""
+    visitor = come(viewport={"width": 1280, "height": 720}, locale="en-US")
+    visitor.press(say("opinion.begin", "en"))
+    text = "Key by key, while bars grow beside it. " * 5
+    box(visitor, "more").fill("")
+    box(visitor, "more").press_sequentially(text, delay=20)
+    expect(visitor.page.locator("#opinion-chart .verdict")).to_be_visible()
+    expect(box(visitor, "more")).to_have_value(text)
+
+
 @pytest.mark.parametrize("name", VIEWS)
-def test_a_newer_conversation_is_offered_and_an_edit_stays(visit, name, tmp_path):
-    visitor, language = visit(**VIEWS[name]), name[-2:]
+def test_a_newer_conversation_is_offered_and_an_edit_stays(come, name, tmp_path):
+    language = name[-2:]
+    visitor = come(language, **VIEWS[name])
     page = visitor.page
-    expect(page.locator("#report")).to_have_count(0)
-    answer(visitor, language)
-    make(visitor, language)
     write(visitor, "causes", "Mine, key by key.")
     write(visitor, "patient", "Case 7")
-    answer(visitor, language, QUESTIONS[3])
+    ask(visitor, QUESTIONS[3])
     page.click("#make-report")
     expect(page.locator("#offer-all")).to_contain_text("1")
     offered = page.locator(".offer:visible h3")
@@ -101,10 +144,8 @@ def test_a_newer_conversation_is_offered_and_an_edit_stays(visit, name, tmp_path
         assert part.evaluate("part => parseFloat(getComputedStyle(part).fontSize)") >= 16
 
 
-def test_what_the_pdf_cannot_set_is_named_and_the_web_page_prints_it(visit, browser, tmp_path):
-    visitor = visit(viewport={"width": 1280, "height": 720}, locale="en-US")
-    answer(visitor)
-    make(visitor)
+def test_what_the_pdf_cannot_set_is_named_and_the_web_page_prints_it(come, browser, tmp_path):
+    visitor = come(viewport={"width": 1280, "height": 720}, locale="en-US")
     text = "عربي हिन्दी 😀 頭髮"
     write(visitor, "more", text)
     visitor.page.click("#save-pdf")
@@ -125,11 +166,9 @@ def test_what_the_pdf_cannot_set_is_named_and_the_web_page_prints_it(visit, brow
     printed.close()
 
 
-def test_map_and_bars_are_offered_when_they_are_there(visit, tmp_path):
-    visitor = visit(viewport={"width": 1280, "height": 720}, locale="en-US")
+def test_map_and_bars_are_offered_when_they_are_there(come, tmp_path):
+    visitor = come(viewport={"width": 1280, "height": 720}, locale="en-US")
     page = visitor.page
-    answer(visitor)
-    make(visitor)
     for name in ("evidence", "opinion"):
         expect(page.locator(f"#report-with-{name}")).to_have_count(0)
     visitor.press(say("opinion.begin", "en"))

@@ -30,7 +30,7 @@ from skingpt4.demo.features.report_draft import (
     to_pdf,
 )
 from skingpt4.demo.i18n import failure, say, status, t, translated_notice
-from skingpt4.demo.page import AT_ONCE, PRIVATE, SHOWING, Page, Panel, Updates
+from skingpt4.demo.page import AT_ONCE, PRIVATE, Page, Panel, Updates
 from skingpt4.demo.session import Case, Session
 from skingpt4.documents.images import data_url
 
@@ -73,6 +73,7 @@ class ReportState:
             before the report is made.
         offered: Newer text for a section, until it is taken or turned down.
         is_unsaved: Whether something was edited after the last save.
+        message: What came of making or updating it, as HTML.
     """
 
     entries: dict[str, Any] = field(
@@ -81,6 +82,26 @@ class ReportState:
     drafted: dict[str, str] = field(default_factory=dict)
     offered: dict[str, str] = field(default_factory=dict)
     is_unsaved: bool = False
+    message: str = ""
+
+    def take_in(self, sections: dict[str, str]) -> str:
+        """Fill the sections or, if they were filled before, offer what is newer.
+
+        Returns:
+            The text that says what came of it; empty if texts are offered, which say so themselves.
+        """
+        if not self.drafted:
+            self.entries |= sections
+            self.drafted = sections
+            return "made"
+        # What was turned down before, or stands there already, is no news.
+        self.offered = {
+            name: text
+            for name, text in sections.items()
+            if text not in (self.drafted[name], self.entries[name])
+        }
+        self.drafted = sections | {name: self.drafted[name] for name in self.offered}
+        return "" if self.offered else "nothing_new"
 
 
 @dataclass(frozen=True)
@@ -134,13 +155,14 @@ class ReportPanel(Panel):
         updates: Updates = {
             self.box: gr.update(visible=bool(case.answered)),
             self.make: gr.update(value=label),
+            self.status: state.message,
             self.editor: gr.update(visible=is_made),
             self.all_offers.box: gr.update(visible=bool(state.offered)),
             self.all_offers.difference: "",
             self.unsaved: unsaved(session),
         }
-        if not is_made:  # nothing of another case stays
-            updates |= {self.status: "", self.link: ""}
+        if not is_made:  # no file of another case stays
+            updates[self.link] = ""
         if count := len(state.offered):
             sentence = say("report.offered", language, count=count, most=len(SECTIONS))
             updates[self.all_offers.difference] = status(sentence)
@@ -266,7 +288,7 @@ def lay_out_offer(name: str, take: str, keep: str) -> Offer:
 def wire(panel: ReportPanel, page: Page) -> None:
     """Connect making, editing, updating and saving."""
     actions = ReportActions(panel, page)
-    panel.make.click(actions.make_report, None, panel.outputs, **AT_ONCE, **SHOWING)
+    panel.make.click(actions.make_report, None, None, **AT_ONCE)
     for name, box in panel.boxes.items():
         # While one value is on its way the next ones wait, and only the last of them is sent.
         box.input(
@@ -282,14 +304,8 @@ def wire(panel: ReportPanel, page: Page) -> None:
     ):
         focus = "make-report" if names == SECTIONS else f"report-{names[0].replace('_', '-')}"
         for button, is_taken in ((offer.take, True), (offer.keep, False)):
-            button.click(
-                actions.decide(names, is_taken),
-                None,
-                panel.outputs,
-                js=FOCUS % focus,
-                **AT_ONCE,
-                **SHOWING,
-            )
+            action = actions.decide(names, is_taken)
+            button.click(action, None, None, js=FOCUS % focus, **AT_ONCE)
     for button, ending in zip(panel.save, FORMATS, strict=True):
         button.click(
             actions.save(ending),
@@ -306,7 +322,7 @@ class ReportActions:
     panel: ReportPanel
     page: Page
 
-    def make_report(self, request: gr.Request) -> Updates:
+    def make_report(self, request: gr.Request) -> None:
         """Draft the report from what was said so far; if there is one, offer what is newer."""
         session = self.page.session(request)
         state, language = session.case.panel_state(ReportState), session.language
@@ -314,21 +330,11 @@ class ReportActions:
         try:
             sections = draft(exchanges, language, self.panel.counts_on(session.case))
         except Exception as error:
-            return {self.panel.status: failure(error, language)}
-        if not state.drafted:
-            state.entries |= sections
-            line = say("report.made", language)
+            state.message = failure(error, language)
         else:
-            # What was turned down before, or stands there already, is no news.
-            state.offered = {
-                name: text
-                for name, text in sections.items()
-                if text not in (state.drafted[name], state.entries[name])
-            }
-            line = "" if state.offered else say("report.nothing_new", language)
-        state.drafted = sections | {name: state.drafted.get(name, "") for name in state.offered}
-        message = status(line) if line else ""
-        return self.panel.show(session) | {self.panel.status: message, self.panel.link: ""}
+            key = state.take_in(sections)
+            state.message = status(say(f"report.{key}", language)) if key else ""
+        session.changed()
 
     def keep(self, name: str) -> Callable[[Any, gr.Request], Updates]:
         """Make the action that keeps what was written in a box."""
@@ -341,25 +347,27 @@ class ReportActions:
                 return {}
             state.entries[name] = bool(value) if name in EXTRAS else str(value or "")
             state.is_unsaved = True
-            self.page.note(request, self.panel.boxes[name], state.entries[name])
+            self.page.note(request, {self.panel.boxes[name]: state.entries[name]})
             # A file from before the change is not offered any longer.
             return {self.panel.unsaved: unsaved(session), self.panel.link: ""}
 
         return keep
 
-    def decide(self, names: Iterable[str], is_taken: bool) -> Callable[[gr.Request], Updates]:
+    def decide(self, names: Iterable[str], is_taken: bool) -> Callable[[gr.Request], None]:
         """Make the action that takes these sections' newer texts, or turns them down."""
 
-        def decide(request: gr.Request) -> Updates:
+        def decide(request: gr.Request) -> None:
             session = self.page.session(request)
             state, language = session.case.panel_state(ReportState), session.language
             decided = {name: state.offered.pop(name) for name in names if name in state.offered}
             state.drafted |= decided
             if is_taken:
                 state.entries |= decided
-            titles = "; ".join(say(f"report.{name}", language) for name in decided)
-            line = say("report.taken" if is_taken else "report.kept", language, sections=titles)
-            return self.panel.show(session) | {self.panel.status: status(line) if decided else ""}
+            if decided:  # a second press of a slow connection decides nothing
+                titles = "; ".join(say(f"report.{name}", language) for name in decided)
+                key = "report.taken" if is_taken else "report.kept"
+                state.message = status(say(key, language, sections=titles))
+            session.changed()
 
         return decide
 
@@ -375,6 +383,7 @@ class ReportActions:
                     raise ChatError(say("report.nothing", session.language))
                 # What the visitor sees, also if its last change has not come by itself.
                 state.entries |= {name: edited[box] for name, box in self.panel.boxes.items()}
+                self.page.note(request, edited)
                 report = self.written(session, state.entries)
                 content = write(report)
             except Exception as error:
