@@ -127,6 +127,7 @@ class ReportPanel(Panel):
         editor: Holds what can be edited, and what saves it.
         all_offers: Says how many newer texts there are; takes or turns down all of them.
         boxes: What is edited, by the name of the entry.
+        extras: Around the boxes of `EXTRAS`, for what cannot be had is not offered.
         offers: The newer text of each of `SECTIONS`.
         save: A button for each of `FORMATS`.
         unsaved: Says that there are changes in no file; the page's script asks before it leaves.
@@ -141,6 +142,7 @@ class ReportPanel(Panel):
     editor: gr.Column
     all_offers: Offer
     boxes: dict[str, gr.Textbox | gr.Checkbox]
+    extras: dict[str, gr.Column]
     offers: dict[str, Offer]
     save: tuple[gr.Button, ...]
     unsaved: gr.HTML
@@ -170,12 +172,10 @@ class ReportPanel(Panel):
             updates[offer.box] = gr.update(visible=name in state.offered)
             updates[offer.difference] = difference(name, session)
         updates |= {box: state.entries[name] for name, box in self.boxes.items()}
-        for name, is_there in (
-            ("with_evidence", bool(self.map_on(case))),
-            ("with_opinion", bool(self.counts_on(case))),
-        ):
-            updates[self.boxes[name]] = gr.update(value=state.entries[name], visible=is_there)
-        return updates
+        return updates | {
+            self.extras["with_evidence"]: gr.update(visible=bool(self.map_on(case))),
+            self.extras["with_opinion"]: gr.update(visible=bool(self.counts_on(case))),
+        }
 
 
 def unsaved(session: Session) -> str:
@@ -226,7 +226,7 @@ def lay_out(
         map_on: Gives a case's evidence map as a ``data:`` address, and what it says.
     """
     boxes: dict[str, gr.Textbox | gr.Checkbox] = {}
-    offers = {}
+    offers, extras = {}, {}
     with gr.Column(visible=False, elem_id="report") as box:
         gr.HTML(t("report.heading"))
         make = gr.Button(t("report.make"), elem_id="make-report")
@@ -255,13 +255,12 @@ def lay_out(
                 offers[name] = lay_out_offer(name.replace("_", "-"), "take", "keep")
             with gr.Row():
                 for name, is_in in EXTRAS.items():
-                    boxes[name] = gr.Checkbox(
-                        is_in,
-                        label=t(f"report.{name}"),
-                        visible=name == "with_photos",  # the others when there is one
-                        min_width=160,
-                        elem_id=f"report-{name.replace('_', '-')}",
-                    )
+                    with gr.Column(visible=name == "with_photos", min_width=160) as extras[name]:
+                        boxes[name] = gr.Checkbox(
+                            is_in,
+                            label=t(f"report.{name}"),
+                            elem_id=f"report-{name.replace('_', '-')}",
+                        )
             with gr.Row():
                 save = tuple(
                     gr.Button(t(f"report.save_{ending}"), elem_id=f"save-{ending}", min_width=160)
@@ -271,8 +270,8 @@ def lay_out(
             link = gr.HTML("", elem_id="report-link")
     offered = (all_offers, *offers.values())
     parts = [part for one in offered for part in (one.box, one.difference)]
-    outputs = [box, make, line, editor, *boxes.values(), *parts, mark, link]
-    places = (box, make, line, editor, all_offers, boxes, offers, save, mark, link)
+    outputs = [box, make, line, editor, *boxes.values(), *extras.values(), *parts, mark, link]
+    places = (box, make, line, editor, all_offers, boxes, extras, offers, save, mark, link)
     return ReportPanel(outputs, counts_on, map_on, *places)
 
 
