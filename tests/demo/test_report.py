@@ -16,7 +16,7 @@ from pypdf import PdfReader
 from skingpt4.common.errors import ChatError
 from skingpt4.demo.features import patient_report
 from skingpt4.demo.features.evidence import EvidenceState, map_on
-from skingpt4.demo.features.opinion import Opinion, OpinionState, counts_on
+from skingpt4.demo.features.opinion import Opinion, OpinionState, summary_on
 from skingpt4.demo.features.report_draft import (
     FIELDS,
     LONGEST_SECTION,
@@ -133,11 +133,11 @@ def test_a_disease_that_is_denied_is_not_named(answer, named):
 
 
 def test_a_second_opinion_is_counted_in_the_report():
-    counts = [("Psoriasis and lichen planus", 8), (None, 2)]
+    counts = [("Psoriasis and lichen planus", 8), ("No condition named", 2)]
     condition = draft(TALK, "en", counts)["condition"]
     assert condition.splitlines() == [
         "This could be psoriasis.",
-        "Asked 10 times anew, its answers named: Psoriasis and lichen planus (8); "
+        "Asked again 10 times, its answers named: Psoriasis and lichen planus (8); "
         "No condition named (2).",
     ]
 
@@ -294,13 +294,21 @@ def test_the_notice_is_a_watermark_on_every_page(make_report):
 
 def test_map_and_bars_stand_in_every_file_on_request(make_report):
     picture = data_url(jpeg(Image.new("RGB", (30, 20), "peru")))
-    extras = {"evidence": (picture, "Upper left."), "opinion": [("Melanoma", 3), (None, 2)]}
+    extras = {"evidence": (picture, "Upper left."), "opinion": [("Melanoma", 3), ("Nevus", 2)]}
+    extras["malignancy"] = "They disagree."
     report = make_report(photos=[], **extras)
     reader = PdfReader(BytesIO(to_pdf(report)))
     assert sum(len(page.images) for page in reader.pages) == 1
     page = to_html(report).decode("utf-8")
     for text in (pdf_text(to_pdf(report)), page):
-        for part in ("Upper left.", "not proof of reasoning", "3 of 5", "2 of 5", "Melanoma"):
+        for part in (
+            "Upper left.",
+            "not proof of reasoning",
+            "3 of 5",
+            "2 of 5",
+            "Melanoma",
+            "They disagree.",
+        ):
             assert part in text
     assert page.count(picture) == 1 and "width: 60.0%" in page
     content = json.loads(to_json(report))
@@ -369,7 +377,7 @@ def test_photos_bring_no_metadata_along(make_report):
 def visitor(make_chat, photo_bytes):
     """A tab with a photo, the report's panel and its actions."""
     with gr.Blocks():
-        panel = patient_report.lay_out(counts_on, map_on)
+        panel = patient_report.lay_out(summary_on, map_on)
         page = Page(Sessions(make_chat()), gr.HTML(), gr.HTML(), (panel,))
     request = SimpleNamespace(session_hash="a")
     page.enter(json.dumps({"key": "k" * 22}), request)
@@ -571,6 +579,8 @@ def test_map_and_bars_are_offered_only_when_there_are_any(reporter):
     picture = data_url(jpeg(Image.new("RGB", (30, 20), "peru")))
     state = case.panel_state(EvidenceState)
     state.overlay, state.sentence = picture, "Upper left."
+    assert offered() == ["with_photos"]  # it is of no answer that there still is
+    state.exchange = case.exchanges[0]
     state = case.panel_state(OpinionState)
     state.opinion, state.photos = Opinion(2, 0, {0: "This is psoriasis.", 1: "A rash."}), 1
     assert offered() == ["with_photos", "with_evidence", "with_opinion"]
@@ -579,8 +589,32 @@ def test_map_and_bars_are_offered_only_when_there_are_any(reporter):
     assert len(plain["photos"]) == 1 and not plain["evidence"] and plain["opinion"] == []
     chosen = {"with_photos": False, "with_evidence": True, "with_opinion": True}
     content = json.loads(save(reporter, "json", **chosen)[2])
-    assert content["photos"] == [] and content["evidence"]["sentence"] == "Upper left."
+    assert content["photos"] == [] and content["evidence"]["map"] == picture
+    assert "Upper left." in content["evidence"]["sentence"]
+    assert case.exchanges[0].question in content["evidence"]["sentence"]
     assert sum(one["answers"] for one in content["opinion"]) == 2
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_melanoma_and_a_mole_are_never_one_condition(reporter, language):
+    case, reporter.session.language = reporter.session.case, language
+    state = case.panel_state(OpinionState)
+    answers = {0: "This is melanoma.", 1: "This is a melanocytic nevus.", 2: "It is a melanoma."}
+    state.opinion, state.photos = Opinion(3, 0, answers), 1
+    updates = make(reporter)
+    assert updates[reporter.panel.offers["condition"].box]["visible"] is True
+    condition = decide(reporter, ("condition",), True)[reporter.panel.boxes["condition"]]
+    names = {
+        "en": ("melanoma (2)", "melanocytic nevus (1)"),
+        "zh": ("黑色素瘤 (2)", "黑素细胞痣 (1)"),
+    }
+    for name in names[language]:
+        assert name in condition
+    disputed = say("opinion.disputed", language, done=3, kinds="…").partition("…")[0]
+    assert disputed in condition
+    content = json.loads(save(reporter, "json", with_opinion=True)[2])
+    assert [one["answers"] for one in content["opinion"]] == [2, 1]
+    assert disputed in content["malignancy"]
 
 
 def test_a_new_conversation_takes_the_report_away_and_undo_brings_it_back(reporter):

@@ -29,7 +29,7 @@ from skingpt4.demo.features.report_draft import (
     to_json,
     to_pdf,
 )
-from skingpt4.demo.i18n import failure, say, status, t, translated_notice
+from skingpt4.demo.i18n import Language, failure, say, status, t, translated_notice
 from skingpt4.demo.page import AT_ONCE, PRIVATE, Page, Panel, Updates
 from skingpt4.demo.session import Case, Session
 from skingpt4.documents.images import data_url
@@ -46,6 +46,10 @@ EXTRAS = {"with_photos": True, "with_evidence": False, "with_opinion": False}
 
 # Where the report's texts are compared: at the ends of lines and sentences.
 SENTENCE_END = re.compile(r"\n+|(?<=[.!?])\s+|(?<=[。！？])")
+
+# What a panel beside this one knows of a case; panels do not import each other.
+OpinionOn = Callable[[Case, Language], tuple[Sequence[ConditionCount], str]]
+MapOn = Callable[[Case, Language], tuple[str, str] | None]
 
 # Saves the file of a link; where the browser does not allow it, the link stays to be pressed.
 FOLLOW_LINK = """(html) => {
@@ -72,6 +76,7 @@ class ReportState:
         drafted: The conversation's text for each section that was last taken or turned down; empty
             before the report is made.
         offered: Newer text for a section, until it is taken or turned down.
+        is_shown: Whether the case has had an answer.
         is_unsaved: Whether something was edited after the last save.
         message: What came of making or updating it, as HTML.
     """
@@ -81,6 +86,7 @@ class ReportState:
     )
     drafted: dict[str, str] = field(default_factory=dict)
     offered: dict[str, str] = field(default_factory=dict)
+    is_shown: bool = False
     is_unsaved: bool = False
     message: str = ""
 
@@ -119,7 +125,8 @@ class ReportPanel(Panel):
     """The report's parts.
 
     Attributes:
-        counts_on: Tells how often a second opinion on a case named which condition.
+        opinion_on: Gives what a case's whole second opinion named how often, and what that says of
+            malignancy.
         map_on: Gives a case's evidence map as a ``data:`` address, and what it says.
         box: Holds all of them; there from the first finished answer on.
         make: Makes the report, later updates it.
@@ -134,8 +141,8 @@ class ReportPanel(Panel):
         link: What came of saving, and the file.
     """
 
-    counts_on: Callable[[Case], Sequence[ConditionCount]]
-    map_on: Callable[[Case], tuple[str, str] | None]
+    opinion_on: OpinionOn
+    map_on: MapOn
     box: gr.Column
     make: gr.Button
     status: gr.HTML
@@ -153,9 +160,11 @@ class ReportPanel(Panel):
         case, language = session.case, session.language
         state = case.panel_state(ReportState)
         is_made = bool(state.drafted)
+        # A retry takes the only answer back, but not the panel.
+        state.is_shown |= bool(case.answered)
         label = say("report.update" if is_made else "report.make", language)
         updates: Updates = {
-            self.box: gr.update(visible=bool(case.answered)),
+            self.box: gr.update(visible=state.is_shown),
             self.make: gr.update(value=label),
             self.status: state.message,
             self.editor: gr.update(visible=is_made),
@@ -172,9 +181,10 @@ class ReportPanel(Panel):
             updates[offer.box] = gr.update(visible=name in state.offered)
             updates[offer.difference] = difference(name, session)
         updates |= {box: state.entries[name] for name, box in self.boxes.items()}
+        counts, _ = self.opinion_on(case, language)
         return updates | {
-            self.extras["with_evidence"]: gr.update(visible=bool(self.map_on(case))),
-            self.extras["with_opinion"]: gr.update(visible=bool(self.counts_on(case))),
+            self.extras["with_evidence"]: gr.update(visible=bool(self.map_on(case, language))),
+            self.extras["with_opinion"]: gr.update(visible=bool(counts)),
         }
 
 
@@ -216,14 +226,14 @@ def difference(name: str, session: Session) -> str:
 
 
 def lay_out(
-    counts_on: Callable[[Case], Sequence[ConditionCount]],
-    map_on: Callable[[Case], tuple[str, str] | None],
+    opinion_on: OpinionOn,
+    map_on: MapOn,
 ) -> ReportPanel:
     """Make the panel, which is hidden until there is an answer; its editor, until a report.
 
     Args:
-        counts_on: Tells how often a second opinion on a case named which condition.
-        map_on: Gives a case's evidence map as a ``data:`` address, and what it says.
+        opinion_on: See `ReportPanel`.
+        map_on: The same.
     """
     boxes: dict[str, gr.Textbox | gr.Checkbox] = {}
     offers, extras = {}, {}
@@ -272,7 +282,7 @@ def lay_out(
     parts = [part for one in offered for part in (one.box, one.difference)]
     outputs = [box, make, line, editor, *boxes.values(), *extras.values(), *parts, mark, link]
     places = (box, make, line, editor, all_offers, boxes, extras, offers, save, mark, link)
-    return ReportPanel(outputs, counts_on, map_on, *places)
+    return ReportPanel(outputs, opinion_on, map_on, *places)
 
 
 def lay_out_offer(name: str, take: str, keep: str) -> Offer:
@@ -327,7 +337,7 @@ class ReportActions:
         state, language = session.case.panel_state(ReportState), session.language
         exchanges = [(one.question, one.answer) for one in session.case.answered]
         try:
-            sections = draft(exchanges, language, self.panel.counts_on(session.case))
+            sections = draft(exchanges, language, *self.panel.opinion_on(session.case, language))
         except Exception as error:
             state.message = failure(error, language)
         else:
@@ -408,16 +418,18 @@ class ReportActions:
         Raises:
             ChatError: If a section is too long.
         """
-        case, model = session.case, session.chat.model
+        case, model, language = session.case, session.chat.model, session.language
+        counts, malignancy = self.panel.opinion_on(case, language)
         return PatientReport(
             sections={name: str(entries[name] or "") for name in SECTIONS},
             head={name: str(entries[name] or "")[:LONGEST_FIELD] for name in FIELDS},
             photos=[photo.image for photo in case.photos] if entries["with_photos"] else [],
             model=f"SkinGPT-4 {version('skingpt4')}",
-            notice=translated_notice(session.language, model.notice),
-            language=session.language,
+            notice=translated_notice(language, model.notice),
+            language=language,
             day=date.today(),
             details=model_name(model.config),
-            evidence=self.panel.map_on(case) if entries["with_evidence"] else None,
-            opinion=self.panel.counts_on(case) if entries["with_opinion"] else [],
+            evidence=self.panel.map_on(case, language) if entries["with_evidence"] else None,
+            opinion=counts if entries["with_opinion"] else [],
+            malignancy=malignancy,
         )

@@ -73,8 +73,8 @@ BODY, SMALL, TITLE, HEADING = 10.5, 8.5, 20, 12.5
 # are no good news and no bad.
 ACCENT, WATERMARK, BAR = (15, 86, 80), (20, 50, 150), (110, 120, 132)
 
-# A condition, None where an answer names none, and how many answers name it.
-ConditionCount = tuple[str | None, int]
+# A condition, or that none is named, and how many answers name it.
+ConditionCount = tuple[str, int]
 
 # Lines that belong together: whether they are a list's items, and the lines without their "- ".
 Run = tuple[bool, list[str]]
@@ -95,6 +95,7 @@ class PatientReport:
         details: The same with the model's files, for whoever runs it; only in the JSON.
         evidence: An evidence map as a ``data:`` address, and what it says; None if not wanted.
         opinion: How often a second opinion named which condition; empty if not wanted.
+        malignancy: What the second opinion says of that.
     """
 
     sections: Mapping[str, str]
@@ -107,6 +108,7 @@ class PatientReport:
     details: str = ""
     evidence: tuple[str, str] | None = None
     opinion: Sequence[ConditionCount] = ()
+    malignancy: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a section that nobody would read.
@@ -156,18 +158,14 @@ class PatientReport:
         """Return the second opinion's conditions, their counts in words, and their shares."""
         done = sum(count for _, count in self.opinion)
         return [
-            (
-                name or say("opinion.none", self.language),
-                say("opinion.count", self.language, count=count, done=done),
-                count / done,
-            )
+            (name, say("opinion.count", self.language, count=count, done=done), count / done)
             for name, count in self.opinion
         ]
 
     def caption(self) -> str:
-        """Return what the bars count."""
+        """Return what the bars count, and what they say of malignancy."""
         done = sum(count for _, count in self.opinion)
-        return say("opinion.caption", self.language, done=done)
+        return f"{say('opinion.caption', self.language, done=done)}. {self.malignancy}"
 
     def evidence_caption(self) -> str:
         """Return what the evidence map shows and, before it, what it is not."""
@@ -184,7 +182,10 @@ class PatientReport:
 
 
 def draft(
-    exchanges: Sequence[tuple[str, str]], language: Language, counts: Sequence[ConditionCount] = ()
+    exchanges: Sequence[tuple[str, str]],
+    language: Language,
+    counts: Sequence[ConditionCount] = (),
+    malignancy: str = "",
 ) -> dict[str, str]:
     """Sort a conversation into sections: the model's own words, and advice that fits every report.
 
@@ -194,6 +195,7 @@ def draft(
         exchanges: Finished questions and answers, in order.
         language: Of the fixed sentences.
         counts: How often a second opinion named which condition.
+        malignancy: What it says of that.
 
     Raises:
         ChatError: If nothing has been answered yet.
@@ -208,13 +210,14 @@ def draft(
     naming = next((s for s in sentences if label_text(s).mentioned), "")
     condition = [naming or say("report.no_condition", language)]
     if counts:
-        names = [f"{name or say('opinion.none', language)} ({count})" for name, count in counts]
+        names = [f"{name} ({count})" for name, count in counts]
         done = sum(count for _, count in counts)
         condition.append(say("report.counted", language, done=done, named="; ".join(names)))
+        condition.append(malignancy)
     others = [f"{q}\n{answer}" for q, answer in answers.items() if q not in QUESTIONS]
     return {
         "description": "\n".join(filter(None, (described, features))) or missing,
-        "condition": "\n".join(condition),
+        "condition": "\n".join(filter(None, condition)),
         "causes": causes or missing,
         "treatment": treatment or missing,
         "next_steps": say("report.see_doctor", language),
@@ -240,6 +243,7 @@ def to_json(report: PatientReport) -> bytes:
         "photos": [data_url(photo) for _, photo in report.photo_files()],
         "evidence": report.evidence and {"map": report.evidence[0], "sentence": report.evidence[1]},
         "opinion": [{"condition": name, "answers": count} for name, count in report.opinion],
+        "malignancy": report.malignancy if report.opinion else "",
     }
     return json.dumps(content, ensure_ascii=False, indent=2).encode("utf-8")
 
