@@ -6,6 +6,7 @@ names its tab by a key that only the tab's browser and this process know; withou
 there is no answer, so that a login to the page also guards these.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
