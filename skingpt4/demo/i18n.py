@@ -5,6 +5,8 @@
     gr.Button(t("photo.remove"))                        # a label: label, value, info, placeholder …
     say("photo.too_many", language_of(request), most=4)  # a sentence with values in it
 
+    failure(error, language_of(request))                 # an error that was raised in English
+
 A browser's first language decides, by the same rule on both sides. The rule is Gradio's: of the
 forms of Chinese its page knows ``zh-CN`` and ``zh-TW``; every other language sees English.
 """
@@ -34,8 +36,17 @@ def catalogue(language: Language) -> dict[str, str]:
     """Read the texts of all panels, as ``panel.key``."""
     panels = load_data(f"locales/{language}.yaml")
     return {
-        f"{panel}.{key}": text for panel, texts in panels.items() for key, text in texts.items()
+        f"{panel}.{key}": text
+        for panel, texts in panels.items()
+        if panel != "errors"
+        for key, text in texts.items()
     }
+
+
+@cache
+def error_texts(language: Language) -> dict[str, str]:
+    """Read the sentences of errors, by their key; of English there are none but those raised."""
+    return dict(load_data(f"locales/{language}.yaml").get("errors", {}))
 
 
 def t(key: str) -> I18nData:
@@ -85,7 +96,8 @@ def status(message: str) -> str:
 def failure(error: Exception, language: Language = "en") -> str:
     """Write an error for people; an unforeseen one goes to the log, without what it quotes."""
     if isinstance(error, UserError):
-        sentence = str(error)
+        text = error_texts(language).get(error.key)
+        sentence = text.format(**error.values) if text else str(error)
     else:
         sentence = say("page.unexpected", language)
         log_place(error, logger, "an action of the page")

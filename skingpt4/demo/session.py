@@ -179,16 +179,15 @@ class Session:
         """
         case = self.case
         if case.is_answering:
-            raise ChatError(BUSY)
+            raise ChatError(BUSY, "busy")
         photo = self._encode(source)
         # Encoding takes a while, in which the visitor may have asked or pressed Restart.
         with self._lock:
             if self.case is not case or case.is_answering:
-                raise ChatError(BUSY)
+                raise ChatError(BUSY, "busy")
             if len(case.photos) == MAX_PHOTOS:
-                raise ChatError(
-                    f"There are {MAX_PHOTOS} photos already; remove one, or press Restart."
-                )
+                sentence = f"There are {MAX_PHOTOS} photos already; remove one, or press Restart."
+                raise ChatError(sentence, "many_photos", most=MAX_PHOTOS)
             case.conversation.add_photo()
             case.photos.append(photo)
 
@@ -205,7 +204,8 @@ class Session:
         """
         photos = list(self.case.photos)
         if not 1 <= number <= len(photos):
-            raise ChatError(f"There is no photo {number}; there are {len(photos)}.")
+            sentence = f"There is no photo {number}; there are {len(photos)}."
+            raise ChatError(sentence, "no_photo_number", number=number, photos=len(photos))
         # The model has spoken about the photo as it was, so what was said goes with it.
         photos[number - 1 : number] = [] if source is None else [self._encode(source)]
         self._replace(photos)
@@ -249,9 +249,10 @@ class Session:
         with self._lock:
             case = self.case
             if not case.photos:
-                raise ChatError("There is no photo yet: add one first, then ask about it.")
+                sentence = "There is no photo yet: add one first, then ask about it."
+                raise ChatError(sentence, "no_photo")
             if case.is_answering:
-                raise ChatError(BUSY)
+                raise ChatError(BUSY, "busy")
             history = case.conversation.copy()
             place = len(case.exchanges) if place is None else place
             if place < len(case.exchanges):
@@ -280,7 +281,9 @@ class Session:
         """
         last = self.case.last
         if last is None:
-            raise ChatError("There is no question to ask again yet: ask one first.")
+            raise ChatError(
+                "There is no question to ask again yet: ask one first.", "nothing_asked"
+            )
         # A question that was taken back is no longer in the list: the new one goes to its end.
         place = len(self.case.exchanges) - (last in self.case.exchanges)
         if question is None:

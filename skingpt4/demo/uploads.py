@@ -59,7 +59,8 @@ def own_upload(path: str) -> Path:
     resolved = Path(path).resolve()
     folder = os.environ.get(UPLOADS_VARIABLE)
     if not folder or not resolved.is_relative_to(Path(folder).resolve()):
-        raise PhotoError("The photo was not uploaded through this page; please send it again.")
+        sentence = "The photo was not uploaded through this page; please send it again."
+        raise PhotoError(sentence, "foreign_upload")
     return resolved
 
 
@@ -72,7 +73,8 @@ def read_upload(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise PhotoError("The upload did not arrive whole; please send the photo again.") from error
+        sentence = "The upload did not arrive whole; please send the photo again."
+        raise PhotoError(sentence, "broken_upload") from error
 
 
 def delete_upload(path: Path) -> None:

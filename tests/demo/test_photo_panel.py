@@ -221,7 +221,9 @@ def test_a_bad_file_leaves_the_photo_that_is_there(open_tab):
     tab = open_tab()
     before = tab.send(GOOD)["photo"]
     shown = tab.send(b"not a photo")
-    assert 'class="error"' in shown["status"] and "anna" not in shown["status"]
+    assert 'class="error"' in shown["status"]
+    assert "&#x27;anna.jpg&#x27; is a text: send a photo" in shown["status"]
+    assert str(tab.folder) not in shown["status"]
     assert shown["photo"] == before
 
 

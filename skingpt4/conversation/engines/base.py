@@ -58,7 +58,9 @@ class Decoding:
         }
         for name, (holds, allowed) in rules.items():
             if not holds:  # NaN fails every comparison, so it ends here too
-                raise ChatError(f"{name} is {getattr(self, name)}; it must be {allowed}.")
+                value = getattr(self, name)
+                sentence = f"{name} is {value}; it must be {allowed}."
+                raise ChatError(sentence, "setting", name=name, value=value)
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,9 @@ class Engine(ABC):
         """
         raise ChatError(
             "How likely an answer is cannot be asked of the engine "
-            f"'{self.model.config.engine}'; set model.engine=transformers for it."
+            f"'{self.model.config.engine}'; set model.engine=transformers for it.",
+            "no_likelihood",
+            engine=self.model.config.engine,
         )
 
     def generate_batch(

@@ -301,7 +301,7 @@ def take(session: Session, upload: dict[str, Any] | None) -> str | None:
         return None
     path = own_upload(str(upload["path"]))
     session.uploads.append(path)
-    image = open_photo(read_upload(path), max_side=OPENED_SIDE)
+    image = open_photo(read_upload(path), max_side=OPENED_SIDE, name=path.name)
     problems = measure(image).problems
     if not problems:
         return _join(session, image, session.add_photo)
@@ -416,7 +416,8 @@ def _member(items: Sequence[Any], index: Any) -> Any:
         PhotoError: If there is no such thing.
     """
     if not isinstance(index, int) or not 0 <= index < len(items):
-        raise PhotoError("There is no such photo; reload the page and choose again.")
+        sentence = "There is no such photo; reload the page and choose again."
+        raise PhotoError(sentence, "no_such_photo")
     return items[index]
 
 
