@@ -1,19 +1,17 @@
 """Fixtures shared by the suite: a language model folder and a tiny model, made on the spot."""
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 
 import pytest
-import sentencepiece
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from skingpt4.common.schema import ModelConfig
 from skingpt4.models.qformer import QFORMER_SHAPES
 from skingpt4.models.skin_gpt4 import SkinGPT4
 from skingpt4.models.vision import VIT_SHAPES
+from tests.llm_families import make_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -26,41 +24,21 @@ def find_test_data():
 
 
 TEST_DATA = find_test_data()
-TEXTS = [
-    "This could be a skin disease image of psoriasis.",
-    "This is a skin disease image with following clinical concepts: Plaque, Crust, Erythema",
-    "What's wrong with my skin? Human: Assistant: Describe this image in detail.",
-    "Give the following image. You will be able to see the image once I provide it to you.",
-]
 
 
 @pytest.fixture(scope="session")
 def llm_folder(tmp_path_factory):
     """A Hugging Face folder of a Llama with width 32, holding only a SentencePiece tokenizer."""
     folder = tmp_path_factory.mktemp("llm")
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(TEXTS * 20),
-        model_prefix=str(folder / "tokenizer"),
-        model_type="bpe",
-        vocab_size=360,
-        hard_vocab_limit=False,
-        byte_fallback=True,
-        character_coverage=1.0,
-        minloglevel=2,
-    )
-    config = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-    torch.manual_seed(0)
-    llama = LlamaConfig(
-        vocab_size=360,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=512,
-        initializer_range=0.2,
-    )
-    LlamaForCausalLM(llama).save_pretrained(folder)
+    make_folder("llama", folder, shard_size="1GB")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def falcon_folder(tmp_path_factory):
+    """The layout of Falcon-40B: grouped heads, a tied head, a tokenizer that adds nothing."""
+    folder = tmp_path_factory.mktemp("falcon")
+    make_folder("falcon", folder)
     return folder
 
 
@@ -102,6 +80,15 @@ def make_model(model_config):
         return SkinGPT4.from_config(dataclasses.replace(model_config, **changes)).eval()
 
     return make
+
+
+def enliven(model):
+    """Give the vision side numbers that matter, biases and norms too: photos are told apart."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not name.startswith("llm_model."):
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model
 
 
 def interview(chat, photo, questions):

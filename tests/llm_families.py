@@ -20,10 +20,14 @@ from transformers import (
 )
 
 SENTENCES = (
+    "Give the following image: <Img>ImageContent</Img>. You will be able to see the image.",
     "Could you describe the skin disease in this image for me? <Img></Img> USER: ASSISTANT:",
     "This could be a skin disease image of actinic keratosis, with plaque, crust and erythema.",
     "What treatment and medication should be recommended? A moisturiser, gently. User: Assistant:",
+    "It itches at night; the cause is a mite that burrows into the skin. ###Human: ###Assistant:",
 )
+VOCABULARY = 400
+FIRST_PIECE = 259  # of SentencePiece: after the special tokens and the 256 bytes
 SHAPE = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -51,7 +55,7 @@ def byte_level(marks):
     raw.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=marks, initial_alphabet=alphabet, show_progress=False
+        vocab_size=VOCABULARY, special_tokens=marks, initial_alphabet=alphabet, show_progress=False
     )
     raw.train_from_iterator(SENTENCES, trainer)
     return raw
@@ -68,7 +72,7 @@ def sentencepiece_tokenizer(folder):
         sentence_iterator=iter(SENTENCES * 20),
         model_prefix=str(folder / "tokenizer"),
         model_type="bpe",
-        vocab_size=400,
+        vocab_size=VOCABULARY,
         byte_fallback=True,
         character_coverage=1.0,
         hard_vocab_limit=False,
@@ -136,8 +140,8 @@ FAMILIES = {
 }
 
 
-def make_folder(family, folder):
-    """Write a family's folder and return the name of its prompt row."""
+def make_folder(family, folder, shard_size="40KB"):
+    """Write a family's folder, in several shards, and return the name of its prompt row."""
     from skingpt4.models.llm import load_tokenizer
 
     write_tokenizer, kind, shape, style = FAMILIES[family]
@@ -154,5 +158,9 @@ def make_folder(family, folder):
     )
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder, max_shard_size="40KB")
+        llm = AutoModelForCausalLM.from_config(config)
+    if write_tokenizer is sentencepiece_tokenizer:
+        with torch.no_grad():
+            llm.lm_head.weight[:FIRST_PIECE] *= 0.1  # so that it says text, not stray bytes
+    llm.save_pretrained(folder, max_shard_size=shard_size)
     return style

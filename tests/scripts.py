@@ -1,11 +1,22 @@
-"""Running scripts as a user does: in this process, sparing the imports, or in one of its own."""
+"""Running scripts as a user does, in this process or in one of its own, or loading one to test."""
 
+import importlib.util
 import os
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.conftest import PROJECT
+
+
+def load_script(script):
+    """Load a script as a module; its ``main`` is not run."""
+    spec = importlib.util.spec_from_file_location(f"script_{Path(script).stem}", PROJECT / script)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def run_here(script, *arguments):

@@ -1,31 +1,21 @@
 """The benchmark scripts at their smallest size; what they say where there is no GPU."""
 
-import importlib.util
 import sys
 
 import pytest
 import torch
 
-from tests.conftest import PROJECT
-
-
-def script(name):
-    path = PROJECT / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+from tests.scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def vision():
-    return script("vision")
+    return load_script("benchmarks/vision.py")
 
 
 @pytest.fixture(scope="module")
 def llm():
-    return script("llm")
+    return load_script("benchmarks/llm.py")
 
 
 def test_both_ways_compute_the_same_from_the_same_weights(vision, tmp_path):
@@ -65,7 +55,7 @@ def test_without_a_gpu_it_says_what_it_would_measure(llm, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def conversation():
-    return script("conversation")
+    return load_script("benchmarks/conversation.py")
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +99,11 @@ def test_both_ways_hold_the_same_conversation(conversation, talk):
 
 @pytest.fixture(scope="module")
 def decode():
-    return script("decode")
+    return load_script("benchmarks/decode.py")
 
 
 def test_the_machines_limits_are_measured():
-    machine = script("machine")
+    machine = load_script("benchmarks/machine.py")
     device = torch.device("cpu")
     assert 0.1 < machine.copy_bandwidth(device, size=2**20, repeats=2) < 100_000
     assert 1e8 < machine.matrix_rate(device, torch.float32, repeats=1) < 1e15

@@ -15,12 +15,12 @@ from skingpt4.demo.features import (
     patient_report,
     photos,
 )
-from skingpt4.demo.page import Page, Panel
+from skingpt4.demo.page import AT_ONCE, SHOWING, Page, Panel
 from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Sessions
 
 EXAMPLES_FOLDER = Path(__file__).parent / "examples"
-STYLE_PATH = Path(__file__).parent / "style.css"
+EXAMPLE_FILES = sorted(EXAMPLES_FOLDER.glob("*.jpg"))
 
 # Answers written side by side in this process; an external engine may be worth more.
 ANSWERS_AT_ONCE = 2
@@ -39,28 +39,40 @@ def build_app(
         examples: Example photos; by default those in ``examples/``, if any.
         sessions: The visitors; by default nobody yet.
     """
-    examples = sorted(EXAMPLES_FOLDER.glob("*.jpg")) if examples is None else examples
+    samples = tuple(EXAMPLE_FILES if examples is None else examples)
     sessions = Sessions(chat) if sessions is None else sessions
     # The one engine that runs in another process, maybe on another machine.
     is_sent_elsewhere = chat.model.config.engine == "vllm"
     with gr.Blocks(title=information.TITLE, analytics_enabled=False) as app:
         # First every panel is laid out, in the order of the page …
-        consent = information.lay_out_top(chat.model.notice, is_sent_elsewhere)
-        with gr.Column(visible=False, elem_id="main") as main:
-            with gr.Row(equal_height=False):
-                with gr.Column(scale=2, min_width=300):
-                    photo_panel = photos.lay_out(examples)
-                    privacy = information.lay_out_privacy(is_sent_elsewhere)
-                with gr.Column(scale=3, min_width=320):
-                    conversation = consultation.lay_out()
-                    settings = consultation.lay_out_settings(opinion.DRAWS)
-            with gr.Row(equal_height=False):
-                with gr.Column(min_width=320):
-                    opinion_panel = opinion.lay_out()
-                with gr.Column(min_width=320):
-                    evidence_panel = evidence.lay_out()
-            report = patient_report.lay_out()
+        information.lay_out_top(chat.model.notice)
+        box, agree = information.lay_out_consent(is_sent_elsewhere)
+        with (
+            gr.Column(visible=False, elem_id="main") as main,
+            gr.Row(equal_height=False, elem_id="columns"),
+        ):
+            with gr.Column(scale=3, min_width=300, elem_id="talk"):
+                start, pictures = photos.lay_out_start(samples)
+                chatbot = consultation.lay_out_messages()
+                conversation, waiting = consultation.lay_out_composer(
+                    chatbot, photos.lay_out_waiting
+                )
+            with gr.Column(scale=2, min_width=300, elem_id="tools"):
+                opinion_panel = opinion.lay_out()
+                evidence_panel = evidence.lay_out()
+                report = patient_report.lay_out()
+                settings = consultation.lay_out_settings(opinion.DRAWS)
+                privacy = information.lay_out_privacy(is_sent_elsewhere)
+        version = gr.HTML("0", visible="hidden", elem_id="version")
+        entry = gr.Textbox(visible="hidden", elem_id="entry")
+        enter = gr.Button(visible="hidden", elem_id="enter")
+        refresh = gr.Button(visible="hidden", elem_id="refresh")
+        consent = information.ConsentPanel([box, main], box, main, agree)
+        photo_panel = photos.PhotoPanel(
+            [waiting, start, pictures], waiting, start, pictures, samples
+        )
         panels: tuple[Panel, ...] = (
+            consent,
             photo_panel,
             conversation,
             settings,
@@ -68,11 +80,21 @@ def build_app(
             evidence_panel,
             report,
         )
-        # … then they are wired, because an action of one shows its result in all of them.
-        page = Page(sessions, conversation.status, panels)
-        information.wire_consent(consent, main)
-        photos.wire(photo_panel, page, examples)
-        information.wire_privacy(privacy, page, partial(forget_tab, app, sessions))
+        # … then they are wired.
+        page = Page(sessions, conversation.status, version, panels)
+        gr.on(
+            [app.load, enter.click],
+            page.enter,
+            [entry],
+            page.outputs,
+            js="() => window.skingpt4.entry()",
+            **AT_ONCE,
+            **SHOWING,
+        )
+        refresh.click(page.refresh, [version], page.outputs, **AT_ONCE, **SHOWING)
+        information.wire_consent(consent, page)
+        photos.wire(photo_panel, page)
+        information.wire_privacy(privacy, page, partial(forget_page, app))
         # Jobs have a queue of their own: a map of a minute must not hold answers up.
         answers = WaitingRoom(max(ANSWERS_AT_ONCE, chat.engine.at_once))
         consultation.wire(conversation, settings, page, answers)
@@ -80,16 +102,9 @@ def build_app(
         opinion.wire(opinion_panel, page, settings.draws, jobs)
         evidence.wire(evidence_panel, page, jobs)
         patient_report.wire(report, page, opinion.counts_on)
-
-        def close(request: gr.Request) -> None:
-            forget_tab(app, sessions, str(request.session_hash))
-
-        app.unload(close)
-    return app.queue(default_concurrency_limit=ANSWERS_AT_ONCE, api_open=False)
+    return app.queue(api_open=False)
 
 
-def forget_tab(app: gr.Blocks, sessions: Sessions, key: str) -> None:
-    """Forget a tab's session, and what Gradio remembers of its page: photo and conversation."""
-    sessions.close(key)
-    # Gradio keeps the last value of each component, so also the visitor's words.
-    app.state_holder.session_data.pop(key, None)
+def forget_page(app: gr.Blocks, name: str) -> None:
+    """Forget what Gradio remembers of a page: the last value of each part, the visitor's words."""
+    app.state_holder.session_data.pop(name, None)

@@ -3,17 +3,18 @@
 ``data/locales/en.yaml`` and ``zh.yaml`` hold the texts, by panel and key:
 
     gr.Button(t("photo.remove"))                        # a label: label, value, info, placeholder …
-    say("photo.too_many", language_of(request), most=4)  # a sentence with values in it
+    say("photo.number", session.language, number=2)  # a sentence with values in it
 
-    failure(error, language_of(request))                 # an error that was raised in English
-
-A browser's first language decides, by the same rule on both sides. The rule is Gradio's: of the
-forms of Chinese its page knows ``zh-CN`` and ``zh-TW``; every other language sees English.
+The page's own script decides: what the visitor has switched to, else Chinese for a browser whose
+first language is any kind of Chinese, else English. It tells Gradio's script by ``zh-CN`` or ``en``
+and the server when the page is entered.
 """
 
+import json
 import logging
 from functools import cache
 from html import escape
+from pathlib import Path
 from typing import Literal
 
 import gradio as gr
@@ -27,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 Language = Literal["en", "zh"]
 
-# Browser languages that see Chinese: those that Gradio's own page has a Chinese text for.
-CHINESE_LOCALES = ("zh-CN", "zh-TW")
+# What the page's script calls Chinese to Gradio, which has texts of its own by this name.
+CHINESE = "zh-CN"
 
 
 @cache
@@ -70,17 +71,18 @@ def say(key: str, language: Language, **values: object) -> str:
     return catalogue(language)[key].format(**values)
 
 
-def language_of(request: gr.Request) -> Language:
-    """Give the visitor's language: their browser's first, as its labels are shown."""
-    accepted = str(request.headers.get("accept-language", "")) if request.headers else ""
-    first = accepted.split(",")[0].split(";")[0].strip().lower()
-    return "zh" if first in {locale.lower() for locale in CHINESE_LOCALES} else "en"
-
-
 def translations() -> gr.I18n:
     """Give every text to Gradio, whose ``launch`` takes it as ``i18n``."""
-    chinese = dict.fromkeys(CHINESE_LOCALES, catalogue("zh"))
-    return gr.I18n(en=catalogue("en"), **chinese)
+    return gr.I18n(en=catalogue("en"), **{CHINESE: catalogue("zh")})
+
+
+def page_script() -> str:
+    """Return the page's own script, with its texts in both languages, as JavaScript."""
+    texts = {name: load_data(f"locales/{name}.yaml")["script"] for name in ("en", "zh")}
+    # "</" would end the script in the middle of a text.
+    data = json.dumps(texts, ensure_ascii=False).replace("</", "<\\/")
+    code = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+    return f"window.skingpt4 = {{texts: {data}}};\n{code}"
 
 
 def translated_notice(language: Language, notice: str) -> str:

@@ -12,11 +12,8 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -31,13 +28,11 @@ API = "/gradio_api"
 
 OPEN_ROUTES = re.compile(
     r"/|/(config|favicon\.ico|robots\.txt|theme\.css|login|logout)/?|/(assets|static)/[\w./-]+"
-    rf"|{API}/(queue/(join|data)|run/predict|upload|upload_progress|startup-events|theme\.css"
-    r"|login_check|token|user|app_id|cancel|reset|heartbeat/\w{1,64})/?"
+    rf"|{API}/(run/predict|startup-events|theme\.css|login_check|token|user|app_id)/?"
+    r"|/page/(look|leave|photos(/[\w-]{1,64})?|examples/\d{1,4})"
 )
 
-FILE_ROUTE = f"{API}/file="
-
-UPLOAD_ROUTE = f"{API}/upload"
+UPLOAD_ROUTE = "/page/photos"
 
 # Further uploads wait for their turn.
 UPLOADS_AT_ONCE = 8
@@ -124,16 +119,14 @@ class PageMiddleware:
 
     Args:
         app: Gradio's application.
-        files: Files and folders that browsers may fetch.
+        script: The page's own, which runs before all others; Gradio would add it too late.
         is_local_only: Whether the page is for this machine only. Requests that call it by another
             name are refused then: they come from a web page that was given this address.
     """
 
-    def __init__(
-        self, app: ASGIApp, files: Iterable[Path] = (), is_local_only: bool = True
-    ) -> None:
+    def __init__(self, app: ASGIApp, script: str = "", is_local_only: bool = True) -> None:
         self._app = app
-        self._files = [path.resolve() for path in files]
+        self._script = f"<head><script>{script}</script>".encode()
         self._is_local_only = is_local_only
         self._limiters = {name: RateLimiter(rate) for name, rate in RATES.items()}
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
@@ -144,7 +137,7 @@ class PageMiddleware:
             if scope["type"] == "lifespan":  # websockets have no business here
                 await self._app(scope, receive, send)
             return
-        outgoing = _Outgoing(send, scope["path"])
+        outgoing = _Outgoing(send, scope["path"], self._script)
         path = scope["path"].rstrip("/")
         kind = {UPLOAD_ROUTE: "upload", "/login": "login"}.get(path, "other")
         limit = MAX_UPLOAD_BYTES if kind == "upload" else MAX_BODY_BYTES
@@ -177,15 +170,7 @@ class PageMiddleware:
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         if self._is_local_only and not is_loopback(name):
             return PlainTextResponse("This page is served under the name localhost only.", 421)
-        if path.startswith(FILE_ROUTE):
-            try:
-                file = Path(unquote(path.removeprefix(FILE_ROUTE))).resolve()
-                is_open = any(file == one or file.is_relative_to(one) for one in self._files)
-            except (OSError, ValueError):  # a name that no file can have
-                is_open = False
-        else:
-            is_open = OPEN_ROUTES.fullmatch(path) is not None and ".." not in path
-        if not is_open:
+        if OPEN_ROUTES.fullmatch(path) is None or ".." in path:
             return PlainTextResponse("There is nothing here.", 404)
         # A body may also come in pieces of undeclared length; `_Limited` counts those.
         length = headers.get("content-length", "0")
@@ -217,10 +202,11 @@ class _Limited:
 
 @dataclass
 class _Outgoing:
-    """Adds headers to an answer; an HTML page is held back to name its scripts in its policy."""
+    """Adds headers to an answer, and to an HTML page the script, which its policy then names."""
 
     send: Send
     path: str
+    script: bytes
     has_started: bool = False
     _held: Message | None = None
     _body: bytes = b""
@@ -245,7 +231,10 @@ class _Outgoing:
             if message.get("more_body"):
                 return
             start, self._held = self._held, None
-            MutableHeaders(raw=start["headers"])["content-security-policy"] = _policy(self._body)
+            self._body = self._body.replace(b"<head>", self.script, 1)
+            headers = MutableHeaders(raw=start["headers"])
+            headers["content-security-policy"] = _policy(self._body)
+            headers["content-length"] = str(len(self._body))
             await self.send(start)
             message = {"type": "http.response.body", "body": self._body}
         await self.send(message)

@@ -1,10 +1,14 @@
 """What the page's panels have in common: the visitors, what to show of them, how jobs are begun.
 
 A panel is a file of ``features/`` with a subclass of :class:`Panel`, ``lay_out(...)``, which makes
-its components, and ``wire(...)``, which says what each click does. A panel changes other panels
-only through :meth:`Page.show`, which asks each what it shows of a session now.
+its components, and ``wire(...)``, which says what each click does. An action changes the session;
+what the page looks like then is told by :meth:`Page.show`, which asks each panel. The browser asks
+for it after each action, and again and again while something is under way (``page.js``), so that
+a reload or a lost connection costs nothing and no request ever waits for an answer to be written.
 """
 
+import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +16,8 @@ from typing import Any
 
 import gradio as gr
 
-from skingpt4.demo.i18n import language_of
-from skingpt4.demo.queue import WaitingRoom, run_job
+from skingpt4.demo.i18n import failure, status
+from skingpt4.demo.queue import WaitingRoom, run_job, start_job
 from skingpt4.demo.session import Session, Sessions
 
 # Settings of every event: none is offered as an API.
@@ -23,11 +27,11 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False, "show_progress": "hidden"}
 
 # Settings of every event that gives out :meth:`Page.show`: its values go to the browser as they
-# are. A photo, `{"url": "data:image/jpeg;base64,…"}`, is thus shown without a file on the disk.
+# are. Gradio's own way would write each picture to the disk.
 SHOWING: dict[str, Any] = {"postprocess": False}
 
-# Visitors whose job of one name is done or waits; each takes a thread of the server.
-JOBS_WAITING = 8
+# A tab's key: 128 random bits or more. A path, which goes into addresses.
+KEY, ROOT = re.compile(r"[\w-]{22,64}"), re.compile(r"(/[\w.~-]+)*")
 
 # What is to change on the page: a new value, or `gr.update(...)`, by component.
 Updates = dict[Any, Any]
@@ -44,7 +48,10 @@ class Panel:
     outputs: Sequence[Any]
 
     def show(self, session: Session) -> Updates:
-        """Tell how the panel looks for a session as it is now, in the browser's own values."""
+        """Tell how the panel looks for a session as it is now, in the browser's own values.
+
+        The same session looks the same: what a browser has already is not sent to it again.
+        """
         raise NotImplementedError
 
 
@@ -54,35 +61,89 @@ class Page:
 
     Attributes:
         sessions: The visitors.
-        status: The line under the conversation.
+        status: The line above the composer.
+        version: Holds the version of the session that the page shows; hidden.
         panels: Every panel that shows something of a session.
     """
 
     sessions: Sessions
     status: gr.HTML
+    version: gr.HTML
     panels: tuple[Panel, ...]
 
     @property
     def outputs(self) -> list[Any]:
         """Every component that :meth:`show` may change."""
-        return [self.status, *(part for panel in self.panels for part in panel.outputs)]
+        panels = (part for panel in self.panels for part in panel.outputs)
+        return [self.status, self.version, *panels]
 
     def session(self, request: gr.Request) -> Session:
-        """Return the session of the tab that a request comes from, and note its language."""
-        session = self.sessions.get(str(request.session_hash))
-        # Noted at every request: a tab's language can change with a reload.
-        session.language = language_of(request)
+        """Return the session of the tab that a request comes from.
+
+        Raises:
+            gr.Error: If there is none: the server has restarted, or the tab was silent for too
+                long. The page's script then says so and leaves what is on the screen.
+        """
+        view = self.sessions.views.get(str(request.session_hash))
+        session = self.sessions.get(view.key) if view else None
+        if session is None:
+            raise gr.Error("This conversation has ended.", print_exception=False)
         return session
 
     def show(self, session: Session, message: str | None = None) -> Updates:
-        """Show a session in every panel and, if given, a message in the line of status.
-
-        To be returned by each action that adds or removes photos or what was said.
-        """
-        updates: Updates = {} if message is None else {self.status: message}
+        """Show a session in every panel and, if given, a message in the line of status."""
+        if message is not None:
+            session.changed(message)
+        # The version first: what changes meanwhile makes a newer one, which is asked for again.
+        updates: Updates = {self.version: str(session.version), self.status: session.message}
         for panel in self.panels:
             updates |= panel.show(session)
         return updates
+
+    def enter(self, entry: str, request: gr.Request) -> Updates:
+        """Show a page that has just been loaded, or found its way back, everything of its tab.
+
+        Args:
+            entry: As JSON: the tab's ``key``, the page's ``language`` and its ``root``, the path
+                under which the browser finds it.
+            request: Of the page.
+        """
+        given = json.loads(entry)
+        if not KEY.fullmatch(str(given.get("key"))):
+            raise gr.Error("The tab gave no key.", print_exception=False)
+        session = self.sessions.enter(str(request.session_hash), given["key"])
+        session.language = "zh" if given.get("language") == "zh" else "en"
+        session.root = given["root"] if ROOT.fullmatch(str(given.get("root"))) else ""
+        session.changed()
+        return self.refresh("", request)
+
+    def refresh(self, version: str, request: gr.Request) -> Updates:
+        """Show what is new since a version that the browser has."""
+        session, view = self.session(request), self.sessions.views[str(request.session_hash)]
+        updates = self.show(session)
+        # An answer can get lost on its way, or be overtaken: then everything is sent again.
+        known = view.shown if version == str(view.version) else {}
+        view.shown, view.version = updates, int(updates[self.version])
+        return {
+            part: value
+            for part, value in updates.items()
+            if part is self.version or part not in known or known[part] != value
+        }
+
+    def act(self, request: gr.Request, action: Callable[..., str | None], *given: Any) -> None:
+        """Let an action happen to the tab's session, and say what came of it.
+
+        Args:
+            request: Of the tab.
+            action: Takes the session and the values; returns the sentence to show, if any.
+            given: The values.
+        """
+        session = self.session(request)
+        try:
+            sentence = action(session, *given)
+            session.changed(status(sentence) if sentence is not None else None)
+        except Exception as error:
+            session.changed(failure(error, session.language))
 
 
 def wire_job(
@@ -103,28 +164,19 @@ def wire_job(
         room: Where the visitors wait for the model.
         buttons: The one that begins, and the one that stops.
         inputs: Components whose values the job gets.
-        steps: Takes the session, the values and what is set to end the job; see `run_job`.
+        steps: Takes the session, the values and what is set to end the job; yields sentences.
     """
 
-    def begin(request: gr.Request, *given: Any) -> Iterator[Updates]:
+    def begin(request: gr.Request, *given: Any) -> Updates:
         session = page.session(request)
-        # Shown whole at each step, so that a panel never has to say what has changed.
-        for _ in run_job(name, session, room, partial(steps, session, *given)):
-            yield panel.show(session)
+        job = run_job(name, session, room, partial(steps, session, *given))
+        start_job(session, name, job)
+        return panel.show(session)
 
     def stop(request: gr.Request) -> None:
         page.session(request).case.end(name)
 
     # Actions of a page are told apart by name, and both jobs' would be the same.
     begin.__name__ = f"begin_{name}"
-    buttons[0].click(
-        begin,
-        inputs,
-        panel.outputs,
-        concurrency_id=name,
-        concurrency_limit=JOBS_WAITING,
-        show_progress="hidden",
-        **PRIVATE,
-        **SHOWING,
-    )
+    buttons[0].click(begin, inputs, panel.outputs, **AT_ONCE, **SHOWING)
     buttons[1].click(stop, None, None, **AT_ONCE)

@@ -1,11 +1,12 @@
-"""A queue in front of the model: who is let in next, and how long the others may have to wait."""
+"""Long work for a visitor: in a thread of its own, and in a queue in front of the model."""
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from skingpt4.demo.i18n import failure, say, status
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 # Expected waits follow the last so many visits.
 DURATIONS_KEPT = 20
+
+# Answers, opinions and maps under way or waiting; each has a thread of its own.
+JOBS_AT_MOST = 64
+
+_SLOTS = threading.BoundedSemaphore(JOBS_AT_MOST)
 
 # How soon a visitor who has given up leaves the queue.
 LOOK_SECONDS = 0.25
@@ -112,43 +118,68 @@ class Ticket:
 Steps = Callable[[threading.Event], Iterator[str]]
 
 
-def run_job(name: str, session: "Session", room: WaitingRoom, steps: Steps) -> Iterator[None]:
-    """Do a job for the session's case when it is its turn; ``case.told[name]`` says how far it is.
+def start_job(session: "Session", name: str, job: Iterator[None]) -> None:
+    """Run a job (see :func:`run_job`) in a thread of its own: no page has to stay for it."""
+    if not _SLOTS.acquire(blocking=False):
+        session.changed(status(say("page.full", session.language)))
+        return
+    next(job)  # from here on the session is busy, and the page keeps looking for news
+
+    def work() -> None:
+        try:
+            for _ in job:
+                session.changed()
+        finally:
+            _SLOTS.release()
+            session.changed()
+
+    # A daemon: the end of the program does not wait for the end of an answer.
+    threading.Thread(target=work, name=name, daemon=True).start()
+
+
+def run_job(
+    name: str,
+    session: "Session",
+    room: WaitingRoom | None,
+    steps: Steps,
+    tell: Callable[[str], None] | None = None,
+) -> Iterator[None]:
+    """Do a job for the session's case when it is its turn.
 
     Args:
         name: Of the job; of one name, a case does one at a time.
         session: Whose job it is.
-        room: Where to wait for the model.
+        room: Where to wait for the model; None if the steps do that themselves.
         steps: The work; what it yields last stays.
+        tell: Takes each sentence, as HTML; by default ``case.told[name]`` holds the last one.
 
     Yields:
-        None, whenever there is something new to show.
+        None, as soon as it counts as under way, and whenever there is something new to show.
     """
     case = session.case
+    tell = tell or partial(case.told.__setitem__, name)
     if name in case.running:
-        case.told[name] = status(say("page.running", session.language))
+        tell(status(say("page.running", session.language)))
         yield
         return
     cancel = case.begin(name)
     case.running.add(name)
+    yield
     message = ""
     try:
-        with room.ticket() as ticket:
-            for wait in ticket.wait(cancel):
-                case.told[name] = status(queue_sentence(wait, session))
+        with room.ticket() if room else nullcontext() as ticket:
+            for wait in ticket.wait(cancel) if ticket else ():
+                tell(status(queue_sentence(wait, session)))
                 yield
-            for message in steps(cancel):
-                case.told[name] = status(message)
-                # After Restart nothing of this case is shown; the work ends at its next step.
-                if case is session.case:
-                    yield
-        case.told[name] = status(message)
+            for sentence in steps(cancel):
+                message = status(sentence)
+                tell(message)
+                yield
     except Exception as error:
-        case.told[name] = failure(error, session.language)
+        message = failure(error, session.language)
     finally:
         case.running.discard(name)
-    if cancel.is_set():
-        case.told[name] = status(say("page.cancelled", session.language))
+    tell(status(say("page.cancelled", session.language)) if cancel.is_set() else message)
     yield
 
 

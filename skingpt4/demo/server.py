@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -16,9 +15,10 @@ from starlette.middleware import Middleware
 from skingpt4.common.errors import ConfigError
 from skingpt4.common.network import is_loopback
 from skingpt4.conversation.chat import Chat
-from skingpt4.demo.app import EXAMPLES_FOLDER, build_app, forget_tab
-from skingpt4.demo.i18n import translations
+from skingpt4.demo.app import EXAMPLE_FILES, build_app
+from skingpt4.demo.i18n import page_script, translations
 from skingpt4.demo.middleware import MAX_UPLOAD_BYTES, PageMiddleware
+from skingpt4.demo.routes import routes
 from skingpt4.demo.session import Sessions
 from skingpt4.demo.uploads import janitor, private_folder
 from skingpt4.documents.launch import launch_options, log_places_only
@@ -105,7 +105,7 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
     # Before the first request: Gradio's own log would quote what visitors write.
     log_places_only()
     is_local_only = is_loopback(address.host) and not address.share
-    middleware = Middleware(PageMiddleware, files=[EXAMPLES_FOLDER], is_local_only=is_local_only)
+    middleware = Middleware(PageMiddleware, script=page_script(), is_local_only=is_local_only)
     with private_folder() as folder:
         sessions = Sessions(chat)
         app = build_app(chat, sessions=sessions)
@@ -119,11 +119,11 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
             max_file_size=MAX_UPLOAD_BYTES,
             max_threads=THREADS,
             state_session_capacity=SESSIONS_KEPT,
-            app_kwargs={"middleware": [middleware]},
+            app_kwargs={"middleware": [middleware], "routes": routes(sessions, EXAMPLE_FILES)},
             **launch_options(),
         )
         # Inside the private folder's block, so that nothing is swept once it is gone.
-        with janitor(folder, sessions.idle, partial(forget_tab, app, sessions)):
+        with janitor(folder, sessions):
             try:
                 yield app
             finally:

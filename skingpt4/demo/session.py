@@ -1,14 +1,15 @@
 """One person's conversation and what can be done with it; knows nothing of Gradio.
 
-A session lives in memory only, from the first action in a browser tab until the tab is closed.
+A session lives in memory only. It belongs to a browser tab, by a key that survives a reload, and
+ends when the tab is closed, falls silent, or its data is deleted.
 """
 
+import itertools
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -17,9 +18,16 @@ from PIL import Image
 from skingpt4.common.errors import ChatError
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
-from skingpt4.demo.uploads import delete_upload
+from skingpt4.demo.features.photo_edit import WHOLE, Edit
 from skingpt4.documents.images import data_url, jpeg
 from skingpt4.processors.photo import PhotoSource, open_photo
+from skingpt4.processors.photo_quality import Problem, measure
+
+# Photos with a longer side, in pixels, are scaled down; a phone's 12 megapixels stay whole.
+OPENED_SIDE = 4096
+
+# Originals are kept for turning and cropping with no longer side than this, in pixels.
+KEPT_SIDE = 2048
 
 # Longest side of the photo that the page shows and keeps, in pixels.
 PREVIEW_SIDE = 1024
@@ -33,6 +41,15 @@ MAX_PHOTOS = 6
 # Seeds of new cases are below this: short enough to be written down.
 SEEDS = 1_000_000
 
+# How long what was removed can be had back.
+UNDO_SECONDS = 10.0
+
+# A tab that says it is left may be reloading, or sleep in a pocket.
+LEFT_SECONDS = 2 * 60
+
+# A tab that merely falls silent may be lying open beside a patient.
+IDLE_SECONDS = 30 * 60
+
 BUSY = "An answer is being written: wait for its end, or press Stop."
 
 State = TypeVar("State")
@@ -40,19 +57,34 @@ State = TypeVar("State")
 
 @dataclass(eq=False)
 class ShownPhoto:
-    """A photo of a case: for the page, for the model, and small for what looks at it again.
+    """A photo: in the composer until it is sent, then in the message that it was sent with.
 
     Attributes:
-        image: The photo, RGB, no side longer than ``PREVIEW_SIDE``.
-        embeddings: What the model saw of it, ``[1, image_tokens, D]``.
-        preview: ``image`` as a ``data:`` address, so that showing it leaves no file.
-        origin: What a panel notes of where the photo comes from; goes with the photo.
+        original: As it was sent, RGB, no side longer than ``KEPT_SIDE``; edits start from it.
+        image: As edited, no side longer than ``PREVIEW_SIDE``.
+        embeddings: What the model sees of it, ``[1, image_tokens, D]``.
+        problems: What makes it a poor photo, if anything does.
+        is_accepted: Whether the visitor wants it used in spite of its problems.
+        edit: How it was turned and cropped.
+        key: Names it to the browser; nobody can guess it.
     """
 
+    original: Image.Image
     image: Image.Image
     embeddings: torch.Tensor
-    preview: str
-    origin: Any = None
+    problems: tuple[Problem, ...] = ()
+    is_accepted: bool = False
+    edit: Edit = WHOLE
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the visitor still has to say what to do with a poor photo."""
+        return bool(self.problems) and not self.is_accepted
+
+    def preview(self) -> bytes:
+        """Return the JPEG that the page shows."""
+        return jpeg(self.image, quality=PREVIEW_QUALITY)
 
 
 @dataclass(eq=False)
@@ -62,8 +94,9 @@ class Exchange:
     Attributes:
         question: As it was asked.
         history: The conversation that ends with it.
-        before: The conversation's messages before it.
-        photos: How many photos there were when it was asked.
+        before: The conversation's messages before it and before the photos sent with it.
+        shown: How many photos there were before it.
+        photos: How many photos there were when it was asked, with those sent with it.
         attempt: How often it had been asked before.
         settings: How its answer was chosen: fields of ``Decoding``.
         answer: What has been written so far.
@@ -73,6 +106,7 @@ class Exchange:
     question: str
     history: Conversation
     before: list[list[str | None]]
+    shown: int
     photos: int
     attempt: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
@@ -82,22 +116,24 @@ class Exchange:
 
 @dataclass(eq=False)
 class Case:
-    """Photos with their conversation; Restart makes a new case.
+    """Photos with their conversation; a new conversation makes a new case.
 
     Attributes:
         conversation: The history that the model sees.
-        photos: Its photos, in the order of their numbers (from 1).
+        photos: Those that were sent, in the order of their numbers (from 1).
+        attached: Those that wait in the composer, to go with the next question.
         exchanges: The history that the page shows.
         pending: The question that `Session.answer` is to answer next.
         unanswered: The last question, if it was taken back for want of an answer.
         seed: Makes its sampled answers repeatable.
-        running: Names of the jobs under way beside the answers.
+        running: Names of the jobs under way.
         told: What each job's status line says, by the job's name.
         cancel: Set to end a job that has begun, by the job's name.
     """
 
     conversation: Conversation
     photos: list[ShownPhoto] = field(default_factory=list)
+    attached: list[ShownPhoto] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     pending: Exchange | None = None
     unanswered: Exchange | None = None
@@ -106,6 +142,11 @@ class Case:
     told: dict[str, str] = field(default_factory=dict)
     cancel: dict[str, threading.Event] = field(default_factory=dict)
     _states: dict[type, Any] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it that anybody could miss."""
+        return not (self.photos or self.attached or self.exchanges or self.unanswered)
 
     @property
     def is_answering(self) -> bool:
@@ -137,13 +178,41 @@ class Case:
         if job in self.cancel:
             self.cancel[job].set()
 
+    def end_all(self) -> None:
+        """Ask every job to end."""
+        for job in list(self.cancel):  # a copy, for another thread may begin one just now
+            self.end(job)
+
+    def take_back(self, exchange: Exchange) -> None:
+        """Undo a question that got no answer: it can be asked again, its photos go back."""
+        self.conversation.messages = [list(message) for message in exchange.before]
+        self.exchanges.remove(exchange)
+        self.attached[:0] = self.photos[exchange.shown :]
+        del self.photos[exchange.shown :]
+        self.unanswered = exchange
+
     def panel_state(self, kind: type[State]) -> State:
         """Give a panel's own record of this case, made by ``kind()`` when first asked for."""
         return self._states.setdefault(kind, kind())
 
 
+@dataclass(frozen=True)
+class Undo:
+    """How to have back what was removed.
+
+    Attributes:
+        restore: Puts it back.
+        until: When it is too late, by the monotonic clock.
+        lost: The case that goes then, if one does.
+    """
+
+    restore: Callable[[], None]
+    until: float
+    lost: Case | None = None
+
+
 class Session:
-    """What one browser tab can do: show photos, ask, stop, ask again, restart.
+    """What one person can do: attach photos, ask, stop, ask again, begin a new conversation.
 
     Actions of one tab can overlap (Stop during an answer, a double click), so each changes the
     current case under a lock. An answer keeps writing to the case it began with.
@@ -151,74 +220,178 @@ class Session:
     Attributes:
         chat: What answers; shared by all sessions.
         case: The photos and what has been said about them.
-        uploads: Files that this tab has sent and that are still on the disk.
         language: In which the page speaks to the visitor.
+        root: Path under which the browser finds the page, without a slash at the end.
+        has_agreed: Whether the visitor has agreed to what is said before the first photo.
+        message: The line of status, as HTML.
+        settings: Those of an answer that the visitor has changed, by name.
+        version: Grows whenever there is something new to show.
     """
 
     def __init__(self, chat: Chat) -> None:
         self.chat = chat
         self.case = Case(chat.new_conversation())
-        self.uploads: list[Path] = []
         self.language: Literal["en", "zh"] = "en"
+        self.root = ""
+        self.has_agreed = False
+        self.message = ""
+        self.settings: dict[str, float] = {}
+        self.version = 1
+        self._versions = itertools.count(2)
+        self._undo: Undo | None = None
         self._lock = threading.Lock()
 
-    def show_photo(self, source: PhotoSource) -> None:
-        """Begin a new case with this photo; on an error the present case stays as it is.
+    def changed(self, message: str | None = None) -> None:
+        """Note that there is something new to show, and perhaps to say."""
+        if message is not None:
+            self.message = message
+        self.version = next(self._versions)
 
-        Raises:
-            PhotoError: If it is not a photo that can be opened.
-        """
-        self._replace([self._encode(source)])
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is under way that will have something new to show."""
+        return self.case.is_answering or bool(self.case.running)
 
-    def add_photo(self, source: PhotoSource) -> None:
-        """Add a photo to the conversation, which goes on.
+    @property
+    def can_undo(self) -> bool:
+        """Whether what was removed last can still be had back."""
+        return self._undo is not None and time.monotonic() < self._undo.until
 
-        Raises:
-            PhotoError: If it is not a photo that can be opened.
-            ChatError: If there are ``MAX_PHOTOS`` already or an answer is under way.
-        """
-        case = self.case
-        if case.is_answering:
-            raise ChatError(BUSY, "busy")
-        photo = self._encode(source)
-        # Encoding takes a while, in which the visitor may have asked or pressed Restart.
-        with self._lock:
-            if self.case is not case or case.is_answering:
-                raise ChatError(BUSY, "busy")
-            if len(case.photos) == MAX_PHOTOS:
-                sentence = f"There are {MAX_PHOTOS} photos already; remove one, or press Restart."
-                raise ChatError(sentence, "many_photos", most=MAX_PHOTOS)
-            case.conversation.add_photo()
-            case.photos.append(photo)
-
-    def replace_photo(self, number: int, source: PhotoSource | None) -> None:
-        """Put another photo in the place of one, or take it away; the conversation begins again.
+    def attach(self, source: PhotoSource, name: str | None = None) -> ShownPhoto:
+        """Put a photo into the composer, to go with the next question; judged and encoded now.
 
         Args:
-            number: Of the photo to replace, from 1.
-            source: The photo to show instead; None takes the photo away.
+            source: The photo.
+            name: Its file's, for an error to name it.
 
         Raises:
             PhotoError: If it is not a photo that can be opened.
-            ChatError: If there is no photo of this number.
+            ChatError: If there are ``MAX_PHOTOS`` already.
         """
-        photos = list(self.case.photos)
-        if not 1 <= number <= len(photos):
-            sentence = f"There is no photo {number}; there are {len(photos)}."
-            raise ChatError(sentence, "no_photo_number", number=number, photos=len(photos))
-        # The model has spoken about the photo as it was, so what was said goes with it.
-        photos[number - 1 : number] = [] if source is None else [self._encode(source)]
-        self._replace(photos)
+        self._check_room()  # before the work
+        image = open_photo(source, max_side=OPENED_SIDE, name=name)
+        problems = measure(image).problems
+        (embeddings,) = self.chat.encode_photos([image])  # [1, image_tokens, D]
+        # After encoding: the model sees every pixel that was sent.
+        image.thumbnail((KEPT_SIDE, KEPT_SIDE))
+        photo = ShownPhoto(image, _small(image), embeddings, problems)
+        with self._lock:
+            # Encoding takes a while, in which other photos may have come.
+            self._check_room()
+            self.case.attached.append(photo)
+        return photo
 
-    def restart(self) -> None:
-        """Stop whatever is under way and forget the photos and everything said."""
-        self._replace([])
-        self.discard_uploads()
+    def _check_room(self) -> None:
+        if len(self.case.photos) + len(self.case.attached) >= MAX_PHOTOS:
+            raise ChatError(
+                f"There are {MAX_PHOTOS} photos already; begin a new conversation for another.",
+                "many_photos",
+                most=MAX_PHOTOS,
+            )
 
-    def discard_uploads(self) -> None:
-        """Delete the files that this tab has sent."""
-        while self.uploads:
-            delete_upload(self.uploads.pop())
+    def attached(self, key: str) -> ShownPhoto:
+        """Find a photo of the composer.
+
+        Raises:
+            ChatError: If it is not there (any more).
+        """
+        photo = next((photo for photo in self.case.attached if photo.key == key), None)
+        if photo is None:
+            sentence = "This photo has been sent or removed; only waiting photos can change."
+            raise ChatError(sentence, "photo_gone")
+        return photo
+
+    def photo(self, key: str) -> ShownPhoto | None:
+        """Find any photo that the page shows, also one that can still be had back."""
+        cases = [self.case, *([self._undo.lost] if self._undo and self._undo.lost else [])]
+        photos = [photo for case in cases for photo in (*case.photos, *case.attached)]
+        return next((photo for photo in photos if photo.key == key), None)
+
+    def detach(self, key: str) -> None:
+        """Take a photo out of the composer; it can be had back for a while.
+
+        Raises:
+            ChatError: If it is not there.
+        """
+        with self._lock:
+            case, photo = self.case, self.attached(key)
+            place = case.attached.index(photo)
+            case.attached.remove(photo)
+        self._offer_undo(lambda: case.attached.insert(min(place, len(case.attached)), photo))
+
+    def edit(self, key: str, edit: Edit) -> None:
+        """Show a waiting photo turned and cropped; the model looks at it again.
+
+        Raises:
+            ChatError: If it is not there.
+        """
+        photo = self.attached(key)
+        image = edit.apply(photo.original)
+        (embeddings,) = self.chat.encode_photos([image])
+        problems = measure(image).problems
+        before = (photo.image, photo.embeddings, photo.problems, photo.edit, photo.key)
+
+        def restore() -> None:
+            photo.image, photo.embeddings, photo.problems, photo.edit, photo.key = before
+
+        # A new name, so that no browser shows the picture that it has kept.
+        photo.key = secrets.token_urlsafe(16)
+        photo.image, photo.embeddings = _small(image), embeddings
+        photo.problems, photo.edit = problems, edit
+        self._offer_undo(restore)
+
+    def begin_again(self) -> None:
+        """Begin a new conversation; the old one can be had back for a while."""
+        with self._lock:
+            old, self.case = self.case, Case(self.chat.new_conversation())
+
+        def restore() -> None:
+            # What was done in the new conversation since is not lost either.
+            old.attached += [*self.case.photos, *self.case.attached]
+            self.case = old
+
+        if not old.is_empty:
+            self._offer_undo(restore, old)
+
+    def undo(self) -> bool:
+        """Have back what was removed last; tell whether there was anything."""
+        with self._lock:
+            undo, self._undo = self._undo, None
+            if undo is None or time.monotonic() >= undo.until:
+                return False
+            undo.restore()
+            return True
+
+    def forget_removed(self, now: float) -> None:
+        """Let go of what can no longer be had back, by the monotonic clock."""
+        with self._lock:
+            undo = self._undo
+            if undo is None or now < undo.until:
+                return
+            self._undo = None
+        self._let_go(undo)
+
+    def _offer_undo(self, restore: Callable[[], None], lost: Case | None = None) -> None:
+        undo = Undo(restore, time.monotonic() + UNDO_SECONDS, lost)
+        with self._lock:
+            last, self._undo = self._undo, undo
+        if last is not None:
+            self._let_go(last)
+
+    def _let_go(self, undo: Undo) -> None:
+        if undo.lost is not None:
+            undo.lost.end_all()
+            self.chat.forget(undo.lost.conversation)
+
+    def forget(self) -> None:
+        """Stop whatever is under way and forget the photos and everything said, for good."""
+        with self._lock:
+            old, self.case = self.case, Case(self.chat.new_conversation())
+            undo, self._undo = self._undo, None
+        old.end_all()
+        self.chat.forget(old.conversation)
+        if undo is not None:
+            self._let_go(undo)
 
     def stop(self) -> None:
         """Stop the answer being written, if any; what has been written stays.
@@ -230,12 +403,11 @@ class Session:
             case.end("answer")
             # The action that writes the answer has not begun, and will find nothing to do.
             if case.pending is not None:
-                case.conversation.drop_question()
-                case.exchanges.remove(case.pending)
-                case.unanswered, case.pending = case.pending, None
+                pending, case.pending = case.pending, None
+                case.take_back(pending)
 
     def ask(self, question: str, place: int | None = None, attempt: int = 0) -> None:
-        """Add a question; `answer` then writes its answer.
+        """Send a question with the photos in the composer; `answer` then writes its answer.
 
         Args:
             question: What to ask.
@@ -244,29 +416,42 @@ class Session:
             attempt: How often it was asked before.
 
         Raises:
-            ChatError: If there is no photo, an answer is under way, or the question is unusable.
+            ChatError: If there is no photo, a photo waits for a decision, an answer is under way,
+                or the question is unusable.
         """
         with self._lock:
             case = self.case
-            if not case.photos:
-                sentence = "There is no photo yet: add one first, then ask about it."
-                raise ChatError(sentence, "no_photo")
             if case.is_answering:
                 raise ChatError(BUSY, "busy")
-            history = case.conversation.copy()
             place = len(case.exchanges) if place is None else place
+            history, shown = case.conversation.copy(), len(case.photos)
             if place < len(case.exchanges):
-                history.messages = [list(message) for message in case.exchanges[place].before]
-                # Photos that were added since stay: only what was said is taken back.
-                for _ in range(len(case.photos) - case.exchanges[place].photos):
-                    history.add_photo()
+                first = case.exchanges[place]
+                history.messages = [list(message) for message in first.before]
+                shown = first.shown
+            # Photos that were sent since stay: only what was said is taken back.
+            joining = case.photos[shown:] + case.attached
+            if not shown and not joining:
+                sentence = "There is no photo yet: add one first, then ask about it."
+                raise ChatError(sentence, "no_photo")
+            for number, photo in enumerate(joining, shown + 1):
+                if photo.is_undecided:
+                    raise ChatError(
+                        f"Photo {number} could be better: press “Use it anyway”, or remove it and "
+                        "take another, then ask.",
+                        "undecided",
+                        number=number,
+                    )
             before = history.copy().messages
+            for _ in joining:
+                history.add_photo()
             self.chat.ask(question, history)
             # Nothing above has changed the case, so a question that is refused leaves it as it is.
             case.conversation.messages = history.copy().messages
             case.begin("answer")
+            case.photos[shown:], case.attached = joining, []
             photos = len(case.photos)
-            case.pending = Exchange(question.strip(), history, before, photos, attempt)
+            case.pending = Exchange(question.strip(), history, before, shown, photos, attempt)
             case.exchanges[place:] = [case.pending]
             case.unanswered = None
 
@@ -281,9 +466,8 @@ class Session:
         """
         last = self.case.last
         if last is None:
-            raise ChatError(
-                "There is no question to ask again yet: ask one first.", "nothing_asked"
-            )
+            sentence = "There is no question to ask again yet: ask one first."
+            raise ChatError(sentence, "nothing_asked")
         # A question that was taken back is no longer in the list: the new one goes to its end.
         place = len(self.case.exchanges) - (last in self.case.exchanges)
         if question is None:
@@ -327,64 +511,86 @@ class Session:
             exchange.is_finished = True
             if not exchange.answer:
                 # The chat keeps the question of a model that chose to say nothing.
-                case.conversation.messages = [list(message) for message in exchange.before]
-                case.exchanges.remove(exchange)
-                case.unanswered = exchange
+                case.take_back(exchange)
 
-    def _encode(self, source: PhotoSource) -> ShownPhoto:
-        """Open a photo and encode it in its full size; what the page keeps of it is smaller."""
-        image = open_photo(source)
-        (embeddings,) = self.chat.encode_photos([image])  # [1, image_tokens, D]
-        if image is source:  # opened before: a panel may keep it in its full size
-            image = image.copy()
-        # After encoding: the model sees every pixel that was sent.
-        image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-        return ShownPhoto(image, embeddings, photo_url(image))
 
-    def _replace(self, photos: list[ShownPhoto]) -> None:
-        """Begin a new case with photos that have been encoded, and end the present one's jobs."""
-        case = Case(self.chat.new_conversation(len(photos)), photos)
-        with self._lock:
-            last, self.case = self.case, case
-        # A copy, for another thread may begin a job of the old case just now.
-        for cancel in list(last.cancel.values()):
-            cancel.set()
-        self.chat.forget(last.conversation)
+def _small(image: Image.Image) -> Image.Image:
+    """Return a copy as the page shows and keeps it."""
+    small = image.copy()
+    small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    return small
+
+
+@dataclass(eq=False)
+class View:
+    """A page that a browser has loaded: a tab has one at a time, a tab's copy another.
+
+    Attributes:
+        key: Of the tab, kept by the browser through reloads.
+        shown: What was sent to it last, by component.
+        version: Of the session when that was sent; 0 if nothing was.
+    """
+
+    key: str
+    shown: dict[Any, Any] = field(default_factory=dict)
+    version: int = 0
 
 
 @dataclass(eq=False)
 class Sessions:
     """The open sessions of all browser tabs, by the tab's random key.
 
-    Gradio's own `gr.State` would keep a closed tab's photo in memory for an hour.
+    Gradio's own `gr.State` would lose a tab's conversation with a reload, and keep that of a closed
+    tab for an hour.
 
     Attributes:
         chat: What answers, in every tab.
         open: The sessions by key.
+        views: The pages that show them, by Gradio's name for a page.
     """
 
     chat: Chat
     _lock: threading.Lock = field(default_factory=threading.Lock)
     open: dict[str, Session] = field(default_factory=dict)
+    views: dict[str, View] = field(default_factory=dict)
     _seen: dict[str, float] = field(default_factory=dict)
 
-    def get(self, key: str) -> Session:
-        """Give the tab's session, a new one at its first action."""
+    def enter(self, name: str, key: str) -> Session:
+        """Give a tab's session to a page that has just been loaded, a new one at the first."""
         with self._lock:
+            self.views[name] = View(key)
             self._seen[key] = time.monotonic()
             if key not in self.open:
                 self.open[key] = Session(self.chat)
             return self.open[key]
 
-    def idle(self, seconds: float) -> list[str]:
-        """Name the tabs that did nothing for so long and wait for no answer."""
-        # Whoever waits for a long answer does nothing either, and is not idle.
-        due = time.monotonic() - seconds
+    def get(self, key: str) -> Session | None:
+        """Give the tab's session, if there is one, and note that the tab is alive."""
         with self._lock:
+            if key in self.open:
+                self._seen[key] = time.monotonic()
+            return self.open.get(key)
+
+    def leave(self, name: str) -> None:
+        """Note that a page is being left: closed, reloaded, or put away by a phone."""
+        with self._lock:
+            view = self.views.pop(name, None)
+            if view is not None and view.key in self.open:
+                self._seen[view.key] = time.monotonic()
+
+    def due(self, now: float) -> list[str]:
+        """Name the tabs to be forgotten at a time of the monotonic clock.
+
+        Those that were left two minutes ago, and those that have been silent for half an hour.
+        Whoever waits for a long answer does nothing either, and is not silent.
+        """
+        with self._lock:
+            shown = {view.key for view in self.views.values()}
             return [
                 key
                 for key, session in self.open.items()
-                if self._seen[key] < due and not session.case.is_answering
+                if now - self._seen[key] >= (IDLE_SECONDS if key in shown else LEFT_SECONDS)
+                and not (key in shown and session.is_busy)
             ]
 
     def close(self, key: str) -> None:
@@ -392,15 +598,11 @@ class Sessions:
         with self._lock:
             session = self.open.pop(key, None)
             self._seen.pop(key, None)
+            self.views = {name: view for name, view in self.views.items() if view.key != key}
         if session is not None:
-            session.restart()
+            session.forget()
 
 
-def photo_url(image: Image.Image, side: int | None = None) -> str:
-    """Return an RGB image as a ``data:`` URL, so that showing it leaves no file.
-
-    Args:
-        image: The image; it is left as it is.
-        side: Longest side of the picture, in pixels; by default the image's own.
-    """
-    return data_url(jpeg(image, side, PREVIEW_QUALITY))
+def photo_url(image: Image.Image) -> str:
+    """Return an RGB image as a ``data:`` URL, so that showing it leaves no file."""
+    return data_url(jpeg(image, quality=PREVIEW_QUALITY))

@@ -82,6 +82,9 @@ def export_blip2(model: SkinGPT4, folder: str | Path, dtype: torch.dtype) -> Non
     # The processor adds the image token to a tokenizer of its own: ours must not know it.
     size = {"height": model.config.image_size, "width": model.config.image_size}
     tokenizer = copy.deepcopy(model.llm_tokenizer)
+    # Where spaces stand before special tokens hangs on it, and Llama's tokenizer forgets it.
+    if hasattr(tokenizer, "legacy"):
+        tokenizer.init_kwargs["legacy"] = tokenizer.legacy
     processor = Blip2Processor(BlipImageProcessorPil(size=size), tokenizer)
     tokenizer.chat_template = chat_template(model.prompt_style, tokenizer, model.image_tokens)
     image_id = cast(int, processor.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))

@@ -8,6 +8,7 @@ from skingpt4.check.memory import free_gigabytes, kv_cache_gigabytes, memory_pla
 from skingpt4.models.device import Placement
 from skingpt4.models.llm import build_meta_llm, key_value_heads, llm_config
 from skingpt4.models.skin_gpt4 import SkinGPT4
+from tests.llm_families import VOCABULARY
 
 CPU = torch.device("cpu")
 FALCON = {"hidden_size": 8192, "num_attention_heads": 128}
@@ -54,8 +55,8 @@ def test_half_precision_keeps_the_towers_small_tensors_exact(model_config):
 def test_quantisation_spares_embeddings_head_and_norms(model_config, kind, bytes_each):
     skeleton = SkinGPT4.skeleton(model_config)
     line = by_part(memory_plan(skeleton, placed(torch.float16, kind)))["language model"]
-    layer = 4 * 32 * 32 + 3 * 32 * 64
-    kept = 2 * 360 * 32 + 5 * 32
+    layer = 3 * 32 * 32 + 3 * 32 * 64  # keys and values are half as wide
+    kept = 2 * VOCABULARY * 32 + 5 * 32
     assert line.parameters == 2 * layer + kept
     assert line.gigabytes == pytest.approx((2 * layer * bytes_each + kept * 2) / 1e9)
     assert line.dtype == f"{kind} and float16"

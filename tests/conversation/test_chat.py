@@ -59,7 +59,9 @@ def test_upstreams_positional_order(chat, asked):
     assert len(token_ids) == 7
 
 
-def test_follow_up_questions_and_further_photos(chat, asked, other_photo, prompts, say, word):
+def test_follow_up_questions_and_further_photos(
+    chat, encoded, asked, other_photo, prompts, say, word
+):
     conv, img_list = asked
     said = chat.model.llm_tokenizer("Crust", add_special_tokens=False).input_ids
     say(chat.model, [*said, chat.model.llm_tokenizer.eos_token_id])
@@ -74,7 +76,7 @@ def test_follow_up_questions_and_further_photos(chat, asked, other_photo, prompt
     )
     shown = [segment for segment in prompts[1].segments if not isinstance(segment, str)]
     assert not torch.equal(*shown)
-    assert chat.model.images_encoded == 2
+    assert len(encoded) == 2
 
 
 def test_a_photo_after_its_question(chat, photo, prompts):
@@ -175,7 +177,7 @@ def test_questions_that_cannot_be_asked_leave_the_conversation(chat, asked, text
 
 
 @pytest.mark.parametrize(
-    "image", [b"no photo", b"", torch.zeros(2, 3, 8, 8), torch.zeros(8, 8), "missing.jpg"]
+    "image", [b"no photo", b"", torch.zeros(2, 3, 28, 28), torch.zeros(28, 28), "missing.jpg"]
 )
 def test_photos_that_cannot_be_opened_leave_the_conversation(chat, asked, image):
     conv, img_list = asked
@@ -199,14 +201,14 @@ def test_photos_are_opened_processed_and_encoded_without_gradients(model, tmp_pa
 
     def vis_processor(image):
         seen.append((image.mode, image.size))
-        return torch.zeros(3, 8, 8, requires_grad=True)
+        return torch.zeros(3, 28, 28, requires_grad=True)
 
     chat, conv, img_list = Chat(model, vis_processor), CONV_VISION.copy(), []
     path = tmp_path / "grey.png"
     Image.new("LA", (5, 4)).save(path)
     for image in (path, str(path), path.read_bytes(), Image.open(path)):
         chat.upload_img(image, conv, img_list)
-    chat.upload_img(torch.zeros(1, 3, 8, 8), conv, img_list)
+    chat.upload_img(torch.zeros(1, 3, 28, 28), conv, img_list)
     assert seen == [("RGB", (5, 4))] * 4
     assert len(img_list) == 5
     assert not any(photo.requires_grad for photo in img_list)
@@ -214,7 +216,7 @@ def test_photos_are_opened_processed_and_encoded_without_gradients(model, tmp_pa
 
 def test_an_opened_photo_is_processed_as_it_is(model):
     seen = []
-    chat = Chat(model, lambda image: seen.append(image) or torch.zeros(3, 8, 8))
+    chat = Chat(model, lambda image: seen.append(image) or torch.zeros(3, 28, 28))
     opened = open_photo(Image.new("L", (5, 4)))
     chat.encode_photos([opened])
     chat.upload_img(opened, chat.new_conversation(), [])

@@ -1,6 +1,5 @@
 """Every language model family trains and answers by the same code."""
 
-import dataclasses
 from itertools import chain
 
 import pytest
@@ -11,7 +10,6 @@ from transformers import CompileConfig
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.engines import Decoding
 from skingpt4.conversation.engines.transformers_engine import TransformersEngine
-from skingpt4.models.skin_gpt4 import SkinGPT4
 from tests.llm_families import FAMILIES, make_folder
 
 QUESTION = "Could you describe the skin disease in this image for me?"
@@ -24,13 +22,9 @@ def family(request, tmp_path_factory):
 
 
 @pytest.fixture
-def model(family, model_config):
+def model(family, make_model):
     folder, style = family
-    config = dataclasses.replace(
-        model_config, llm_model=folder, prompt_style=style, prompt_path="", allow_untrained=True
-    )
-    torch.manual_seed(0)
-    return SkinGPT4.from_config(config).eval()
+    return make_model(llm_model=folder, prompt_style=style, prompt_path="")
 
 
 @pytest.fixture
@@ -101,8 +95,7 @@ def test_the_end_symbol_is_learned_once_and_ends_the_answer(model, say):
     tokenizer, style = model.llm_tokenizer, model.prompt_style
     learned = model.dialogue_encoder.answer_ids("So." + style.end_sym)
     ending = tokenizer(style.end_sym, add_special_tokens=False).input_ids
-    end = ending[-1]
-    assert learned.count(end) == style.end_sym.count(tokenizer.decode([end]).strip())
+    assert tokenizer.decode(learned) == "So." + style.end_sym
     words = tokenizer("A plaque.", add_special_tokens=False).input_ids
     steps = say(model, [*words, *ending, *words * 9])
     engine, stops = TransformersEngine(model), [style.end_sym]

@@ -23,7 +23,7 @@ class StandIn:
         self.model = model
         self.positions = model.context_length
         self.sequences = {}
-        self.fed = []
+        self.photos = []
 
     @torch.no_grad()
     def decode(self, rows, positions, sequences, wanted):
@@ -42,7 +42,8 @@ class StandIn:
             if is_wanted:
                 logits = self.model.llm_model(inputs_embeds=torch.stack(held)[None]).logits
                 scores.append(logits[0, -1].numpy())
-        self.fed.append(len(rows))
+        if not isinstance(rows[0], int):
+            self.photos.append(len(rows))
         return np.stack(scores) if scores else np.empty((0, 0))
 
     def crop(self, sequence, length):
@@ -93,7 +94,7 @@ def test_turns_are_those_of_this_process_and_feed_only_what_is_new(
         one.ask("And why?", conv)
         said[-1].append(one.answer(conv, img_list, **SHORT, **settings)[1].tolist())
     assert said[0] == said[1]
-    assert llama_chat.engine.runtime.fed.count(32) == 1  # the photo
+    assert llama_chat.engine.runtime.photos == [32]
 
 
 def test_draws_and_likelihoods_are_those_of_this_process(llama_chat, chat, photo):

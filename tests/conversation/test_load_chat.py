@@ -24,14 +24,6 @@ datasets:
 """
 
 
-@pytest.fixture(scope="module")
-def llm_folder(llama, tokenizer, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("llm")
-    llama.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def write_config(llm_folder, tmp_path):
     def write(more=""):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import runpy
 import sys
 
 import pytest
@@ -10,7 +9,7 @@ from PIL import Image
 
 from skingpt4.convert.sources import SOURCES
 from tests.conftest import PROJECT, TEST_DATA
-from tests.scripts import run_here
+from tests.scripts import load_script, run_here
 
 REAL = pytest.mark.skipif(
     not (TEST_DATA / "labelled_15class.csv").is_file(),
@@ -86,7 +85,7 @@ def documented():
 
 
 def test_the_readmes_commands_are_ones_the_converter_takes(monkeypatch):
-    parse = runpy.run_path(str(PROJECT / "dataset" / "convert.py"))["parse_args"]
+    parse = load_script("dataset/convert.py").parse_args
     used = set()
     for command in documented():
         monkeypatch.setattr(sys, "argv", ["convert.py", *command.split()])

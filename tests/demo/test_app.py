@@ -3,9 +3,10 @@
 import pytest
 
 from skingpt4.demo import app as app_module
-from skingpt4.demo.app import STYLE_PATH, build_app
+from skingpt4.demo.app import build_app
 from skingpt4.demo.features.consultation import CHOICES, DEFAULTS
 from skingpt4.demo.features.opinion import DRAWS
+from skingpt4.demo.server import STYLES
 from skingpt4.dermatology import DISCLAIMER, QUESTIONS
 from skingpt4.documents.launch import launch_options
 
@@ -60,5 +61,6 @@ def test_examples_are_there_and_small():
 
 def test_style_asks_nobody_else_for_anything():
     assert launch_options()["theme"]._stylesheets == []
-    css = STYLE_PATH.read_text(encoding="utf-8")
+    (style,) = STYLES
+    css = style.read_text(encoding="utf-8")
     assert "url(" not in css and "@import" not in css

@@ -178,9 +178,9 @@ def panel():
 
 def begin(panel, session, answer, photo):
     """Make a map when it is its turn; yield what the panel shows meanwhile."""
-    for _ in run_job(
-        "evidence", session, WaitingRoom(1), partial(make_map, session, answer, photo)
-    ):
+    job = run_job("evidence", session, WaitingRoom(1), partial(make_map, session, answer, photo))
+    next(job)
+    for _ in job:
         yield panel.show(session)
 
 

@@ -97,7 +97,9 @@ def open_panel(drawing, photo_bytes):
 
 def begin(panel, session, draws):
     """Draw an opinion when it is its turn; yield what the panel shows meanwhile."""
-    for _ in run_job("opinion", session, WaitingRoom(1), partial(draw, session, draws)):
+    job = run_job("opinion", session, WaitingRoom(1), partial(draw, session, draws))
+    next(job)
+    for _ in job:
         yield panel.show(session)
 
 

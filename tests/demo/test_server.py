@@ -1,29 +1,21 @@
 """Where the page is served, and `demo.py`'s command line."""
 
-import importlib.util
 import socket
 import sys
-from pathlib import Path
 
 import httpx
 import pytest
 
 from skingpt4.common.errors import ConfigError
-from skingpt4.demo.app import build_app, forget_tab
 from skingpt4.demo.server import Address, free_port, parse_login, served
-from skingpt4.demo.session import Sessions
+from tests.scripts import load_script
 from tests.waiting import free_port as free_port_here
-
-SCRIPT = Path(__file__).resolve().parents[2] / "demo.py"
 
 
 @pytest.fixture
 def demo():
     """The script as a module; it does nothing when imported."""
-    spec = importlib.util.spec_from_file_location("demo_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("demo.py")
 
 
 def test_taken_port_gives_the_next():
@@ -118,21 +110,8 @@ def test_login_is_asked_for_and_let_through_the_gate(make_chat):
         assert browser.get("/config").status_code == 200
 
 
-def test_page_is_gone_with_what_was_sent(make_chat, tmp_path, monkeypatch):
+def test_the_folder_for_files_is_gone_with_the_page(make_chat, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with served(make_chat(), Address(port=free_port_here())) as app:
-        sent = {"files": ("anna.jpg", b"x", "image/jpeg")}
-        answer = httpx.post(f"{app.local_url}gradio_api/upload", files=sent, trust_env=False)
-        assert Path(answer.json()[0]).is_relative_to(tmp_path)
-        assert Path(answer.json()[0]).exists()
+    with served(make_chat(), Address(port=free_port_here())):
+        assert len(list(tmp_path.iterdir())) == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_idle_visitors_are_forgotten(make_chat):
-    sessions = Sessions(make_chat())
-    app = build_app(sessions.chat, examples=[], sessions=sessions)
-    sessions.get("anna")
-    assert sessions.idle(60) == []
-    assert sessions.idle(-1) == ["anna"]
-    forget_tab(app, sessions, "anna")
-    assert sessions.open == {}

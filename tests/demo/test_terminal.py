@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import runpy
 import shutil
 from types import SimpleNamespace
 
@@ -17,6 +16,7 @@ from skingpt4.demo.app import EXAMPLES_FOLDER
 from skingpt4.demo.terminal import ask, ask_folder
 from skingpt4.processors.photo import open_photo
 from tests.conftest import PROJECT
+from tests.scripts import run_here
 
 QUESTIONS = ("What is it?", "And why?")
 
@@ -196,20 +196,19 @@ def test_offline_against_what_needs_others_is_a_contradiction(model, share, name
     ],
 )
 def test_half_a_command_is_refused_before_anything_is_loaded(arguments, sentence, capsys, demo):
-    with pytest.raises(SystemExit):
-        demo(arguments)
+    assert demo(arguments) == 2
     assert sentence in capsys.readouterr().err
 
 
 def test_the_script_answers_from_a_pipe(demo, folder, capsys, embedded_photo):
-    demo(["--ask", str(embedded_photo), "What's wrong with my skin?", "--json"])
+    assert demo(["--ask", embedded_photo, "What's wrong with my skin?", "--json"]) == 0
     assert "psoriasis" in json.loads(capsys.readouterr().out)["answer"]
 
 
 def test_the_script_answers_about_a_folder(demo, capsys, embedded_photo, tmp_path):
     output = tmp_path / "answers.jsonl"
     shown = shutil.copytree(embedded_photo.parent, tmp_path / "photos")
-    demo(["--batch", str(shown), "--output", str(output), "--question", "What is it?"])
+    assert demo(["--batch", shown, "--output", output, "--question", "What is it?"]) == 0
     assert len(rows(output)) == len(list(shown.iterdir()))
     assert "6/6" in capsys.readouterr().err
 
@@ -226,9 +225,8 @@ def demo(monkeypatch):
 
     def run(arguments):
         monkeypatch.chdir(PROJECT)
-        monkeypatch.setattr("sys.argv", ["demo.py", *arguments])
         monkeypatch.setattr("skingpt4.common.network.go_offline", lambda: None)
         monkeypatch.setattr("skingpt4.common.cli.setup_logger", lambda: None)
-        runpy.run_path(str(PROJECT / "demo.py"), run_name="__main__")
+        return run_here("demo.py", *arguments)
 
     return run

@@ -8,15 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AddedToken,
     AutoTokenizer,
     Blip2ForConditionalGeneration,
     Blip2Processor,
-    FalconConfig,
-    FalconForCausalLM,
-    PreTrainedTokenizerFast,
 )
 
 from skingpt4.check.preflight import preflight
@@ -28,7 +24,8 @@ from skingpt4.export import hf as hf_export
 from skingpt4.export.hf import build_blip2, chat_template, export_blip2
 from skingpt4.processors.blip_processors import Blip2ImageEvalProcessor
 from skingpt4.prompts import PROMPT_STYLES, get_prompt_style
-from tests.conftest import TEXTS
+from tests.conftest import enliven
+from tests.llm_families import VOCABULARY
 
 QUESTIONS = ("What's wrong with my skin?", "Why?")
 NEW_TOKENS = 12
@@ -59,52 +56,12 @@ print(json.dumps([answer(folder, photo, question) for folder in folders]))
 """
 
 
-def falcon_folder(folder):
-    """Falcon-40B's layout: grouped heads, a tied head, a tokenizer that adds nothing in front."""
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    raw.train_from_iterator(TEXTS, trainer)
-    end = "<|endoftext|>"
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token=end, eos_token=end)
-    tokenizer.save_pretrained(folder)
-    config = FalconConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_kv_heads=2,
-        new_decoder_architecture=True,
-        initializer_range=0.3,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    torch.manual_seed(3)
-    FalconForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def photo(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
     path = tmp_path / "photo.png"
     Image.fromarray(pixels).save(path)
     return path
-
-
-def untied(model):
-    """Give every part numbers that matter, biases and norms too."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if not name.startswith("llm_model."):
-                parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model
 
 
 def our_answer(model, photo, question):
@@ -116,11 +73,13 @@ def our_answer(model, photo, question):
 
 
 @pytest.mark.timeout(900)  # a second interpreter, on a machine that may be busy
-def test_transformers_alone_gives_our_greedy_answers(make_model, photo, tmp_path):
-    llms = {"llama": None, "falcon": str(falcon_folder(tmp_path / "falcon-llm"))}
+def test_transformers_alone_gives_our_greedy_answers(
+    make_model, llm_folder, falcon_folder, photo, tmp_path
+):
+    llms = {"llama": str(llm_folder), "falcon": str(falcon_folder)}
     expected = []
     for name, llm in llms.items():
-        model = untied(make_model(**({"llm_model": llm} if llm else {})))
+        model = enliven(make_model(llm_model=llm))
         export_blip2(model, tmp_path / name, torch.float32)
         expected.append(our_answer(model, photo, QUESTIONS[0]))
     folders = [str(tmp_path / name) for name in llms]
@@ -131,11 +90,10 @@ def test_transformers_alone_gives_our_greedy_answers(make_model, photo, tmp_path
     assert all(len(set(ids)) > 1 for ids in expected)
 
 
-@pytest.mark.parametrize("family", ["llama", "falcon"])
-def test_the_folder_serves_as_every_source(make_model, photo, tmp_path, family):
+@pytest.mark.parametrize("llm", ["llm_folder", "falcon_folder"])
+def test_the_folder_serves_as_every_source(make_model, photo, tmp_path, llm, request):
     """Its language model is read too, so that nothing else is needed."""
-    llm = {"llm_model": str(falcon_folder(tmp_path / "llm"))} if family == "falcon" else {}
-    model = untied(make_model(**llm))
+    model = enliven(make_model(llm_model=str(request.getfixturevalue(llm))))
     folder = str(tmp_path / "exported")
     export_blip2(model, folder, torch.float32)
     keys = ("vit_weights", "q_former_model", "ckpt", "llm_model")
@@ -154,9 +112,9 @@ def test_the_folder_serves_as_every_source(make_model, photo, tmp_path, family):
 
 def test_a_tensor_put_wrong_is_seen(make_model, photo):
     """Control: the answer's inputs depend on each part that is carried over."""
-    model = untied(make_model())
+    model = enliven(make_model())
     pixels = torch.randn(1, 3, 28, 28, generator=torch.Generator().manual_seed(1))
-    exported = build_blip2(model, 360, torch.float32)
+    exported = build_blip2(model, VOCABULARY, torch.float32)
     with torch.no_grad():
         expected = model.encode_img(pixels)
         same = exported.get_image_features(pixels).pooler_output
@@ -175,17 +133,19 @@ def test_half_precision_and_the_image_token_s_row(make_model, tmp_path):
     assert exported.qformer.layernorm.weight.dtype == torch.float32
     assert exported.config.image_token_id == processor.tokenizer.convert_tokens_to_ids("<image>")
     head = exported.language_model.lm_head.weight.float()
-    assert len(head) == 361
-    torch.testing.assert_close(head[360], head[:360].mean(dim=0), rtol=1e-3, atol=1e-3)
+    assert len(head) == VOCABULARY + 1
+    torch.testing.assert_close(
+        head[VOCABULARY], head[:VOCABULARY].mean(dim=0), rtol=1e-3, atol=1e-3
+    )
     hidden = torch.randn(200, 32)
-    assert not ((hidden @ head.T).argmax(dim=1) == 360).any()
-    assert model.llm_model.get_input_embeddings().num_embeddings == 360
+    assert not ((hidden @ head.T).argmax(dim=1) == VOCABULARY).any()
+    assert model.llm_model.get_input_embeddings().num_embeddings == VOCABULARY
     assert "<image>" not in model.llm_tokenizer.get_vocab()
 
 
 def test_our_own_loader_takes_the_folder_back(make_model, tmp_path, monkeypatch):
     monkeypatch.setattr(hf_export, "SHARD_SIZE", "40KB")
-    model = untied(make_model())
+    model = enliven(make_model())
     export_blip2(model, tmp_path, torch.float32)
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     parts = dict.fromkeys(("vit_weights", "q_former_model", "ckpt"), str(tmp_path))
@@ -228,11 +188,12 @@ def chat_ids(tokenizer, prompt, image_id):
     return [*bos, *before, image_id, image_id, *after]
 
 
+@pytest.mark.parametrize("legacy", [True, False])
 @pytest.mark.parametrize("adds_bos", [True, False])
 @pytest.mark.parametrize("name", PROMPT_STYLES)
-def test_the_chat_template_gives_our_chat_s_token_ids(llm_folder, name, adds_bos):
+def test_the_chat_template_gives_our_chat_s_token_ids(llm_folder, name, adds_bos, legacy):
     style = get_prompt_style(name)
-    tokenizer = AutoTokenizer.from_pretrained(llm_folder, add_bos_token=adds_bos)
+    tokenizer = AutoTokenizer.from_pretrained(llm_folder, add_bos_token=adds_bos, legacy=legacy)
     assert (tokenizer("a").input_ids[0] == tokenizer.bos_token_id) is adds_bos
     tokenizer.add_tokens([AddedToken("<image>", normalized=False, special=True)])
     conv, messages = two_turns(style)

@@ -1,6 +1,6 @@
 """GGUF files of every family: the same tokens, and nothing passed off as another model."""
 
-import importlib.util
+import importlib
 import json
 import shutil
 import sys
@@ -14,37 +14,17 @@ from safetensors.torch import load_file, save_file
 from skingpt4.common.checkpoint import save_tensors
 from skingpt4.common.config import Config
 from skingpt4.common.errors import ConfigError, WeightsError
-from skingpt4.common.schema import ModelConfig
 from skingpt4.conversation.chat import load_chat
-from skingpt4.conversation.engines import Decoding
-from skingpt4.conversation.engines.transformers_engine import TransformersEngine
+from skingpt4.conversation.engines import Decoding, build_engine
 from skingpt4.models import gguf as gguf_file
 from skingpt4.models.compatibility import FREQUENT_ROWS, sample
-from skingpt4.models.device import Placement
-from skingpt4.models.llm import build_meta_llm, context_length, llm_config, load_llm, load_tokenizer
+from skingpt4.models.llm import build_meta_llm, llm_config, load_tokenizer
 from tests.conftest import PROJECT
 from tests.llama_cpp.conftest import CONFIG, LLM
 from tests.llm_families import FAMILIES, make_folder
+from tests.scripts import load_script, run_here
 
-CPU = torch.device("cpu")
 UNWRITTEN = ("gemma2", "gemma3")
-
-
-class LanguageSide:
-    """What an engine uses of SkinGPT4."""
-
-    device = CPU
-
-    def __init__(self, llm, name):
-        self.llm_model = llm
-        self.llm_tokenizer = load_tokenizer(name)
-
-    @property
-    def context_length(self):
-        return context_length(self.llm_model)
-
-    def embed_tokens(self, ids):
-        return self.llm_model.get_input_embeddings()(ids)
 
 
 @pytest.fixture(scope="module")
@@ -74,20 +54,16 @@ def answer_ids(engine, prompt):
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name not in UNWRITTEN])
-def test_a_familys_file_gives_the_same_tokens(family, folder, export, tmp_path):
-    from skingpt4.conversation.engines.llama_cpp_engine import LlamaCppEngine
-
+def test_a_familys_file_gives_the_same_tokens(family, folder, export, make_model, tmp_path):
     place, path = str(folder(family)), str(tmp_path / "llm.gguf")
     export(place, path, "f32")
-    placement = Placement(CPU, torch.float32, torch.float32)
-    ours = LanguageSide(load_llm(place, placement).eval(), place)
-    theirs = LanguageSide(build_meta_llm(path), path)
+    ours = make_model(llm_model=place)
+    theirs = make_model(llm_model=path, engine="llama_cpp")
     photo = torch.sin(torch.arange(8 * 32.0).view(1, 8, 32)) * 0.1
     # Short enough for the window of the family "mistral", which llama.cpp does not have.
     prompt = ["Why <Img>", photo, "</Img> me?"]
-    config = ModelConfig(llm_model=path, engine="llama_cpp")
-    ids = answer_ids(LlamaCppEngine(theirs, config), prompt)
-    assert ids == answer_ids(TransformersEngine(ours), prompt)
+    ids = answer_ids(build_engine(theirs.config, theirs), prompt)
+    assert ids == answer_ids(build_engine(ours.config, ours), prompt)
     assert len(set(ids)) > 1
     assert type(theirs.llm_model) is type(ours.llm_model)
     assert len(theirs.llm_tokenizer) == len(ours.llm_tokenizer)
@@ -229,15 +205,10 @@ def test_without_the_extra_the_remedy_is_said(gguf, monkeypatch):
         importlib.import_module("skingpt4.conversation.engines.llama_cpp_runtime")
 
 
-def test_the_command_writes_a_file(tmp_path, monkeypatch, capsys):
-    path = PROJECT / "weights" / "export_gguf.py"
-    spec = importlib.util.spec_from_file_location("export_gguf", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+def test_the_command_writes_a_file(tmp_path):
     output = tmp_path / "deep" / "llm.gguf"
-    arguments = ["export_gguf.py", "--llm", str(LLM), "--kind", "f16", "--output", str(output)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    script.main()
+    arguments = ["--llm", LLM, "--kind", "f16", "--output", output]
+    assert run_here("weights/export_gguf.py", *arguments) == 0
     assert gguf_file.gguf_embeddings(str(output))
     assert [file.name for file in output.parent.iterdir()] == ["llm.gguf"]
 
@@ -273,11 +244,7 @@ def test_the_shipped_configurations_fit(gguf, small_shapes, folder, export, tmp_
 
 
 def test_the_benchmark_measures_an_engine(tmp_path):
-    path = PROJECT / "benchmarks" / "engines.py"
-    spec = importlib.util.spec_from_file_location("benchmark_engines", path)
-    benchmark = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = benchmark  # dataclasses look their module up
-    spec.loader.exec_module(benchmark)
+    benchmark = load_script("benchmarks/engines.py")
     llm = benchmark.write_folder("random:tiny", tmp_path)
     rows = list(benchmark.rows(llm, ["q8_0"], "http://127.0.0.1:1"))
     assert [row.name.split()[0] for row in rows] == [

@@ -12,6 +12,7 @@ from skingpt4.common.errors import WeightsError
 from skingpt4.common.schema import ModelConfig
 from skingpt4.models.compatibility import differences, sample, unverifiable
 from skingpt4.models.key_maps import to_lavis_key
+from tests.llm_families import VOCABULARY
 
 PATH = "step2.safetensors"
 CONFIG = ModelConfig(q_former_model="blip2.pth")
@@ -43,7 +44,7 @@ def test_a_record_survives_json_and_fits_its_own_model(make_model):
     model = make_model(freeze_qformer=False)
     record = json.loads(json.dumps(model.record()))
     assert record["llm"]["architecture"] == "LlamaForCausalLM"
-    assert (record["llm"]["width"], record["llm"]["vocabulary"]) == (32, 360)
+    assert (record["llm"]["width"], record["llm"]["vocabulary"]) == (32, VOCABULARY)
     assert differences(record, model.record(), model.config, PATH) == []
     assert unverifiable(record) == []
 

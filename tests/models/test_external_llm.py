@@ -85,12 +85,12 @@ def test_nothing_else_is_read(llm_folder, monkeypatch):
 
 def test_missing_or_other_embeddings_are_named(llm_folder, tmp_path):
     folder = rewritten(llm_folder, tmp_path / "llm", lambda name: f"x.{name}")
-    with pytest.raises(WeightsError, match=r"'model.embed_tokens.weight' \[360, 32\], but .* none"):
+    with pytest.raises(WeightsError, match=r"'model.embed_tokens.weight' \[400, 32\], but .* none"):
         embed(folder)
-    content = json.loads((llm_folder / "config.json").read_text()) | {"vocab_size": 361}
+    content = json.loads((llm_folder / "config.json").read_text()) | {"vocab_size": 401}
     shutil.copytree(llm_folder, tmp_path / "other")
     (tmp_path / "other" / "config.json").write_text(json.dumps(content))
-    with pytest.raises(WeightsError, match=r"\[361, 32\], but the folder has them as \[360, 32\]"):
+    with pytest.raises(WeightsError, match=r"\[401, 32\], but the folder has them as \[400, 32\]"):
         embed(tmp_path / "other")
 
 

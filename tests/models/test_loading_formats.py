@@ -23,6 +23,7 @@ from skingpt4.models.qformer import QFORMER_SHAPES
 from skingpt4.models.skin_gpt4 import SkinGPT4
 from skingpt4.models.vision import VIT_SHAPES, build_vision_tower
 from skingpt4.models.weights import CHECKPOINT, OTHER_PARTS, QFORMER, VISION, lay
+from tests.llm_families import VOCABULARY
 
 LAST_EPS = 1e-5  # of ln_vision; transformers gives its tower's norms one eps, 1e-6
 
@@ -43,7 +44,7 @@ def build_blip2(llm_width=32):
     )
     qformer = Blip2QFormerConfig(encoder_hidden_size=32, **QFORMER_SHAPES["test"])
     text = LlamaConfig(
-        vocab_size=360,
+        vocab_size=VOCABULARY,
         hidden_size=llm_width,
         intermediate_size=64,
         num_hidden_layers=1,

@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from skingpt4.common.errors import ChatError, ConfigError
 from skingpt4.conversation.engines import Decoding
+from tests.llm_families import VOCABULARY
 from tests.vllm.fake_server import FakeVllm
 
 QUESTIONS = ["What's wrong with my skin?", "Describe this image in detail.", "Is it psoriasis?"]
@@ -196,7 +197,12 @@ def test_a_server_that_is_down_may_come_later_and_go_and_come_back(llm, make_cha
 
 def other_llm(**changes):
     torch.manual_seed(9)
-    shape = {"vocab_size": 360, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    shape = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+    }
     config = LlamaConfig(**shape | {"num_attention_heads": 2, "initializer_range": 0.2} | changes)
     return LlamaForCausalLM(config).eval()
 

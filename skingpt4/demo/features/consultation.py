@@ -1,28 +1,25 @@
-"""The conversation: the four steps in order, questions in one's own words, Stop, Retry, Edit.
+"""The conversation: messages with their photos, the composer, the four questions as cards.
 
 Beside it, folded away, stand the settings of an answer.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
+from skingpt4.common.errors import ChatError
 from skingpt4.conversation.engines import Decoding
-from skingpt4.demo.i18n import failure, say, status, t
-from skingpt4.demo.page import AT_ONCE, PRIVATE, SHOWING, Page, Panel, Updates
-from skingpt4.demo.queue import WaitingRoom, queue_sentence
-from skingpt4.demo.session import Case, Session
+from skingpt4.demo.i18n import say, t, translated_notice
+from skingpt4.demo.page import AT_ONCE, SHOWING, Page, Panel, Updates
+from skingpt4.demo.queue import WaitingRoom, queue_sentence, run_job, start_job
+from skingpt4.demo.session import BUSY, Case, Exchange, Session
 from skingpt4.dermatology import QUESTIONS
 
-# Visitors who are answered or see their place in the queue; each takes one of 80 threads.
-WAITING_AT_ONCE = 48
-
-# An answer is shown no more often than this: a word at a time would keep the browser too busy for
-# its buttons.
-FRAME_SECONDS = 0.05
+# Names the job that writes answers; `Session.stop` ends the answer itself.
+JOB = "writing"
 
 DEFAULTS = Decoding()
 
@@ -38,12 +35,25 @@ CHOICES: dict[str, dict[str, Any]] = {
     "max_new_tokens": {"minimum": 20, "maximum": 600, "step": 20},
 }
 
+# What a clinician chooses in words sets these fields.
+WORDS: dict[str, dict[str, float]] = {
+    "variety": {"same": 0.0, "varied": 0.7},
+    "length": {"short": 60, "usual": DEFAULTS.max_new_tokens, "long": 600},
+}
+FIELD_OF = {"variety": "temperature", "length": "max_new_tokens"}
+
 
 @dataclass
 class QuestionState:
-    """Whether what is typed takes the place of the last question."""
+    """What the composer is for.
+
+    Attributes:
+        is_edit: Whether what is typed takes the place of the last question.
+        draft: What was being typed before that.
+    """
 
     is_edit: bool = False
+    draft: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,18 +61,27 @@ class SettingsPanel(Panel):
     """The settings' parts.
 
     Attributes:
+        words: A choice in words for each of ``WORDS``, in its order.
         sliders: One for each of ``CHOICES``, in its order.
         seed: What repeats a conversation's sampled answers.
         draws: How many answers make a second opinion.
     """
 
+    words: tuple[gr.Radio, ...]
     sliders: tuple[gr.Slider, ...]
     seed: gr.Number
     draws: gr.Slider
 
     def show(self, session: Session) -> Updates:
-        """Show the seed of the case."""
-        return {self.seed: session.case.seed}
+        """Show what the visitor has chosen, and the seed of the case."""
+        updates: Updates = {self.seed: session.case.seed}
+        for name, slider in zip(CHOICES, self.sliders, strict=True):
+            updates[slider] = session.settings.get(name, getattr(DEFAULTS, name))
+        for name, radio in zip(WORDS, self.words, strict=True):
+            chosen = updates[self.sliders[list(CHOICES).index(FIELD_OF[name])]]
+            # A value between the words is none of them.
+            updates[radio] = next((w for w, value in WORDS[name].items() if value == chosen), None)
+        return updates
 
 
 @dataclass(frozen=True)
@@ -71,63 +90,96 @@ class ConversationPanel(Panel):
 
     chatbot: gr.Chatbot
     status: gr.HTML
+    undo: gr.Button
+    cards: gr.Row
     steps: tuple[gr.Button, ...]
     ask_all: gr.Button
-    question: gr.Textbox
-    send: gr.Button
-    stop: gr.Button
+    controls: gr.Row
     retry: gr.Button
     edit: gr.Button
     restart: gr.Button
+    composer: gr.MultimodalTextbox
 
     def show(self, session: Session) -> Updates:
-        """Show the conversation, which step is next, and the buttons that fit its state."""
-        case = session.case
-        left = steps_left(case)
-        # Without a photo no step can be taken, so none is marked as the next.
-        following = min(left, default=None) if case.photos else None
-        updates = self.show_messages(session)
+        """Show the conversation and what can be done next; what cannot be done is not shown."""
+        case, language = session.case, session.language
+        left, is_begun = steps_left(case), bool(case.exchanges)
+        is_answering = case.is_answering or JOB in case.running
+        is_free = not is_answering and not any(photo.is_undecided for photo in case.attached)
+        # Cards in an empty conversation; afterwards only the next sensible step.
+        offered = (left[:1] if is_begun else left) if case.photos or case.attached else ()
+        rest = "ask_all" if len(left) == len(QUESTIONS) else "ask_rest"
+        updates: Updates = {
+            self.chatbot: gr.update(value=messages(session), visible=is_begun),
+            self.undo: gr.update(visible=session.can_undo),
+            self.cards: gr.update(
+                visible=is_free and bool(offered), elem_classes=["chips" if is_begun else "cards"]
+            ),
+            self.ask_all: gr.update(
+                visible=len(left) > 1,
+                value=say(f"conversation.{rest}", language, number=len(left)),
+            ),
+            self.controls: gr.update(visible=not case.is_empty),
+            self.restart: gr.update(visible=not case.is_empty),
+        }
         for number, button in enumerate(self.steps, start=1):
-            mark = "▸ " if number == following else "" if number in left else "✓ "
-            label = mark + say(f"conversation.step_{number}", session.language)
-            updates[button] = gr.update(value=label, interactive=not case.is_answering)
-        idle = gr.update(interactive=not case.is_answering)
-        again = gr.update(interactive=not case.is_answering and case.last is not None)
-        updates |= {self.ask_all: idle, self.send: idle, self.retry: again, self.edit: again}
-        return updates | {self.stop: gr.update(interactive=case.is_answering)}
+            plain = say(f"conversation.step_{number}", language)
+            # What will be asked stands under it, in the language in which it is asked.
+            label = plain if is_begun else f"{plain}\n{QUESTIONS[number - 1]}"
+            updates[button] = gr.update(value=label, visible=number in offered)
+        again = gr.update(visible=not is_answering and case.last is not None)
+        updates |= {self.retry: again, self.edit: again}
+        # Send turns into Stop.
+        updates[self.composer] = gr.update(submit_btn=not is_answering, stop_btn=is_answering)
+        return updates
 
-    def show_messages(self, session: Session) -> Updates:
-        """Show what has been said so far; a note follows each finished answer.
 
-        Where there are several photos, a question names those that were new with it.
-        """
-        shown, language = 0, session.language
-        messages: list[dict[str, Any]] = []
-        for exchange in session.case.exchanges:
-            new = range(shown + 1, exchange.photos + 1) if len(session.case.photos) > 1 else ()
-            shown = exchange.photos
-            names = [say("conversation.photo", language, number=number) for number in new]
-            asked = [*([" · ".join(names)] if names else []), exchange.question]
-            note = [say("conversation.note", language)] if exchange.is_finished else []
-            for role, texts in (("user", asked), ("assistant", [exchange.answer or "…", *note])):
-                # As text: the chat box would run what is safe HTML, and fetch images in it.
-                parts = [{"type": "text", "text": text.replace("<", "&lt;")} for text in texts]
-                messages.append({"role": role, "content": parts})
-        return {self.chatbot: messages}
+def messages(session: Session) -> list[dict[str, Any]]:
+    """Write what has been said so far: photos inside their messages, a note under each answer."""
+    shown: list[dict[str, Any]] = []
+    for exchange in session.case.exchanges:
+        asked: list[dict[str, Any]] = []
+        for number in range(exchange.shown, exchange.photos):
+            photo, name = session.case.photos[number], str(number + 1)
+            url = f"{session.root}/page/photos/{photo.key}"
+            alt = say("photo.number", session.language, number=name)
+            file = {"path": name, "url": url, "orig_name": name, "mime_type": "image/jpeg"}
+            asked.append({"type": "file", "file": file, "alt_text": alt})
+        asked.append({"type": "text", "text": exchange.question})
+        said = [{"type": "text", "text": exchange.answer or "…"}]
+        if exchange.is_finished:
+            said.append({"type": "text", "text": note(session, exchange)})
+        for part in (*asked, *said):
+            # As text: the chat box would run what is safe HTML, and fetch images in it.
+            if "text" in part:
+                part["text"] = part["text"].replace("<", "&lt;")
+        shown += [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+    return shown
+
+
+def note(session: Session, exchange: Exchange) -> str:
+    """Say what the model was trained on, and which photos it saw."""
+    language, model = session.language, session.chat.model
+    key = "conversation.saw" if exchange.photos == 1 else "conversation.saw_several"
+    saw = say(key, language, photos=exchange.photos)
+    notice = translated_notice(language, model.notice) or say("conversation.note", language)
+    return f"{saw} {notice}"
 
 
 def steps_left(case: Case) -> tuple[int, ...]:
-    """Return the numbers, from 1, of the paper's questions that have no answer yet."""
-    asked = {exchange.question for exchange in case.exchanges}
+    """Return the numbers, from 1, of the paper's questions not yet answered about all photos."""
+    photos = len(case.photos) + len(case.attached)
+    asked = {one.question for one in case.exchanges if one.photos == photos}
     return tuple(number for number, text in enumerate(QUESTIONS, 1) if text not in asked)
 
 
-def lay_out() -> ConversationPanel:
-    """Make the conversation, the steps and the text box."""
-    chatbot = gr.Chatbot(
+def lay_out_messages() -> gr.Chatbot:
+    """Make the box of messages, which is not shown before there is one."""
+    return gr.Chatbot(
         label=t("conversation.title"),
-        placeholder=t("conversation.empty"),  # type: ignore[arg-type]
-        height=430,
+        show_label=False,
+        visible=False,
+        height="100%",
         render_markdown=False,  # text is shown as it is: nothing in it can load or run anything
         sanitize_html=True,
         allow_tags=False,
@@ -136,60 +188,68 @@ def lay_out() -> ConversationPanel:
         buttons=["copy", "copy_all"],
         elem_id="conversation",
     )
-    line = gr.HTML(t("conversation.welcome"), elem_id="status")
-    with gr.Row(elem_id="steps"):
-        steps = tuple(
-            gr.Button(t(f"conversation.step_{number}"), size="sm", min_width=120)
-            for number in range(1, len(QUESTIONS) + 1)
-        )
-        ask_all = gr.Button(t("conversation.ask_all"), size="sm", min_width=120, elem_id="ask-all")
-    with gr.Row(elem_id="ask", equal_height=True):
-        question = gr.Textbox(
-            label=t("conversation.question"),
-            placeholder=t("conversation.question_hint"),
-            max_lines=6,
-            container=False,
-            scale=5,
-            min_width=240,
-            elem_id="question",
-        )
-        send = gr.Button(t("conversation.send"), variant="primary", scale=1, min_width=80)
-    with gr.Row(elem_id="controls"):
-        stop, retry, edit = (
-            gr.Button(t(f"conversation.{name}"), size="sm", min_width=90, interactive=False)
-            for name in ("stop", "retry", "edit")
-        )
-        restart = gr.Button(t("conversation.restart"), size="sm", min_width=90)
-    outputs = [chatbot, *steps, ask_all, send, stop, retry, edit]  # what depends on the state
-    return ConversationPanel(
-        outputs, chatbot, line, steps, ask_all, question, send, stop, retry, edit, restart
-    )
+
+
+def lay_out_composer(
+    chatbot: gr.Chatbot, lay_out_waiting: Callable[[], gr.HTML]
+) -> tuple[ConversationPanel, gr.HTML]:
+    """Make the composer with what stands above it: the cards, the status, the waiting photos.
+
+    Args:
+        chatbot: The box of messages.
+        lay_out_waiting: Makes the place of the waiting photos, which is given back.
+    """
+    with gr.Column(elem_id="composer-area"):
+        with gr.Row(visible=False, elem_id="cards") as cards:
+            steps = tuple(
+                gr.Button(t(f"conversation.step_{number}"), min_width=150)
+                for number in range(1, len(QUESTIONS) + 1)
+            )
+            ask_all = gr.Button(t("conversation.ask_all"), min_width=150, elem_id="ask-all")
+        with gr.Row(elem_id="status-line"):
+            line = gr.HTML(elem_id="status")
+            undo = gr.Button(t("conversation.undo"), size="sm", visible=False, elem_id="undo")
+        waiting = lay_out_waiting()
+        with gr.Row(elem_id="ask", equal_height=True):
+            composer = gr.MultimodalTextbox(
+                label=t("conversation.question"),
+                show_label=False,
+                placeholder=t("conversation.question_hint"),  # type: ignore[arg-type]
+                sources=["upload"],
+                file_types=["image", ".heic", ".heif", ".hif", ".avif"],
+                file_count="multiple",
+                max_lines=6,
+                max_plain_text_length=100_000,
+                submit_btn=True,
+                elem_id="composer",
+            )
+        with gr.Row(visible=False, elem_id="controls") as controls:
+            retry = gr.Button(t("conversation.retry"), size="sm", min_width=90)
+            edit = gr.Button(t("conversation.edit"), size="sm", min_width=90)
+            # Pressed in the browser only: the picture comes by the photos' own road.
+            gr.Button(t("photo.take"), size="sm", min_width=90, elem_id="camera")
+            restart = gr.Button(
+                t("conversation.restart"), size="sm", min_width=90, elem_id="restart"
+            )
+    parts = (chatbot, line, undo, cards, steps, ask_all, controls, retry, edit, restart, composer)
+    outputs = [chatbot, undo, cards, *steps, ask_all, controls, retry, edit, restart, composer]
+    return ConversationPanel(outputs, *parts), waiting
 
 
 def lay_out_settings(draws: int) -> SettingsPanel:
-    """Make the settings.
+    """Make the settings: in words, and as numbers for who knows what they mean.
 
     Args:
         draws: Answers of a second opinion, unless the visitor chooses another number.
     """
     with gr.Accordion(t("settings.title"), open=False, elem_id="settings"):
-        sliders = tuple(
-            gr.Slider(
-                value=getattr(DEFAULTS, name),
+        words = tuple(
+            gr.Radio(
+                [(t(f"settings.{name}_{word}"), word) for word in choices],
                 label=t(f"settings.{name}"),
-                info=t(f"settings.{name}_info"),
                 elem_id=f"setting-{name}",
-                **choice,
             )
-            for name, choice in CHOICES.items()
-        )
-        seed = gr.Number(
-            label=t("settings.seed"),
-            info=t("settings.seed_info"),
-            precision=0,
-            minimum=0,
-            maximum=LARGEST_SEED,
-            elem_id="setting-seed",
+            for name, choices in WORDS.items()
         )
         draws_slider = gr.Slider(
             *DRAWS_RANGE,
@@ -199,44 +259,49 @@ def lay_out_settings(draws: int) -> SettingsPanel:
             info=t("settings.draws_info"),
             elem_id="setting-draws",
         )
-    return SettingsPanel([seed], sliders, seed, draws_slider)
+        with gr.Accordion(t("settings.advanced"), open=False, elem_id="advanced"):
+            sliders = tuple(
+                gr.Slider(
+                    value=getattr(DEFAULTS, name),
+                    label=t(f"settings.{name}"),
+                    info=t(f"settings.{name}_info"),
+                    elem_id=f"setting-{name}",
+                    **choice,
+                )
+                for name, choice in CHOICES.items()
+            )
+            seed = gr.Number(
+                label=t("settings.seed"),
+                info=t("settings.seed_info"),
+                precision=0,
+                minimum=0,
+                maximum=LARGEST_SEED,
+                elem_id="setting-seed",
+            )
+    return SettingsPanel([*words, *sliders, seed], words, sliders, seed, draws_slider)
 
 
 def wire(panel: ConversationPanel, settings: SettingsPanel, page: Page, room: WaitingRoom) -> None:
-    """Connect the steps, the questions, the buttons under them and the seed."""
+    """Connect the cards, the composer, the buttons under it and the settings."""
     actions = ConversationActions(panel, page, room)
-    shown = [page.status, *panel.outputs, panel.question]
-    # A question is shown at once, by an event of its own; only its answer waits in the queue.
-    sent = [panel.send.click, panel.question.submit]
-    asked = [
-        gr.on(sent, actions.ask, [panel.question], shown, **AT_ONCE),
-        panel.retry.click(actions.retry, None, shown, **AT_ONCE),
-    ]
-    asked += [
-        button.click(actions.ask_step(number), None, shown, **AT_ONCE)
-        for number, button in enumerate(panel.steps, start=1)
-    ]
-    writing: dict[str, Any] = PRIVATE | {
-        "inputs": list(settings.sliders),
-        "outputs": shown,
-        "concurrency_id": "answers",
-        "concurrency_limit": WAITING_AT_ONCE,
-        "show_progress": "hidden",
-    }
-    # While an answer grows, only the conversation is sent; the other panels follow at its end.
-    whole_page: dict[str, Any] = {"inputs": None, "outputs": page.outputs, **AT_ONCE, **SHOWING}
-    for event in asked:
-        event.then(actions.answer, **writing).then(actions.refresh, **whole_page)
-    panel.ask_all.click(actions.ask_all, **writing).then(actions.refresh, **whole_page)
-    panel.edit.click(actions.edit, None, shown, **AT_ONCE)
-    panel.stop.click(actions.stop, None, shown, **AT_ONCE)
-    gr.on(
-        [panel.restart.click, panel.chatbot.clear],
-        actions.restart,
-        **whole_page | {"outputs": [*page.outputs, panel.question]},
-    )
+    composed: dict[str, Any] = {"inputs": [panel.composer], "outputs": [panel.composer]}
+    panel.composer.submit(actions.ask, **composed, **AT_ONCE, **SHOWING)
+    panel.edit.click(actions.edit, **composed, **AT_ONCE, **SHOWING)
+    for number, button in enumerate(panel.steps, start=1):
+        button.click(actions.ask_step(number), None, None, **AT_ONCE)
+    for button, action in (
+        (panel.ask_all, actions.ask_all),
+        (panel.retry, actions.retry),
+        (panel.restart, actions.restart),
+        (panel.undo, actions.undo),
+    ):
+        button.click(action, None, None, **AT_ONCE)
+    panel.composer.stop(actions.stop, None, None, **AT_ONCE)
+    for name, slider in zip(CHOICES, settings.sliders, strict=True):
+        slider.input(actions.keep(name), [slider], None, **AT_ONCE)
+    for name, radio in zip(WORDS, settings.words, strict=True):
+        radio.input(actions.keep(FIELD_OF[name], WORDS[name]), [radio], None, **AT_ONCE)
     settings.seed.input(actions.keep_seed, [settings.seed], None, **AT_ONCE)
-    gr.on(None, actions.welcome, **whole_page)  # when the page is opened
 
 
 @dataclass(frozen=True)
@@ -247,139 +312,149 @@ class ConversationActions:
     page: Page
     room: WaitingRoom
 
-    def ask(self, question: str, request: gr.Request) -> Updates:
-        """Put what was typed into the conversation and clear the text box."""
+    def ask(self, composed: dict[str, Any], request: gr.Request) -> Updates:
+        """Send what was typed; it leaves the composer only if it was taken."""
         session = self.page.session(request)
-        is_edit = session.case.panel_state(QuestionState).is_edit
-        updates = self._put(session, session.ask_again if is_edit else session.ask, question)
-        # A question that was refused stays in the box, to be changed.
-        return updates | {self.panel.question: ""} if session.case.pending else updates
+        state = session.case.panel_state(QuestionState)
+        put, text = (session.ask_again if state.is_edit else session.ask), composed["text"]
+        self._put(request, partial(put, text))
+        if session.case.pending is None and not session.case.is_answering:
+            return {}
+        draft, state.is_edit, state.draft = state.draft, False, ""
+        return {self.panel.composer: _typed(draft)}
 
-    def ask_step(self, number: int) -> Callable[[gr.Request], Updates]:
-        """Make the action of a step's button; what is being typed stays."""
+    def ask_step(self, number: int) -> Any:
+        """Make the action of a card; what is being typed stays."""
 
-        def ask_step(request: gr.Request) -> Updates:
+        def ask_step(request: gr.Request) -> None:
             session = self.page.session(request)
-            return self._put(session, session.ask, QUESTIONS[number - 1])
+            self._put(request, partial(session.ask, QUESTIONS[number - 1]))
 
         return ask_step
 
-    def retry(self, request: gr.Request) -> Updates:
+    def retry(self, request: gr.Request) -> None:
         """Ask the last question again."""
-        session = self.page.session(request)
-        return self._put(session, session.ask_again)
+        self._put(request, self.page.session(request).ask_again)
 
-    def edit(self, request: gr.Request) -> Updates:
-        """Put the last question into the text box, to be changed and sent again."""
+    def edit(self, composed: dict[str, Any], request: gr.Request) -> Updates:
+        """Put the last question into the composer, to be changed and sent again."""
         session = self.page.session(request)
-        last = session.case.last
+        state, last = session.case.panel_state(QuestionState), session.case.last
         if last is None or session.case.is_answering:
-            message = status(say("conversation.nothing_to_edit", session.language))
-            return {self.page.status: message}
-        session.case.panel_state(QuestionState).is_edit = True
-        message = status(say("conversation.editing", session.language))
-        return {self.panel.question: last.question, self.page.status: message}
+            return {}
+        if not state.is_edit:
+            state.is_edit, state.draft = True, composed["text"]
+        self.page.act(request, lambda session: say("conversation.editing", session.language))
+        return {self.panel.composer: _typed(last.question)}
 
-    def answer(self, request: gr.Request, *chosen: float) -> Iterator[Updates]:
-        """Write the answer to the question just asked, piece by piece."""
-        session = self.page.session(request)
-        if session.case.pending is None:  # the page would go blank if nothing were shown
-            yield self.panel.show(session)
-        else:
-            yield from self._write(session, chosen)
-
-    def ask_all(self, request: gr.Request, *chosen: float) -> Iterator[Updates]:
+    def ask_all(self, request: gr.Request) -> None:
         """Ask the steps that are left, one after the other, until one is stopped or fails."""
         session = self.page.session(request)
-        case = session.case
-        for number in steps_left(case):
-            updates = self._put(session, session.ask, QUESTIONS[number - 1])
-            writing = say("conversation.writing_step", session.language, step=number)
-            if session.case is not case or case.pending is None:
-                yield updates
-                return
-            yield updates | {self.page.status: status(writing)}
-            yield from self._write(session, chosen)
-            if number in steps_left(case):
-                return
-            if case.cancel["answer"].is_set():
-                # Said here too: Stop may have come after the last word, when `_write` had ended.
-                if session.case is case:
-                    stopped = status(say("conversation.stopped", session.language))
-                    yield self.panel.show(session) | {self.page.status: stopped}
-                return
-        message = say("conversation.all_asked", session.language)
-        yield self.panel.show(session) | {self.page.status: status(message)}
+        self._start(session, self._write_all(session, session.case))
 
-    def stop(self, request: gr.Request) -> Updates:
-        """Stop the answer; the action that writes it then shows its end."""
+    def stop(self, request: gr.Request) -> None:
+        """Stop the answer; the thread that writes it then tells its end."""
         session = self.page.session(request)
         session.stop()
-        return self.panel.show(session)
+        session.changed()
 
-    def restart(self, request: gr.Request) -> Updates:
-        """Forget the photos and the conversation, and what is being typed."""
-        self.page.session(request).restart()
-        return self.welcome(request) | {self.panel.question: ""}
+    def restart(self, request: gr.Request) -> None:
+        """Begin a new conversation; the old one can be had back for a while."""
 
-    def welcome(self, request: gr.Request) -> Updates:
-        """Show the page as it is at the beginning, in the visitor's language."""
-        session = self.page.session(request)
-        return self.page.show(session, status(say("conversation.welcome", session.language)))
+        def begin_again(session: Session) -> str:
+            session.begin_again()
+            return say("conversation.begun_again", session.language)
 
-    def refresh(self, request: gr.Request) -> Updates:
-        """Show the tab's session in every panel."""
-        return self.page.show(self.page.session(request))
+        self.page.act(request, begin_again)
+
+    def undo(self, request: gr.Request) -> None:
+        """Have back what was removed last."""
+
+        def undo(session: Session) -> str:
+            key = "undone" if session.undo() else "too_late"
+            return say(f"conversation.{key}", session.language)
+
+        self.page.act(request, undo)
+
+    def keep(self, name: str, words: dict[str, float] | None = None) -> Callable[..., None]:
+        """Make the action that keeps a setting, so that a reload does not change it.
+
+        Args:
+            name: Field of ``Decoding``.
+            words: What the words that are chosen stand for; by default numbers are chosen.
+        """
+
+        def keep(chosen: Any, request: gr.Request) -> None:
+            session = self.page.session(request)
+            value = chosen if words is None else words.get(chosen)
+            if value is not None:
+                # Sliders send floats; whole numbers of ``Decoding`` stay whole.
+                session.settings[name] = type(getattr(DEFAULTS, name))(value)
+            session.changed()
+
+        return keep
 
     def keep_seed(self, seed: float | None, request: gr.Request) -> None:
         """Keep the seed that a visitor chooses; an empty box changes nothing."""
         if seed is not None:
             self.page.session(request).case.seed = int(seed)
 
-    def _put(self, session: Session, put: Callable[..., None], *question: str) -> Updates:
-        """Put a question; the answer is written by the action that follows."""
-        try:
-            put(*question)
-        except Exception as error:
-            return {self.page.status: failure(error, session.language)}
-        session.case.panel_state(QuestionState).is_edit = False
-        writing = status(say("conversation.writing", session.language))
-        return self.panel.show(session) | {self.page.status: writing}
+    def _put(self, request: gr.Request, put: Any) -> None:
+        """Put a question, and let its answer be written."""
+        session = self.page.session(request)
+        case = session.case
 
-    def _write(self, session: Session, chosen: Sequence[float]) -> Iterator[Updates]:
-        """Wait for the model, write the answer, show how it ended.
+        def put_if_free(_: Session) -> None:
+            if JOB in case.running:  # also between two of all four questions
+                raise ChatError(BUSY, "busy")
+            put()
 
-        Args:
-            session: Whose question is pending.
-            chosen: The sliders' values, in the order of ``CHOICES``.
-        """
-        # The case as it is now: after Restart the answer belongs to a case that is gone.
-        case, language, message = session.case, session.language, ""
-        # Sliders send floats; whole numbers of ``Decoding`` stay whole.
-        fields = zip(CHOICES, chosen, strict=True)
-        decoding = {name: type(getattr(DEFAULTS, name))(value) for name, value in fields}
-        try:
-            with self.room.ticket() as ticket:
-                for wait in ticket.wait(case.cancel["answer"]):
-                    yield {self.page.status: status(queue_sentence(wait, session))}
-                if ticket.has_waited:
-                    writing = say("conversation.writing", language)
-                    yield {self.page.status: status(writing)}
-                shown = float("-inf")
-                for _ in session.answer(case, **decoding):
-                    now = time.monotonic()
-                    if case is session.case and now - shown >= FRAME_SECONDS:
-                        shown = now
-                        yield self.panel.show_messages(session)
-            last = case.last
-            if case.cancel["answer"].is_set():
-                message = say("conversation.stopped", language)
-            elif last and last.attempt > 0 and last.settings["temperature"] == 0:
-                message = say("conversation.same_again", language)
-            message = status(message)
-        except Exception as error:
-            message = failure(error, language)
-        if case is session.case:
-            yield self.panel.show(session) | {self.page.status: message}
-        else:  # Gradio would show the last answer once more: show what has replaced it
-            yield self.panel.show(session)
+        self.page.act(request, put_if_free)
+        if case.pending is not None:
+            session.changed("")
+            self._start(session, self._write(session, case))
+
+    def _start(self, session: Session, work: Iterator[str]) -> None:
+        case = session.case
+
+        def tell(message: str) -> None:
+            if case is session.case:  # after "New conversation" nothing is said of the old one
+                session.message = message
+
+        start_job(session, JOB, run_job(JOB, session, None, lambda _: work, tell))
+
+    def _write_all(self, session: Session, case: Case) -> Iterator[str]:
+        for number in steps_left(case):
+            session.ask(QUESTIONS[number - 1])
+            cancel = case.cancel["answer"]
+            last = ""
+            for last in self._write(session, case):
+                yield last
+            if cancel.is_set() or number in steps_left(case):
+                yield last
+                return
+        yield say("conversation.all_asked", session.language)
+
+    def _write(self, session: Session, case: Case) -> Iterator[str]:
+        """Wait for the model and write the answer; yields what to say, the last of it for good."""
+        language, cancel = session.language, case.cancel["answer"]
+        with self.room.ticket() as ticket:
+            for wait in ticket.wait(cancel):
+                yield queue_sentence(wait, session)
+            yield say("conversation.writing", language)
+            chosen = session.settings
+            decoding = {name: chosen.get(name, getattr(DEFAULTS, name)) for name in CHOICES}
+            for _ in session.answer(case, **decoding):
+                yield say("conversation.writing", language)
+        last = case.last
+        if cancel.is_set():
+            yield say("conversation.stopped", language)
+        elif last and last.attempt > 0 and last.settings["temperature"] == 0:
+            yield say("conversation.same_again", language)
+        else:
+            yield ""
+
+
+def _typed(text: str) -> dict[str, Any]:
+    """Return the composer's value: text only, for photos go their own way."""
+    return {"text": text, "files": []}

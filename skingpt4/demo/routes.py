@@ -1,0 +1,94 @@
+"""What the page's own script asks for beside Gradio: photos in and out, news, and farewell.
+
+Gradio would write each photo to the disk, lose one that comes while another is on its way, and hold
+a connection for each tab. Here a photo stays in memory, and every request ends at once. A request
+names its tab by a key that only the tab's browser and this process know; without one that is open
+there is no answer, so that a login to the page also guards these.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from skingpt4.demo.features.photos import joined
+from skingpt4.demo.i18n import failure, status
+from skingpt4.demo.session import Session, Sessions
+from skingpt4.documents.images import JPEG, jpeg
+
+# Holds the tab's key.
+TAB_HEADER = "x-skingpt4-tab"
+
+# Holds a file's name, percent-encoded, for an error to show it to the visitor who sent it.
+NAME_HEADER = "x-skingpt4-name"
+
+NOT_FOUND = Response("There is nothing here.", 404)
+
+
+def routes(sessions: Sessions, examples: Sequence[Path]) -> list[Route]:
+    """Make the page's own routes.
+
+    Args:
+        sessions: The visitors.
+        examples: Example photos, which anybody may fetch.
+    """
+
+    def session_of(request: Request) -> Session | None:
+        return sessions.get(request.headers.get(TAB_HEADER, ""))
+
+    async def look(request: Request) -> Response:
+        """Tell whether there is something new to show, or going to be."""
+        session = session_of(request)
+        if session is None:
+            return JSONResponse({"known": False})
+        news = {"known": True, "version": session.version, "busy": session.is_busy}
+        return JSONResponse(news)
+
+    async def take(request: Request) -> Response:
+        """Take a photo into the composer, or say next to it why not."""
+        session = session_of(request)
+        if session is None:
+            return NOT_FOUND
+        content = await request.body()
+        name = unquote(request.headers.get(NAME_HEADER, ""))
+        return await run_in_threadpool(attach, session, content, name)
+
+    def attach(session: Session, content: bytes, name: str) -> Response:
+        try:
+            session.changed(status(joined(session, session.attach(content, name))))
+        except Exception as error:
+            session.changed(failure(error, session.language))
+            return JSONResponse({"taken": False}, 422)
+        return JSONResponse({"taken": True})
+
+    def show(request: Request) -> Response:
+        """Give a photo by its own key, which is as secret as the tab's."""
+        key = request.path_params["key"]
+        photos = (session.photo(key) for session in list(sessions.open.values()))
+        photo = next((photo for photo in photos if photo is not None), None)
+        if photo is None:
+            return NOT_FOUND
+        if request.query_params.get("original"):
+            return Response(jpeg(photo.original, side=1024), media_type=JPEG)
+        return Response(photo.preview(), media_type=JPEG)
+
+    def example(request: Request) -> Response:
+        number = request.path_params["number"]
+        return FileResponse(examples[number]) if number < len(examples) else NOT_FOUND
+
+    async def leave(request: Request) -> Response:
+        """Note that a page is being left; what it showed is kept for two minutes."""
+        sessions.leave((await request.body()).decode("ascii", "replace"))
+        return Response(status_code=204)
+
+    return [
+        Route("/page/look", look, methods=["GET"]),
+        Route("/page/photos", take, methods=["POST"]),
+        Route("/page/photos/{key}", show, methods=["GET"]),
+        Route("/page/examples/{number:int}", example, methods=["GET"]),
+        Route("/page/leave", leave, methods=["POST"]),
+    ]
