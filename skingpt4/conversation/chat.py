@@ -493,9 +493,6 @@ class Chat:
                 raise ChatError(
                     f"The conversation has {len(texts) - 1} photo slots but {len(img_list)} "
                     "photos; upload each photo with upload_img, or start the conversation again.",
-                    "photo_slots",
-                    slots=len(texts) - 1,
-                    photos=len(img_list),
                 )
             # Text, photo, text …; the last text's partner is None.
             segments = [part for pair in zip_longest(texts, img_list) for part in pair][:-1]
@@ -510,12 +507,8 @@ class Chat:
         if len(prompt) > room:
             raise ChatError(
                 f"The question with its photos takes {len(prompt)} tokens and the answer may take "
-                f"{max_new_tokens}, but the limit is {limit}; shorten the question or lower "
-                f"max_new_tokens.",
+                f"{max_new_tokens}, but the limit is {limit}; shorten the question or max_new_tokens.",
                 "no_room",
-                prompt=len(prompt),
-                answer=max_new_tokens,
-                limit=limit,
             )
         if dropped:
             logger.info("Left the %d oldest turns out to fit %d tokens", dropped, limit)

@@ -99,7 +99,7 @@ def failure(error: Exception, language: Language = "en") -> str:
     """Write an error for people; an unforeseen one goes to the log, without what it quotes."""
     if isinstance(error, UserError):
         text = error_texts(language).get(error.key)
-        sentence = text.format(**error.values) if text else str(error)
+        sentence = text.format(sentence=error, **error.values) if text else str(error)
     else:
         sentence = say("page.unexpected", language)
         log_place(error, logger, "an action of the page")

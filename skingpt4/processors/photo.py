@@ -57,41 +57,32 @@ REFUSALS = {
     "again.",
 }
 
-# Kinds by the bytes at an offset; the first row that fits counts. Endings tell nothing: a browser
-# or a messenger may have changed them. Of the ISO media family (`ftyp`), all but photos are films.
-SIGNATURES = (
-    (0, b"%PDF-", "pdf"),
-    (128, b"DICM", "dicom"),
-    (0, b"PK\x03\x04", "archive"),  # ZIP, and Office since 2007
-    (0, b"\xd0\xcf\x11\xe0", "archive"),  # Office before
-    (0, b"Rar!", "archive"),
-    (0, b"7z\xbc\xaf\x27\x1c", "archive"),
-    (0, b"\x1f\x8b", "archive"),  # gzip
-    (0, b"FUJIFILMCCD-RAW", "raw"),
-    (0, b"IIU\x00", "raw"),  # Panasonic, Leica
-    (0, b"IIRO", "raw"),  # Olympus
-    (0, b"IIRS", "raw"),
-    (4, b"ftypcrx ", "raw"),  # Canon CR3
-    (4, b"ftyphe", "damaged"),
-    (4, b"ftypmif1", "damaged"),
-    (4, b"ftypmsf1", "damaged"),
-    (4, b"ftypavi", "damaged"),
-    (4, b"ftyp", "film"),  # MOV, MP4, 3GP
-    (4, b"moov", "film"),  # MOV before 2001
-    (4, b"mdat", "film"),
-    (4, b"wide", "film"),
-    (8, b"AVI ", "film"),
-    (0, b"\x1a\x45\xdf\xa3", "film"),  # Matroska, WebM
-    (0, b"\x30\x26\xb2\x75", "film"),  # Windows Media
-    (0, b"\x00\x00\x01\xb3", "film"),  # MPEG
-    (0, b"\x00\x00\x01\xba", "film"),
-    (0, b"\xff\xd8\xff", "damaged"),
-    (0, b"\x89PNG", "damaged"),
-    (0, b"GIF8", "damaged"),
-    (8, b"WEBP", "damaged"),
-    (0, b"II*\x00", "damaged"),
-    (0, b"MM\x00*", "damaged"),
-)
+# Kinds by the bytes at an offset; the first that fits counts. Endings tell nothing: a browser or a
+# messenger may have changed them. Of the ISO media family (`ftyp`), all but photos are films.
+SIGNATURES = {
+    "pdf": [(0, b"%PDF-")],
+    "dicom": [(128, b"DICM")],
+    # ZIP and Office since 2007, Office before, RAR, 7-Zip, gzip.
+    "archive": [
+        *((0, b"PK\x03\x04"), (0, b"\xd0\xcf\x11\xe0"), (0, b"Rar!")),
+        *((0, b"7z\xbc\xaf"), (0, b"\x1f\x8b")),
+    ],
+    # Canon, Fujifilm, Panasonic, Olympus; what looks like TIFF is known by its tags.
+    "raw": [
+        *((4, b"ftypcrx "), (0, b"FUJIFILMCCD-RAW"), (0, b"IIU\0")),
+        *((0, b"IIRO"), (0, b"IIRS")),
+    ],
+    # JPEG, PNG, GIF, WebP, TIFF, HEIC and AVIF that no reader opens.
+    "damaged": [
+        *((0, b"\xff\xd8\xff"), (0, b"\x89PNG"), (0, b"GIF8"), (8, b"WEBP"), (0, b"II*\0")),
+        *((0, b"MM\0*"), (4, b"ftyphe"), (4, b"ftypmif1"), (4, b"ftypmsf1"), (4, b"ftypavi")),
+    ],
+    # MP4, QuickTime and 3GP, old QuickTime, AVI, Matroska and WebM, Windows Media, MPEG.
+    "film": [
+        *((4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (8, b"AVI ")),
+        *((0, b"\x1a\x45\xdf\xa3"), (0, b"0&\xb2u"), (0, b"\0\0\1\xb3"), (0, b"\0\0\1\xba")),
+    ],
+}
 # More than the farthest signature, and enough of a web page to know it.
 HEAD_BYTES = 2048
 
@@ -234,8 +225,8 @@ def _is_raw(head: bytes, stream: BinaryIO) -> bool:
 
 def _kind(head: bytes) -> str:
     """Tell from its first bytes what a file is that no reader knows: a key of `REFUSALS`."""
-    for offset, signature, kind in SIGNATURES:
-        if head.startswith(signature, offset):
+    for kind, signatures in SIGNATURES.items():
+        if any(head.startswith(signature, offset) for offset, signature in signatures):
             return kind
     try:
         # A decoder that waits for more, for the bytes may end within a character.

@@ -58,9 +58,8 @@ class Decoding:
         }
         for name, (holds, allowed) in rules.items():
             if not holds:  # NaN fails every comparison, so it ends here too
-                value = getattr(self, name)
-                sentence = f"{name} is {value}; it must be {allowed}."
-                raise ChatError(sentence, "setting", name=name, value=value)
+                sentence = f"{name} is {getattr(self, name)}; it must be {allowed}."
+                raise ChatError(sentence, "setting")
 
 
 @dataclass(frozen=True)
@@ -157,8 +156,7 @@ class Engine(ABC):
         raise ChatError(
             "How likely an answer is cannot be asked of the engine "
             f"'{self.model.config.engine}'; set model.engine=transformers for it.",
-            "no_likelihood",
-            engine=self.model.config.engine,
+            "engine_setting",
         )
 
     def generate_batch(

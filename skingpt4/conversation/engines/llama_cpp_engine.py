@@ -66,9 +66,6 @@ class TokenSampler:
                 f"num_beams is {decoding.num_beams}, but the engine 'llama_cpp' answers without "
                 "beams; set it to 1, or set model.engine=transformers.",
                 "engine_setting",
-                name="num_beams",
-                value=decoding.num_beams,
-                engine="llama_cpp",
             )
         self.ids: list[int] = []
         self.ended = False

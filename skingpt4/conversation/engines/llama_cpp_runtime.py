@@ -162,8 +162,7 @@ class LlamaRuntime:
         if code:
             raise ChatError(
                 f"llama.cpp could not go on (code {code}); ask again, or begin a new conversation.",
-                "llama_cpp_stopped",
-                code=code,
+                "engine_stopped",
             )
         scores = []
         for place, is_wanted in enumerate(wanted):

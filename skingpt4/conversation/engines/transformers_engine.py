@@ -197,8 +197,7 @@ class TransformersEngine(Engine):
             raise ChatError(
                 f"num_beams is {decoding.num_beams}, but several answers at once are given without "
                 "beams; set it to 1, or answer one by one.",
-                "batch_beams",
-                value=decoding.num_beams,
+                "engine_setting",
             )
         # Each different prompt goes through the model once. Photos are compared as objects: the
         # same photo of the same conversation is one.

@@ -155,9 +155,7 @@ class VllmServer:
                     raise ChatError(
                         f"The language model's server at {self.url} broke off ({reason}); ask "
                         "again, and look at its log if that does not help.",
-                        "server_broke_off",
-                        url=self.url,
-                        reason=reason,
+                        "server",
                     )
                 (choice,) = event["choices"]
                 reason = choice["finish_reason"]  # of the last part only
@@ -175,33 +173,25 @@ class VllmServer:
             raise ChatError(
                 f"The language model's server at {self.url} cannot be reached "
                 f"({_quoted(error)}); start it, or correct model.engine_url, and ask again.",
-                "server_unreachable",
-                url=self.url,
-                reason=_quoted(error),
+                "server",
             ) from None
         except httpx.TimeoutException:
             raise ChatError(
                 f"The language model's server at {self.url} said nothing for {TIMEOUT.read:.0f} "
                 "seconds; it may be overloaded: ask again later.",
-                "server_silent",
-                url=self.url,
-                seconds=TIMEOUT.read,
+                "server",
             ) from None
         except httpx.TransportError as error:
             raise ChatError(
                 f"The language model's server at {self.url} broke off in the middle "
                 f"({_quoted(error)}); ask again, and look at its log if that does not help.",
-                "server_broke_off",
-                url=self.url,
-                reason=_quoted(error),
+                "server",
             ) from None
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise ChatError(
                 f"What {self.url} sent is not what vLLM sends ({_quoted(error)}); check "
                 "model.engine_url, and that vLLM is 0.26 or newer.",
-                "server_not_vllm",
-                url=self.url,
-                reason=_quoted(error),
+                "server",
             ) from None
 
     async def _refuse_failure(self, response: httpx.Response) -> None:
@@ -221,10 +211,7 @@ class VllmServer:
         raise ChatError(
             f"The language model's server at {self.url} refused with status "
             f"{response.status_code} ({message}); {remedy}.",
-            "server_refused",
-            url=self.url,
-            status=response.status_code,
-            reason=message,
+            "server",
         )
 
 
@@ -335,9 +322,6 @@ class VllmEngine(Engine):
                     f"{name} is {value}, which the engine 'vllm' cannot do; set it to 1, or set "
                     "model.engine=transformers.",
                     "engine_setting",
-                    name=name,
-                    value=value,
-                    engine="vllm",
                 )
         # Each setting is sent, lest the server's own defaults count.
         return {
@@ -386,9 +370,6 @@ class VllmEngine(Engine):
                     f"but the server holds {served.context}; ask again, which leaves the oldest "
                     "turns out, or start the server with a larger --max-model-len.",
                     "server_full",
-                    prompt=length,
-                    answer=longest,
-                    limit=served.context,
                 )
             async with aclosing(self.server.stream(request | {"model": served.name})) as answer:
                 async for new_ids in answer:
@@ -439,10 +420,7 @@ class VllmEngine(Engine):
                 f"The server at {self.server.url} serves '{served.name}', which embeds text "
                 f"otherwise than model.llm_model '{self.model.config.llm_model}'; start it with "
                 "that folder, or name the server's model.",
-                "server_other_model",
-                url=self.server.url,
-                name=served.name,
-                ours=self.model.config.llm_model,
+                "server",
             )
         self.context_length = min(self.model.context_length, served.context)
         logger.info("%s serves '%s', %d tokens", self.server.url, served.name, served.context)
