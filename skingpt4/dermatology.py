@@ -1,10 +1,11 @@
-"""The vocabulary of the SkinGPT-4 paper: concepts, classes, questions and skin types.
+"""The vocabulary of the SkinGPT-4 paper, and which diseases are malignant.
 
-The words and counts are in ``data/dermatology.yaml``, which says whose they are.
+The paper's words and counts are in ``data/dermatology.yaml``, the diseases' names in
+``data/conditions.yaml``; both say whose they are.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from skingpt4.common.files import load_data
 
@@ -39,6 +40,28 @@ class DiseaseClass:
     diseases: tuple[str, ...]
 
 
+Malignancy = Literal["malignant", "premalignant", "benign", "non_neoplastic", "unclear"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A disease, apart from its class: melanoma and nevus, which share one, are two.
+
+    Attributes:
+        name: Its English name.
+        malignancy: Of which kind it is (WHO).
+        chinese: Its Chinese name.
+        terms: Lower-case English spellings, among them its name.
+        is_general: Whether the name tells the kind only: "skin cancer".
+    """
+
+    name: str
+    malignancy: Malignancy
+    chinese: str
+    terms: tuple[str, ...]
+    is_general: bool
+
+
 _TABLE: dict[str, Any] = load_data("dermatology.yaml")
 
 CONCEPTS = tuple(Concept(*row) for row in _TABLE["concepts"])
@@ -71,3 +94,14 @@ RATER_LEVEL_ITEMS: tuple[int, ...] = tuple(_TABLE["rater_level_items"])
 FITZPATRICK_TYPES: tuple[str, ...] = tuple(_TABLE["fitzpatrick_types"])
 
 DISCLAIMER: str = _TABLE["disclaimer"]
+
+_CONDITIONS: dict[Any, Any] = load_data("conditions.yaml")
+
+_GENERAL: list[str] = _CONDITIONS.pop("general")
+
+# By name.
+CONDITIONS: dict[str, Condition] = {
+    name: Condition(name, malignancy, chinese, (name.lower(), *spellings), name in _GENERAL)
+    for malignancy, rows in _CONDITIONS.items()
+    for name, (chinese, *spellings) in rows.items()
+}

@@ -1,8 +1,9 @@
-"""A NegEx-style labeler: which classes and concepts an answer names, considers or denies.
+"""A NegEx-style labeler: which classes, concepts and diseases an answer names or denies.
 
 Negation works as in NegEx (Chapman et al. 2001, J Biomed Inform 34:301): a cue before or after a
 term weighs it if nothing between them ends the cue's scope. Beyond denial, cues tell what an answer
-settles on from what it only considers. All words are in ``data/vocabulary.yaml``.
+settles on from what it only considers. The words of classes and concepts and all cues are in
+``data/vocabulary.yaml``, those of diseases in ``data/conditions.yaml``.
 """
 
 import difflib
@@ -13,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from skingpt4.common.files import load_data
-from skingpt4.dermatology import CLASSES, CONCEPTS
+from skingpt4.dermatology import CLASSES, CONCEPTS, CONDITIONS, Condition
 
 VOCABULARY: dict[str, Any] = load_data("vocabulary.yaml")
 
@@ -23,10 +24,17 @@ VERSION: int = VOCABULARY["version"]
 # The class whose terms are all malignant.
 MALIGNANT: str = VOCABULARY["malignant_class"]
 
-# Terms that raise the alarm.
-MALIGNANT_TERMS = frozenset((*VOCABULARY["classes"][MALIGNANT], *VOCABULARY["malignant_elsewhere"]))
+# Terms of the classes that raise the alarm. What only `diagnoses` knows is not among them, so that
+# scores stay comparable.
+MALIGNANT_TERMS = frozenset(
+    term
+    for one in CONDITIONS.values()
+    if one.malignancy in ("malignant", "premalignant")
+    for term in one.terms
+    if any(term in own for own in VOCABULARY["classes"].values())
+)
 
-Kind = Literal["class", "concept"]
+Kind = Literal["class", "concept", "disease"]
 
 Standing = Literal["favoured", "stated", "considered", "open", "denied"]
 
@@ -47,11 +55,11 @@ MISSPELT_LENGTH, MISSPELT_RATIO = 7, 0.87
 
 @dataclass(frozen=True)
 class Mention:
-    """One place of a text that names a class or a concept.
+    """One place of a text that names a class, a concept or a disease.
 
     Attributes:
         kind: What is named.
-        name: The class's or concept's name.
+        name: The class's, concept's or disease's name.
         words: The text's own words.
         start: Where they begin in the text, in characters.
         standing: ``favoured``: what the text settles on; ``considered``: a candidate; ``open``:
@@ -96,7 +104,8 @@ class Labels:
 def label_text(text: str) -> Labels:
     """Label one answer."""
     plain, origin = _normalise(text)
-    trace = sorted(_mentions(text, plain, origin), key=lambda one: (one.start, one.kind))
+    mentions = _mentions(text, plain, origin, ("class", "concept"))
+    trace = sorted(mentions, key=lambda one: (one.start, one.kind))
     said = [one for one in trace if one.kind == "class" and not one.negated]
     seen = {one.name for one in trace if one.kind == "concept" and one.standing in RANK}
     settled = [one for one in said if one.standing in RANK]
@@ -112,11 +121,42 @@ def label_text(text: str) -> Labels:
     )
 
 
-def _mentions(text: str, plain: str, origin: Sequence[tuple[int, int]]) -> Iterator[Mention]:
-    """Yield what a text names: first classes, then concepts."""
+def diagnoses(text: str) -> tuple[list[Condition], list[Condition]]:
+    """Return which diseases an answer settles on, and which it names without denying them.
+
+    Mostly it settles on one. Those that it names side by side, as "a mole or a melanoma" does, are
+    all returned, for to take the first would be to decide what the answer leaves open.
+
+    Returns:
+        Both in the text's order, each disease once.
+    """
+    plain, origin = _normalise(text, known=_DISEASE_WORDS)
+    said = [one for one in _mentions(text, plain, origin, ("disease",)) if not one.negated]
+    settled = [one for one in said if one.standing in RANK]
+    listed: list[Mention] = []
+    if settled:
+        listed = [min(settled, key=lambda one: (RANK[one.standing], one.start))]
+        for one in settled[settled.index(listed[0]) + 1 :]:
+            gap = text[listed[-1].start + len(listed[-1].words) : one.start].lower()
+            if one.standing != listed[0].standing or not _SIDE_BY_SIDE.fullmatch(gap):
+                break
+            listed.append(one)
+    top, named = (
+        [CONDITIONS[n] for n in dict.fromkeys(m.name for m in own)] for own in (listed, said)
+    )
+    # "Melanoma skin cancer" is one disease.
+    special = {one.malignancy for one in top if not one.is_general}
+    return [one for one in top if not (one.is_general and one.malignancy in special)], named
+
+
+def _mentions(
+    text: str, plain: str, origin: Sequence[tuple[int, int]], kinds: Sequence[Kind]
+) -> Iterator[Mention]:
+    """Yield what a text names, kind after kind."""
     cues = list(_CUES.finditer(plain))
     diseases = [found.span() for found in _LEXICONS["class"][0].finditer(plain)]
-    for kind, (pattern, names) in _LEXICONS.items():
+    for kind in kinds:
+        pattern, names = _LEXICONS[kind]
         for found in pattern.finditer(plain):
             start, end = found.span()
             # A concept inside a disease's name is none: "nodular melanoma" shows no nodule.
@@ -135,8 +175,12 @@ _PLAIN = str.maketrans({"’": "'", "‘": "'", "–": "-", "—": ";", "‐": "
 _WORD = re.compile(r"[a-z']+")
 
 
-def _normalise(text: str) -> tuple[str, list[tuple[int, int]]]:
+def _normalise(text: str, known: frozenset[str] = frozenset()) -> tuple[str, list[tuple[int, int]]]:
     """Return a text in lower case with its misspelt terms corrected.
+
+    Args:
+        text: As it was written.
+        known: Words that are right as they are.
 
     Returns:
         The plain text, and for each of its characters where in the original it comes from: start
@@ -148,7 +192,7 @@ def _normalise(text: str) -> tuple[str, list[tuple[int, int]]]:
     origin: list[tuple[int, int]] = []
     place = 0
     for word in _WORD.finditer(lowered):
-        right = _spell(word.group())
+        right = word.group() if word.group() in known else _spell(word.group())
         if right != word.group():
             pieces += [lowered[place : word.start()], right]
             origin += [(i, i + 1) for i in range(place, word.start())]
@@ -202,8 +246,20 @@ def _compile_lexicon(terms: Mapping[str, Sequence[str]]) -> Lexicon:
 _LEXICONS: dict[Kind, Lexicon] = {
     "class": _compile_lexicon(VOCABULARY["classes"]),
     "concept": _compile_lexicon(VOCABULARY["concepts"]),
+    "disease": _compile_lexicon({name: one.terms for name, one in CONDITIONS.items()}),
 }
 
+# The classes' vocabulary would take "premalignant" for "malignant" misspelt.
+_DISEASE_WORDS = frozenset(
+    word for one in CONDITIONS.values() for term in one.terms for word in _WORD.findall(term)
+)
+
+# Between two diseases of one list: nothing but the end of a bracket, or what links them and at most
+# two words ("or an early"). After a comma, an article begins an explanation ("melanoma, a cancer").
+_SIDE_BY_SIDE = re.compile(
+    r"[\s)-]*(?:(?!,\s*an?\b)(?:,?\s*\b(?:and|or|versus|vs)\b\.?|[,/(])\s*(?:(?:an?|the)\b)?"
+    r"(?:\s*\w+){0,2}\s*)?"
+)
 
 # Of the cues of a kind, the longest first, as an alternation takes its first match.
 _BEFORE, _AFTER = (

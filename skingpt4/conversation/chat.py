@@ -228,19 +228,7 @@ class Chat:
         Raises:
             ChatError: If it is empty or longer than ``MAX_QUESTION_CHARS``; nothing is added then.
         """
-        # A browser can send half a surrogate pair, which no tokenizer takes.
-        question = text.encode("utf-8", errors="replace").decode("utf-8").strip()
-        if not question:
-            raise ChatError("The question is empty; write one and send it again.", "no_text")
-        if len(question) > MAX_QUESTION_CHARS:
-            raise ChatError(
-                f"The question has {len(question):,} characters, more than the limit of "
-                f"{MAX_QUESTION_CHARS:,}; shorten it.",
-                "long_question",
-                length=len(question),
-                limit=MAX_QUESTION_CHARS,
-            )
-        conv.add_question(self._plain(question, conv))
+        conv.add_question(self._plain(checked_question(text), conv))
 
     def answer(
         self,
@@ -507,7 +495,7 @@ class Chat:
         if len(prompt) > room:
             raise ChatError(
                 f"The question with its photos takes {len(prompt)} tokens and the answer may take "
-                f"{max_new_tokens}, but the limit is {limit}; shorten the question or max_new_tokens.",
+                f"{max_new_tokens}, but the limit is {limit}; shorten the question or answer.",
                 "no_room",
             )
         if dropped:
@@ -519,6 +507,27 @@ class Chat:
 
     def _plain(self, text: str, conv: Conversation) -> str:
         return plain_text(text, {*self._markers, conv.sep})
+
+
+def checked_question(text: str) -> str:
+    """Return a question as it is asked.
+
+    Raises:
+        ChatError: If it is empty or longer than ``MAX_QUESTION_CHARS``.
+    """
+    # A browser can send half a surrogate pair, which no tokenizer takes.
+    question = text.encode("utf-8", errors="replace").decode("utf-8").strip()
+    if not question:
+        raise ChatError("The question is empty; write one and send it again.", "no_text")
+    if len(question) > MAX_QUESTION_CHARS:
+        raise ChatError(
+            f"The question has {len(question):,} characters, more than the limit of "
+            f"{MAX_QUESTION_CHARS:,}; shorten it.",
+            "long_question",
+            length=len(question),
+            limit=MAX_QUESTION_CHARS,
+        )
+    return question
 
 
 def load_chat(

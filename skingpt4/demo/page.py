@@ -30,6 +30,9 @@ AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False, "show_progress": "hidden"}
 # are. Gradio's own way would write each picture to the disk.
 SHOWING: dict[str, Any] = {"postprocess": False}
 
+# Moves the focus to a button, for the one pressed is about to be hidden.
+FOCUS = "() => document.getElementById('{button}').focus()"
+
 # A tab's key: 128 random bits or more. A path, which goes into addresses.
 KEY, ROOT = re.compile(r"[\w-]{22,64}"), re.compile(r"(/[\w.~-]+)*")
 
@@ -144,6 +147,17 @@ class Page:
             session.changed(status(sentence) if sentence is not None else None)
         except Exception as error:
             session.changed(failure(error, session.language))
+
+
+def wire_news(app: gr.Blocks, page: Page) -> None:
+    """Let the page's script ask for what there is to show, by parts that nobody sees."""
+    entry = gr.Textbox(visible="hidden", elem_id="entry")
+    enter = gr.Button(visible="hidden", elem_id="enter")
+    refresh = gr.Button(visible="hidden", elem_id="refresh")
+    shown: dict[str, Any] = {"outputs": page.outputs} | AT_ONCE | SHOWING
+    key = "() => window.skingpt4.entry()"
+    gr.on([app.load, enter.click], page.enter, [entry], js=key, **shown)
+    refresh.click(page.refresh, [page.version], **shown)
 
 
 def wire_job(

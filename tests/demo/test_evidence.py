@@ -1,6 +1,9 @@
 """The evidence map: where it points, that it needs a trained model, and how the page shows it."""
 
 import copy
+import itertools
+import math
+import re
 import threading
 from functools import partial
 
@@ -14,12 +17,15 @@ from skingpt4.conversation.chat import Chat, load_chat
 from skingpt4.demo.app import EXAMPLES_FOLDER
 from skingpt4.demo.features.evidence import (
     GRID,
+    QUESTION_CHARS,
     Evidence,
     EvidencePanel,
+    EvidenceState,
     draw,
     look_for_evidence,
     make_map,
     places,
+    shortened,
 )
 from skingpt4.demo.i18n import say
 from skingpt4.demo.queue import WaitingRoom, run_job
@@ -124,7 +130,7 @@ def chat():
 def session(chat):
     """A session in which the embedded model has described a melanoma."""
     session = Session(chat)
-    session.show_photo(EXAMPLES_FOLDER / "melanoma.jpg")
+    session.attach(EXAMPLES_FOLDER / "melanoma.jpg")
     session.ask(QUESTIONS[0])
     list(session.answer())
     return session
@@ -187,7 +193,7 @@ def begin(panel, session, answer, photo):
 def test_the_page_shows_progress_the_map_and_what_it_says(panel, session):
     first, *_, last = begin(panel, session, 0, 1)
     assert "11 % of the photo" in first["status"]
-    assert first["stop"] == gr.update(interactive=True)
+    assert first["stop"] == gr.update(visible=True)
     assert "data:image/jpeg;base64," in first["map"]
     assert say("evidence.label", "en") in last["map"]
     assert "Strongest: centre" in last["map"]
@@ -200,12 +206,86 @@ def test_nothing_to_explain_is_a_sentence(panel, make_chat):
     assert shown["begin"] == gr.update(interactive=False)
 
 
-def test_restart_empties_the_choices(panel, make_chat, photo_bytes):
+@pytest.mark.parametrize("effect", [-0.02, 0.0])
+def test_a_map_of_nothing_says_what_was_measured_and_no_more(panel, asked, effect):
+    """Hiding and showing alone both change a word piece by `effect` nats, or not at all."""
+
+    def likelihoods(conversation, photo_lists, answer):
+        return np.full(len(photo_lists), effect) * (len(photo_lists) > 2) * next(signs)
+
+    # The whole photo and none, then by turns what is hidden and what is shown alone.
+    signs = itertools.chain([1], itertools.cycle([-1, 1]))
+    asked.chat.log_likelihoods = likelihoods
+    *_, last = begin(panel, asked, 0, 1)
+    most = f"{100 * math.expm1(effect):+.1f}"
+    sentence = say("evidence.nothing", "en", most=most, least="5")
+    assert sentence in last["map"] and "does not depend" not in sentence
+
+
+@pytest.fixture
+def asked(make_chat, send):
+    """A session with one photo and one answer, and a chat that finds nothing in any photo."""
+    session = Session(make_chat(notice="Drawn."))
+    session.chat.log_likelihoods = lambda conversation, lists, answer: np.zeros(len(lists))
+    send(session, "What <is> it?")
+    return session
+
+
+def test_the_figure_tells_whose_answer_it_explains_and_holds_the_notice(panel, asked):
+    *_, last = begin(panel, asked, 0, 1)
+    (caption,) = re.findall("<figcaption>.*</figcaption>", last["map"])
+    assert '<q lang="en">What &lt;is&gt; it?</q>' in caption and "photo 1" in caption
+    assert "<p>Drawn.</p>" in caption
+
+
+def test_an_added_photo_or_a_retry_makes_it_stale(panel, asked, send):
+    list(begin(panel, asked, 0, 1))
+    assert say("evidence.stale", "en") not in panel.show(asked)["status"]
+    send(asked)
+    assert say("evidence.stale", "en") in panel.show(asked)["status"]
+    *_, last = begin(panel, asked, 1, 1)
+    assert say("evidence.stale", "en") not in last["status"]
+    asked.ask_again()
+    list(asked.answer())
+    assert say("evidence.stale", "en") in panel.show(asked)["status"]
+
+
+def test_it_appears_with_the_first_answer_and_stays_for_a_retry(panel, make_chat, photo_bytes):
     session = Session(make_chat())
-    session.show_photo(photo_bytes)
+    session.attach(photo_bytes).is_accepted = True
     session.ask("What is it?")
+    assert panel.show(session)["box"] == gr.update(visible=False)
     list(session.answer())
-    assert panel.show(session)["answer"]["choices"] == [("What is it?", 0)]
-    assert "answer" not in panel.show(session)
-    session.restart()
-    assert panel.show(session)["answer"] == gr.update(choices=[], value=None, visible=False)
+    assert panel.show(session)["box"] == gr.update(visible=True)
+    session.ask_again()
+    assert panel.show(session)["box"] == gr.update(visible=True)
+
+
+@pytest.mark.parametrize(
+    ("question", "shown"),
+    [
+        ("What is it?", "What is it?"),
+        ("word " * 20, "word " * 11 + "word…"),
+        ("很" * 80, "很" * QUESTION_CHARS + "…"),
+    ],
+)
+def test_a_long_question_is_cut_after_a_word(question, shown):
+    assert shortened(question) == shown
+    assert len(shown) <= QUESTION_CHARS + 1
+
+
+def test_what_was_chosen_stays_while_it_is_there(panel, make_chat, send):
+    session = Session(make_chat())
+    send(session)
+    session.ask("And why?")
+    list(session.answer())
+    shown = panel.show(session)["answer"]
+    assert (shown["choices"], shown["value"]) == ([("What is it?", 0), ("And why?", 1)], 0)
+    session.case.panel_state(EvidenceState).chosen = session.case.answered[1]
+    assert panel.show(session)["answer"]["value"] == 1
+    session.ask_again()  # takes the chosen one back
+    assert panel.show(session)["answer"] == gr.update(
+        choices=[("What is it?", 0)], value=0, visible=True
+    )
+    session.begin_again()
+    assert panel.show(session)["answer"] == gr.update(choices=[], value=0, visible=False)

@@ -32,6 +32,7 @@ def test_a_guided_consultation(visit):
     visitor = visit(viewport={"width": 1280, "height": 900})
     visitor.page.locator("#examples button").nth(2).click()
     visitor.expect_status("The photo is ready.")
+    expect(visitor.page.locator("#opinion, #evidence")).to_have_count(0)
     expect(step(visitor, 1)).to_have_text(f"▸ {say('conversation.step_1', 'en')}")
     step(visitor, 1).click()
     first = visitor.finish()
@@ -55,16 +56,18 @@ def test_a_guided_consultation(visit):
     check_map(visitor)
     visitor.shoot("consultation")
     press_in(visitor, "#controls", "Restart")
-    expect(visitor.page.locator("#opinion-chart table")).to_have_count(0)
-    expect(visitor.page.locator("#evidence-map img")).to_have_count(0)
+    expect(visitor.page.locator("#opinion")).to_have_count(0)
+    expect(visitor.page.locator("#evidence")).to_have_count(0)
 
 
 def check_opinion(visitor):
     press_in(visitor, "#opinion", "Get a second opinion")
-    expect(visitor.page.locator("#opinion-chart .verdict")).to_be_visible()
+    expect(visitor.page.locator("#opinion-chart .verdict").first).to_be_visible()
+    expect(visitor.page.locator("#begin-opinion")).to_be_focused()
     counts = visitor.page.locator("#opinion-chart td").all_inner_texts()
     assert sum(int(text.split()[0]) for text in counts) == 10
-    expect(visitor.page.locator("#opinion-chart tbody th").first).to_contain_text("Melanoma")
+    expect(visitor.page.locator("#opinion-chart tbody th").first).to_contain_text("melanoma")
+    check_targets(visitor, "#opinion")
 
 
 def check_map(visitor):
@@ -74,6 +77,28 @@ def check_map(visitor):
     expect(visitor.page.locator("#evidence-status")).to_have_text("")
     assert picture.evaluate("image => image.naturalWidth") > 0
     expect(visitor.page.locator("#evidence-map")).to_contain_text(say("evidence.label", "en"))
+    check_targets(visitor, "#evidence")
+
+
+def test_stop_hands_the_focus_back_to_the_button_that_began(visit):
+    visitor = visit(viewport={"width": 390, "height": 844})
+    visitor.page.locator("#examples button").first.click()
+    visitor.expect_status("The photo is ready.")
+    step(visitor, 1).click()
+    visitor.finish()
+    begin = visitor.page.locator("#begin-evidence")
+    begin.press("Enter")
+    stop = visitor.page.locator("#evidence").get_by_role("button", name=say("evidence.stop", "en"))
+    stop.press("Enter")
+    expect(stop).to_have_count(0)
+    expect(begin).to_be_focused()
+    expect(visitor.page.locator("#evidence-status")).to_have_text(say("page.cancelled", "en"))
+
+
+def check_targets(visitor, panel):
+    """Check that what can be pressed is large enough for a finger."""
+    targets = visitor.page.locator(f"{panel} :is(button, label, summary):visible").all()
+    assert targets and all(one.bounding_box()["height"] >= 44 for one in targets)
 
 
 def photo_of(number):

@@ -4,12 +4,36 @@ from pathlib import Path
 
 import pytest
 
-from skingpt4.dermatology import CLASSES, CONCEPTS
-from skingpt4.labeler import MALIGNANT, MALIGNANT_TERMS, VOCABULARY, label_text
+from skingpt4.common.files import PACKAGE_ROOT
+from skingpt4.dermatology import CLASSES, CONCEPTS, CONDITIONS
+from skingpt4.labeler import MALIGNANT, MALIGNANT_TERMS, VOCABULARY, diagnoses, label_text
 from skingpt4.synthetic.text import PHRASES
 
 LABELLED = Path(__file__).with_name("hand_labelled.csv")
 LEAST_AGREEMENT = 0.95
+MALIGNANT_ELSEWHERE = (
+    "melanoma",
+    "melanomas",
+    "malignant melanoma",
+    "lentigo maligna",
+    "kaposi sarcoma",
+    "kaposi's sarcoma",
+    "angiosarcoma",
+)
+# Of the label tables, what is no disease but a finding or a group of many.
+NO_DISEASE = {
+    "a hair disease",
+    "a systemic disease",
+    "an abrasion, ulceration or physical injury",
+    "cyst",
+    "drug induced pigmentary changes",
+    "hyperpigmentation",
+    "neurotic excoriations",
+    "scar",
+    "telangiectasia",
+    "tuberous sclerosis",
+    "verruciform xanthoma",
+}
 
 
 def labelled():
@@ -54,7 +78,9 @@ def test_the_vocabulary_covers_the_tables():
     assert set(VOCABULARY["concepts"]) == {entry.name for entry in CONCEPTS}
     terms = [term for own in VOCABULARY["classes"].values() for term in own]
     assert len(terms) == len(set(terms))
-    assert set(VOCABULARY["classes"][MALIGNANT]) < MALIGNANT_TERMS <= set(terms)
+    # Scores of version 1 rest on these.
+    assert {*VOCABULARY["classes"][MALIGNANT], *MALIGNANT_ELSEWHERE} == MALIGNANT_TERMS
+    assert set(terms) <= {term for one in CONDITIONS.values() for term in one.terms}
 
 
 def test_every_word_of_the_vocabulary_is_text_and_every_cue_compiles():
@@ -156,3 +182,43 @@ def test_no_concept_phrase_names_another_concept():
     for concept in CONCEPTS:
         assert label_text(concept.phrase).concepts == (concept.name,)
         assert label_text(concept.name).concepts == (concept.name,)
+
+
+def test_every_disease_of_the_label_tables_is_known():
+    names = set()
+    for path in (PACKAGE_ROOT / "data" / "labels").glob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            names |= {row["name"].lower() for row in csv.DictReader(file)}
+    assert {name for name in names if not diagnoses(name)[1]} <= NO_DISEASE
+
+
+@pytest.mark.parametrize("condition", CONDITIONS.values(), ids=lambda one: one.name)
+def test_every_term_of_a_disease_names_it(condition):
+    for term in condition.terms:
+        for spelling in (re.sub(r"\(\w+\)", "", term), re.sub("[()]", "", term)):
+            assert diagnoses(f"It is {spelling}.") == ([condition], [condition])
+
+
+@pytest.mark.parametrize(
+    ("text", "settled", "named"),
+    [
+        ("It is a melanoma.", ["melanoma"], ["melanoma"]),
+        ("Not a melanoma but a mole.", ["melanocytic nevus"], ["melanocytic nevus"]),
+        ("A mole or an early melanoma.", ["melanocytic nevus", "melanoma"], None),
+        ("Melanoma Skin Cancer Nevi and Moles", ["melanoma", "melanocytic nevus"], None),
+        ("A melanoma that arose in a mole.", ["melanoma"], ["melanoma", "melanocytic nevus"]),
+        ("Basal cell carcinoma, a kind of skin cancer.", ["basal cell carcinoma"], None),
+        ("Eczema (psoriasis).", ["eczema", "psoriasis"], None),
+        ("Most likely a mole. Melanoma is less likely.", ["melanocytic nevus"], None),
+        ("A mole; melanoma cannot be ruled out.", ["melanocytic nevus"], None),
+        ("Possibly psoriasis or eczema.", ["psoriasis", "eczema"], ["psoriasis", "eczema"]),
+        ("Psoriasis. Eczema looks alike.", ["psoriasis"], ["psoriasis", "eczema"]),
+        ("A PSORIASSIS.", ["psoriasis"], ["psoriasis"]),
+        ("A scar.", [], []),
+        ("", [], []),
+    ],
+)
+def test_an_answer_settles_on_one_disease_or_on_those_it_puts_side_by_side(text, settled, named):
+    top, said = diagnoses(text)
+    assert [one.name for one in top] == settled
+    assert named is None or [one.name for one in said] == named

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
-from skingpt4.demo.i18n import say, t
-from skingpt4.demo.page import Page, Panel, Updates, wire_job
+from skingpt4.demo.i18n import notice_of, say, status, t
+from skingpt4.demo.page import AT_ONCE, FOCUS, PRIVATE, Page, Panel, Updates, wire_job
 from skingpt4.demo.queue import WaitingRoom
-from skingpt4.demo.session import Session, photo_url
+from skingpt4.demo.session import Exchange, Session, photo_url
 
 JOB = "evidence"
 
@@ -192,18 +192,29 @@ class EvidenceState:
     Attributes:
         overlay: The map, drawn over the photo, as a ``data:`` address; empty before.
         sentence: What it says.
-        listed: How many answers were offered last; -1 before any offer.
+        exchange: The answer that it explains.
+        photo: Number of the photo that it lies over.
+        photos: How many photos there were when it was made.
+        chosen: The answer that the visitor wants explained; None for the first.
+        chosen_photo: Number of the photo that they want to see it over.
+        is_shown: Whether the case has had an answer.
     """
 
     overlay: str = ""
     sentence: str = ""
-    listed: int = -1
+    exchange: Exchange | None = None
+    photo: int = 1
+    photos: int = 0
+    chosen: Exchange | None = None
+    chosen_photo: int = 1
+    is_shown: bool = False
 
 
 @dataclass(frozen=True)
 class EvidencePanel(Panel):
     """The evidence map's parts."""
 
+    box: gr.Column
     answer: gr.Radio
     photo: gr.Radio
     begin: gr.Button
@@ -212,60 +223,95 @@ class EvidencePanel(Panel):
     map: gr.HTML
 
     def show(self, session: Session) -> Updates:
-        """Offer the answers and photos there are, and show the case's map, if there is one."""
-        case, state, language = (
-            session.case,
-            session.case.panel_state(EvidenceState),
-            session.language,
-        )
-        busy, figure = JOB in case.running, ""
-        if state.overlay:  # what the map shows is also told in words
-            label, sentence = escape(say("evidence.label", language)), escape(state.sentence)
-            figure = (
-                f'<figure><img src="{state.overlay}" alt="{label}: {sentence}">'
-                f"<figcaption><strong>{label}.</strong> {sentence}</figcaption></figure>"
-            )
+        """Offer the answers and photos there are, and show the case's map, if there is one.
+
+        Before the first answer nothing of the panel is shown.
+        """
+        case, language = session.case, session.language
+        state, busy = case.panel_state(EvidenceState), JOB in case.running
+        line = case.told.get(JOB, "")
+        # Of a map of an answer that was asked again, or from before another photo came.
+        is_stale = state.exchange not in case.exchanges or state.photos != len(case.photos)
+        if state.overlay and is_stale and not busy:
+            line = status(say("evidence.stale", language))
+        # A retry takes the only answer back, but not the panel.
+        state.is_shown |= bool(case.answered)
         updates: Updates = {
-            self.begin: gr.update(interactive=bool(case.answered) and not busy),
-            self.stop: gr.update(interactive=busy),
-            self.status: case.told.get(JOB, ""),
-            self.map: figure,
+            self.box: gr.update(visible=state.is_shown or busy),
+            # Not switched off meanwhile, which would take the focus from who works by keyboard.
+            self.begin: gr.update(interactive=bool(case.answered)),
+            self.stop: gr.update(visible=busy),
+            self.status: line,
+            self.map: figure(state, session) if state.overlay else "",
         }
-        # Offered again only when there is another answer, so that a choice that was made stays.
-        if len(case.answered) != state.listed:
-            state.listed = len(case.answered)
-            asked = [(one.question[:QUESTION_CHARS], n) for n, one in enumerate(case.answered)]
-            numbers = range(1, len(case.photos) + 1)
-            photos = [(say("evidence.photo_number", language, number=n), n) for n in numbers]
-            updates[self.answer] = gr.update(
-                choices=asked, value=0 if asked else None, visible=bool(asked)
-            )
-            updates[self.photo] = gr.update(
-                choices=photos, value=1 if photos else None, visible=len(photos) > 1
-            )
+        answered, numbers = case.answered, range(1, len(case.photos) + 1)
+        asked = [(shortened(one.question), n) for n, one in enumerate(answered)]
+        photos = [(say("evidence.photo_number", language, number=n), n) for n in numbers]
+        chosen = answered.index(state.chosen) if state.chosen in answered else 0
+        updates[self.answer] = gr.update(choices=asked, value=chosen, visible=bool(asked))
+        updates[self.photo] = gr.update(
+            choices=photos, value=state.chosen_photo, visible=len(photos) > 1
+        )
         return updates
+
+
+def shortened(question: str) -> str:
+    """Cut a question after a word, so that it fits a line of the list."""
+    if len(question) <= QUESTION_CHARS:
+        return question
+    cut = question[:QUESTION_CHARS]
+    # Chinese has no spaces, and may be cut anywhere.
+    return f"{cut.rpartition(' ')[0] or cut}…"
+
+
+def figure(state: EvidenceState, session: Session) -> str:
+    """Show the map with what it is, what it says and of which answer, and the model's notice."""
+    language, exchange = session.language, state.exchange
+    label = escape(say("evidence.label", language))
+    sentence = escape(state.sentence)
+    question = escape(exchange.question if exchange else "")
+    about = escape(say("evidence.about", language, number=state.photo, question="{question}"))
+    about = about.replace("{question}", f'<q lang="en">{question}</q>')
+    notice = escape(notice_of(language, session.chat.model.notice))
+    # All of it in the caption: whoever cuts the figure out of the page takes it along.
+    return (
+        f'<figure><img src="{state.overlay}" alt="{label}: {sentence}">'
+        f"<figcaption><p><strong>{label}</strong></p><p>{sentence}</p><p>{about}</p><p>{notice}</p>"
+        "</figcaption></figure>"
+    )
 
 
 def lay_out() -> EvidencePanel:
     """Make the panel."""
-    with gr.Accordion(t("evidence.title"), open=True, elem_id="evidence"):
+    with gr.Column(visible=False, elem_id="evidence", elem_classes="deeper") as box:
         gr.HTML(t("evidence.intro"))
         # No list to unfold: Gradio's stays open when a visitor leaves it with the Tab key.
         answer = gr.Radio([], label=t("evidence.answer"), visible=False)
         photo = gr.Radio([], label=t("evidence.photo"), visible=False)
         with gr.Row():
-            begin = gr.Button(t("evidence.begin"), size="sm", min_width=120, interactive=False)
-            stop = gr.Button(t("evidence.stop"), size="sm", min_width=100, interactive=False)
+            begin = gr.Button(t("evidence.begin"), interactive=False, elem_id="begin-evidence")
+            stop = gr.Button(t("evidence.stop"), visible=False)
         line = gr.HTML(elem_id="evidence-status")
         picture = gr.HTML(elem_id="evidence-map")
-    parts = (answer, photo, begin, stop, line, picture)
+    parts = (box, answer, photo, begin, stop, line, picture)
     return EvidencePanel(parts, *parts)
 
 
 def wire(panel: EvidencePanel, page: Page, room: WaitingRoom) -> None:
-    """Connect the panel's two buttons."""
-    buttons, chosen = (panel.begin, panel.stop), [panel.answer, panel.photo]
-    wire_job(panel, page, JOB, room, buttons, chosen, make_map)
+    """Connect the panel's two buttons, and keep what is chosen."""
+
+    def choose(answer: int | None, photo: int | None, request: gr.Request) -> None:
+        """Keep the choices, so that a reload does not change them."""
+        session = page.session(request)
+        state, answered = session.case.panel_state(EvidenceState), session.case.answered
+        state.chosen = answered[answer] if answer is not None and answer < len(answered) else None
+        state.chosen_photo = photo or 1
+        session.changed()
+
+    choices = [panel.answer, panel.photo]
+    gr.on([one.input for one in choices], choose, choices, None, **AT_ONCE)
+    wire_job(panel, page, JOB, room, (panel.begin, panel.stop), choices, make_map)
+    panel.stop.click(None, js=FOCUS.format(button="begin-evidence"), **PRIVATE)
 
 
 def make_map(
@@ -289,13 +335,22 @@ def make_map(
     exchange = case.answered[answer or 0]
     # The answer rests on the photos that there were then.
     number = min(photo or 1, exchange.photos) - 1
-    image, state = case.photos[number].image, case.panel_state(EvidenceState)
+    photos, image, state = (
+        len(case.photos),
+        case.photos[number].image,
+        case.panel_state(EvidenceState),
+    )
     seen = [one.embeddings for one in case.photos[: exchange.photos]]
     for evidence in look_for_evidence(
         session.chat, exchange.history, seen, (number, image), exchange.answer, cancel
     ):
-        state.overlay = photo_url(draw(image, evidence))
-        state.sentence = say("evidence.nothing", language)
+        state.overlay, state.exchange = photo_url(draw(image, evidence)), exchange
+        state.photo, state.photos, state.sentence = number + 1, photos, ""
+        if evidence.done == len(places()):
+            # Exactly what was measured: all of it may be below the threshold, or even negative.
+            most = f"{100 * math.expm1(evidence.weights.max()):+.1f}"
+            least = f"{100 * math.expm1(LEAST_WEIGHT):.0f}"
+            state.sentence = say("evidence.nothing", language, most=most, least=least)
         if evidence.matters:
             row, column = evidence.strongest
             place = say(f"evidence.place_{row * 3 // GRID}_{column * 3 // GRID}", language)

@@ -1,19 +1,20 @@
-"""The second opinion: how often independent answers name the same condition."""
+"""The second opinion: how often independent answers name the same disease, and if it is cancer."""
 
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from html import escape
 
 import gradio as gr
 
-from skingpt4.demo.i18n import say, status, t
-from skingpt4.demo.page import Page, Panel, Updates, wire_job
+from skingpt4.demo.i18n import Language, notice_of, say, status, t
+from skingpt4.demo.page import FOCUS, PRIVATE, Page, Panel, Updates, wire_job
 from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Case, Session
-from skingpt4.dermatology import QUESTIONS
-from skingpt4.labeler import label_text
+from skingpt4.dermatology import QUESTIONS, Condition
+from skingpt4.labeler import diagnoses
 
 JOB = "opinion"
 
@@ -23,9 +24,52 @@ DRAWS = 10
 # Of the draws: the model's own distribution, as in `evaluate.py consistency`.
 TEMPERATURE = 1.0
 
-# Below this share of draws for the most frequent diagnosis, the model does not agree with itself.
+# Below this share of draws for the most frequent reading, the model does not agree with itself.
 # The figure is ours.
 AGREEMENT = 0.7
+
+# What an answer says of malignancy, in the order in which it is told: the kinds of `Condition`,
+# "mixed" for several kinds of which one is alarming, "none" for no disease.
+KINDS = ("malignant", "premalignant", "mixed", "benign", "non_neoplastic", "unclear", "none")
+
+ALARMING = frozenset(("malignant", "premalignant", "mixed"))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one answer settles on; two answers with equal readings say the same.
+
+    Attributes:
+        conditions: Mostly one disease, or none; several if it leaves open which.
+        warns: Whether it names a malignant or premalignant disease anywhere and does not deny it.
+    """
+
+    conditions: tuple[Condition, ...]
+    warns: bool = field(compare=False, default=False)
+
+    @property
+    def kind(self) -> str:
+        """Its malignancy, one of `KINDS`."""
+        kinds = {one.malignancy for one in self.conditions} - {"unclear"}
+        if len(kinds) > 1 and kinds & ALARMING:
+            return "mixed"
+        return next(
+            (kind for kind in KINDS if kind in kinds), "unclear" if self.conditions else "none"
+        )
+
+    def name(self, language: Language) -> str:
+        """Name it as plain text."""
+        names = [one.chinese if language == "zh" else one.name for one in self.conditions]
+        return " / ".join(names) or say("opinion.none", language)
+
+
+@lru_cache(maxsize=1024)
+def read(answer: str) -> Reading:
+    """Read an answer; kept, because every answer is read again whenever the page shows them."""
+    settled, named = diagnoses(answer)
+    # In alphabetical order: "a mole or a melanoma" says the same as "a melanoma or a mole".
+    conditions = tuple(sorted(settled, key=lambda one: one.name))
+    return Reading(conditions, any(one.malignancy in ALARMING for one in named))
 
 
 @dataclass
@@ -48,28 +92,20 @@ class Opinion:
         return len(self.answers) == self.draws
 
     @property
-    def counts(self) -> list[tuple[str | None, int]]:
-        """How many draws settled on each class, or on none; the most frequent first."""
-        # In the draws' order, so that of equally frequent classes the first drawn leads.
-        tops = Counter(label_text(self.answers[number]).top for number in sorted(self.answers))
-        return tops.most_common()
+    def readings(self) -> list[Reading]:
+        """What each draw said, in the order of their numbers."""
+        return [read(self.answers[number]) for number in sorted(self.answers)]
+
+    @property
+    def counts(self) -> list[tuple[Reading, int]]:
+        """How many draws said the same, each draw counted once; the most frequent first."""
+        return Counter(self.readings).most_common()  # of equals, the first drawn leads
 
     @property
     def agrees(self) -> bool:
-        """Whether enough draws settled on the same class."""
+        """Whether enough draws settled on the same disease."""
         (top, count), *_ = self.counts
-        return top is not None and count >= AGREEMENT * len(self.answers)
-
-    def words(self, top: str | None) -> list[str]:
-        """Return the answers' own words for a class, the most frequent first."""
-        found: Counter[str] = Counter()
-        for text in self.answers.values():
-            reading = label_text(text)
-            if reading.top == top:
-                # The first mention only: an answer that repeats a name is no further vote.
-                named = [match.words for match in reading.trace if match.name == top]
-                found.update(word.lower() for word in dict.fromkeys(named[:1]))
-        return [word for word, _ in found.most_common()]
+        return bool(top.conditions) and count >= AGREEMENT * len(self.answers)
 
 
 @dataclass
@@ -79,10 +115,12 @@ class OpinionState:
     Attributes:
         opinion: What was drawn; None before.
         photos: How many photos it is about.
+        is_shown: Whether the case has had an answer; a retry takes it back, but not the panel.
     """
 
     opinion: Opinion | None = None
     photos: int = 0
+    is_shown: bool = False
 
     def on(self, case: Case) -> Opinion | None:
         """Return the opinion, if it is about all photos of the case."""
@@ -93,41 +131,47 @@ class OpinionState:
 class OpinionPanel(Panel):
     """The second opinion's parts."""
 
+    box: gr.Column
     begin: gr.Button
     stop: gr.Button
     status: gr.HTML
     chart: gr.HTML
 
     def show(self, session: Session) -> Updates:
-        """Show the opinion on the case, if there is one."""
+        """Show the opinion on the case, if there is one; nothing before the first answer."""
         case, state = session.case, session.case.panel_state(OpinionState)
         opinion, busy = state.on(case), JOB in case.running
         line = case.told.get(JOB, "")
         if state.opinion and not opinion and not busy:
             line = status(say("opinion.stale", session.language))
+        state.is_shown |= bool(case.answered)
         return {
+            self.box: gr.update(visible=state.is_shown or busy),
             self.status: line,
             self.chart: chart(opinion, session) if opinion and opinion.answers else "",
-            self.begin: gr.update(interactive=bool(case.photos) and not busy),
-            self.stop: gr.update(interactive=busy),
+            # Not switched off meanwhile, which would take the focus from who works by keyboard.
+            self.begin: gr.update(interactive=bool(case.photos)),
+            self.stop: gr.update(visible=busy),
         }
 
 
 def lay_out() -> OpinionPanel:
     """Make the panel."""
-    with gr.Accordion(t("opinion.title"), open=True, elem_id="opinion"):
+    with gr.Column(visible=False, elem_id="opinion", elem_classes="deeper") as box:
         gr.HTML(t("opinion.intro"))
         with gr.Row():
-            begin = gr.Button(t("opinion.begin"), size="sm", min_width=140, interactive=False)
-            stop = gr.Button(t("opinion.stop"), size="sm", min_width=100, interactive=False)
+            begin = gr.Button(t("opinion.begin"), interactive=False, elem_id="begin-opinion")
+            stop = gr.Button(t("opinion.stop"), visible=False)
         line = gr.HTML(elem_id="opinion-status")
         bars = gr.HTML(elem_id="opinion-chart")
-    return OpinionPanel([line, bars, begin, stop], begin, stop, line, bars)
+    parts = (box, begin, stop, line, bars)
+    return OpinionPanel(parts, *parts)
 
 
 def wire(panel: OpinionPanel, page: Page, draws: gr.Slider, room: WaitingRoom) -> None:
     """Connect the panel's two buttons."""
     wire_job(panel, page, JOB, room, (panel.begin, panel.stop), [draws], draw)
+    panel.stop.click(None, js=FOCUS.format(button="begin-opinion"), **PRIVATE)
 
 
 def draw(session: Session, draws: float, cancel: threading.Event) -> Iterator[str]:
@@ -159,33 +203,65 @@ def draw(session: Session, draws: float, cancel: threading.Event) -> Iterator[st
         yield "" if opinion.is_complete else progress
 
 
-def counts_on(case: Case) -> list[tuple[str | None, int]]:
-    """Return which conditions a whole second opinion on the case named how often, if any."""
+def counts_on(case: Case, language: Language = "en") -> list[tuple[str, int]]:
+    """Return what a whole second opinion on the case named how often; empty if there is none."""
     opinion = case.panel_state(OpinionState).on(case)
-    return opinion.counts if opinion and opinion.is_complete else []
+    counts = opinion.counts if opinion and opinion.is_complete else []
+    return [(reading.name(language), count) for reading, count in counts]
+
+
+def verdict(opinion: Opinion, language: Language) -> str:
+    """Say in two sentences whether the draws agree on the disease, and whether on malignancy.
+
+    None of it is shown as good news: a model that repeats itself can be wrong every time.
+    """
+    (top, count), done = opinion.counts[0], len(opinion.answers)
+    key = "agrees" if opinion.agrees else "differs" if top.conditions else "unnamed"
+    same = escape(say(f"opinion.{key}", language, count=count, done=done))
+    found = Counter(reading.kind for reading in opinion.readings)
+    named = [
+        say(
+            "opinion.named", language, count=found[kind], kind=say(f"opinion.kind_{kind}", language)
+        )
+        for kind in KINDS
+        if found[kind]
+    ]
+    # Benign or no tumour is the same side of the question; what names neither takes no side.
+    sides = {"benign" if kind == "non_neoplastic" else kind for kind in found} - {"unclear", "none"}
+    cancer = "harmless" if not sides & ALARMING else "certain"
+    if sides & ALARMING and (len(sides) > 1 or "mixed" in sides):
+        cancer = "disputed"
+    kinds = say("opinion.list", language).join(named)
+    sentences = [say(f"opinion.{cancer}", language, done=done, kinds=kinds)]
+    if warned := sum(one.warns and one.kind not in ALARMING for one in opinion.readings):
+        sentences.append(say("opinion.warned", language, count=warned))
+    return (
+        f'<div role="status"><p class="verdict {key}">{same}</p>'
+        f'<p class="verdict {cancer}">{escape(" ".join(sentences))}</p></div>'
+    )
 
 
 def chart(opinion: Opinion, session: Session) -> str:
     """Write the counts as a table with bars, the verdict on them, and every answer to be read."""
     language, done = session.language, len(opinion.answers)
     rows = ""
-    for top, count in opinion.counts:
-        name = escape(top or say("opinion.none", language))
-        words = escape(", ".join(f"“{word}”" for word in opinion.words(top)) if top else "")
+    for reading, count in opinion.counts:
+        name, english = escape(reading.name(language)), ""
+        kind = (
+            "" if reading.kind == "none" else escape(say(f"opinion.kind_{reading.kind}", language))
+        )
+        if language == "zh" and reading.conditions:
+            english = f'<span lang="en">{escape(reading.name("en"))}</span> · '
         counted = escape(say("opinion.count", language, count=count, done=done))
         width = f"{100 * count / opinion.draws:.0f}%"  # of all that were asked for: bars only grow
         rows += (
-            f'<tr><th scope="row">{name}<small>{words}</small></th>'
+            f'<tr><th scope="row">{name}<small>{english}{kind}</small></th>'
             f'<td><span class="bar" style="width:{width}"></span><span>{counted}</span></td></tr>'
         )
-    verdict = ""
-    if opinion.is_complete:
-        top, count = opinion.counts[0]
-        key = "agrees" if opinion.agrees else "differs" if top else "unnamed"
-        sentence = escape(say(f"opinion.{key}", language, count=count, done=done))
-        verdict = f'<p class="verdict {key}" role="status">{sentence}</p>'
     # The answers themselves, folded away, with what it takes to draw them again.
-    items = "".join(f"<li>{escape(opinion.answers[n])}</li>" for n in sorted(opinion.answers))
+    items = "".join(
+        f'<li lang="en">{escape(opinion.answers[n])}</li>' for n in sorted(opinion.answers)
+    )
     heading = escape(say("opinion.all", language, done=done))
     last = opinion.seed + opinion.draws - 1
     values = {"temperature": TEMPERATURE, "first": opinion.seed, "last": last}
@@ -194,9 +270,12 @@ def chart(opinion: Opinion, session: Session) -> str:
         escape(say(f"opinion.{key}", language, **values))
         for key in ("condition", "answers", "repeat")
     )
+    notice = escape(notice_of(language, session.chat.model.notice))
+    # One figure, so that whoever cuts it out of the page takes the notice along.
     return (
-        f'{verdict}<table class="bars"><caption>{caption}</caption>'
+        f"<figure>{verdict(opinion, language) if opinion.is_complete else ''}"
+        f'<table class="bars"><caption>{caption}</caption>'
         f'<thead><tr><th scope="col">{condition}</th><th scope="col">{answers}</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
+        f"<tbody>{rows}</tbody></table><figcaption>{notice}</figcaption></figure>"
         f"<details><summary>{heading}</summary><ol>{items}</ol><p>{note}</p></details>"
     )

@@ -21,7 +21,7 @@ from skingpt4.demo.features.report_draft import (
     to_json,
     to_pdf,
 )
-from skingpt4.demo.i18n import failure, say, status, t, translated_notice
+from skingpt4.demo.i18n import Language, failure, say, status, t, translated_notice
 from skingpt4.demo.page import AT_ONCE, PRIVATE, Page, Panel, Updates
 from skingpt4.demo.session import Case, Session
 from skingpt4.documents.images import data_url
@@ -107,7 +107,7 @@ def lay_out() -> ReportPanel:
 
 
 def wire(
-    panel: ReportPanel, page: Page, counts_on: Callable[[Case], Sequence[ConditionCount]]
+    panel: ReportPanel, page: Page, counts_on: Callable[[Case, Language], Sequence[ConditionCount]]
 ) -> None:
     """Connect making and saving.
 
@@ -131,14 +131,16 @@ class ReportActions:
 
     panel: ReportPanel
     page: Page
-    counts_on: Callable[[Case], Sequence[ConditionCount]]
+    counts_on: Callable[[Case, Language], Sequence[ConditionCount]]
 
     def make_report(self, request: gr.Request) -> Updates:
         """Draft the report from what was said so far."""
         session = self.page.session(request)
         exchanges = [(one.question, one.answer) for one in session.case.answered]
         try:
-            sections = draft(exchanges, session.language, self.counts_on(session.case))
+            sections = draft(
+                exchanges, session.language, self.counts_on(session.case, session.language)
+            )
         except Exception as error:
             return {self.panel.status: failure(error, session.language)}
         # From now on the boxes hold what was edited, until the case ends.
