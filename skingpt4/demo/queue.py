@@ -181,8 +181,10 @@ def run_job(
                 tell(status(queue_sentence(wait, session)))
                 yield
             for sentence in steps(cancel):
-                message = status(sentence)
-                tell(message)
+                # Said once, so that what is told meanwhile of something else stays to be read.
+                if status(sentence) != message:
+                    message = status(sentence)
+                    tell(message)
                 yield
     except Exception as error:
         message = failure(error, session.language)
