@@ -21,6 +21,7 @@
   Object.defineProperty(Navigator.prototype, "language", {get: () => tag});
   Object.defineProperty(Navigator.prototype, "languages", {get: () => [tag]});
   document.documentElement.lang = tag;
+  document.title ||= "SkinGPT-4"; // Gradio's login page has none
 
   function speak(other) {
     localStorage.setItem(LANGUAGE, other);
