@@ -4,12 +4,14 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from types import TracebackType
 from typing import NoReturn, Protocol
 
 from skingpt4.common.errors import UserError
 from skingpt4.common.registry import UnknownNameError
 
-CHECK_FAILED_EXIT, USER_ERROR_EXIT = 1, 2
+# A check or a photo failed; the command line or a file is wrong.
+FAILED_EXIT, USER_ERROR_EXIT = 1, 2
 
 
 class CheckReport(Protocol):
@@ -50,7 +52,7 @@ def add_check_argument(parser: argparse.ArgumentParser) -> None:
 def finish_check(report: CheckReport) -> NoReturn:
     """Write the findings to standard output and end: exit code 0 if the run can start, else 1."""
     sys.stdout.write(report.table() + "\n")
-    sys.exit(0 if report.ok else CHECK_FAILED_EXIT)
+    sys.exit(0 if report.ok else FAILED_EXIT)
 
 
 def run_script(main: Callable[[], None]) -> None:
@@ -60,6 +62,21 @@ def run_script(main: Callable[[], None]) -> None:
     except (UserError, UnknownNameError) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(USER_ERROR_EXIT)
+
+
+def _show_stop(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Show Ctrl+C as one sentence, its own if it carries one, and any other error as ever."""
+    if issubclass(kind, KeyboardInterrupt):
+        # On a line of its own: the terminal has written ^C, and maybe half an answer.
+        sys.stderr.write(f"\n{str(error) or 'Stopped.'}\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+# From now on, for what a script imports after this takes seconds. Shells see exit code 130.
+sys.excepthook = _show_stop
 
 
 def setup_logger(level: int = logging.INFO) -> None:

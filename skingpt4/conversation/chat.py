@@ -228,16 +228,7 @@ class Chat:
         Raises:
             ChatError: If it is empty or longer than ``MAX_QUESTION_CHARS``; nothing is added then.
         """
-        # A browser can send half a surrogate pair, which no tokenizer takes.
-        question = text.encode("utf-8", errors="replace").decode("utf-8").strip()
-        if not question:
-            raise ChatError("The question is empty; write one and send it again.")
-        if len(question) > MAX_QUESTION_CHARS:
-            raise ChatError(
-                f"The question has {len(question):,} characters, more than the limit of "
-                f"{MAX_QUESTION_CHARS:,}; shorten it."
-            )
-        conv.add_question(self._plain(question, conv))
+        conv.add_question(self._plain(checked_question(text), conv))
 
     def answer(
         self,
@@ -515,6 +506,24 @@ class Chat:
 
     def _plain(self, text: str, conv: Conversation) -> str:
         return plain_text(text, {*self._markers, conv.sep})
+
+
+def checked_question(text: str) -> str:
+    """Return a question as it is asked.
+
+    Raises:
+        ChatError: If it is empty or longer than ``MAX_QUESTION_CHARS``.
+    """
+    # A browser can send half a surrogate pair, which no tokenizer takes.
+    question = text.encode("utf-8", errors="replace").decode("utf-8").strip()
+    if not question:
+        raise ChatError("The question is empty; write one and send it again.")
+    if len(question) > MAX_QUESTION_CHARS:
+        raise ChatError(
+            f"The question has {len(question):,} characters, more than the limit of "
+            f"{MAX_QUESTION_CHARS:,}; shorten it."
+        )
+    return question
 
 
 def load_chat(

@@ -76,6 +76,13 @@ def page_script() -> str:
     return f"window.skingpt4 = {{texts: {data}}};\n{code}"
 
 
+def login_message() -> str:
+    """Say what the page is, as HTML in both languages: the login page is not told the visitor's."""
+    tongues: tuple[tuple[str, Language], ...] = (("en", "en"), ("zh-CN", "zh"))
+    said = (f'<span lang="{tag}">{escape(say("login.about", one))}</span>' for tag, one in tongues)
+    return "<br><br>".join(said)
+
+
 def translated_notice(language: Language, notice: str) -> str:
     """Give the embedded model's notice in the visitor's language, and any other as it is."""
     return say("masthead.drawn", language) if notice == say("masthead.drawn", "en") else notice

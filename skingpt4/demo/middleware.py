@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections import OrderedDict
+from collections.abc import Container
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -73,6 +74,10 @@ POLICY = (
     "frame-ancestors 'none'",
 )
 
+# Gradio believes these from anyone; what a trusted proxy said of scheme and client is in the scope
+# by now, and the page's name is that of the request.
+FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
+
 _INLINE_SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
 
@@ -120,14 +125,16 @@ class PageMiddleware:
     Args:
         app: Gradio's application.
         script: The page's own, which runs before all others; Gradio would add it too late.
-        is_local_only: Whether the page is for this machine only. Requests that call it by another
-            name are refused then: they come from a web page that was given this address.
+        names: Under which requests may call the page, besides localhost; None is any. One that
+            calls it by another name comes from a web page that was given this address.
     """
 
-    def __init__(self, app: ASGIApp, script: str = "", is_local_only: bool = True) -> None:
+    def __init__(
+        self, app: ASGIApp, script: str = "", names: Container[str] | None = frozenset()
+    ) -> None:
         self._app = app
         self._script = f"<head><script>{script}</script>".encode()
-        self._is_local_only = is_local_only
+        self._names = names
         self._limiters = {name: RateLimiter(rate) for name, rate in RATES.items()}
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
@@ -137,6 +144,7 @@ class PageMiddleware:
             if scope["type"] == "lifespan":  # websockets have no business here
                 await self._app(scope, receive, send)
             return
+        scope = _own_scope(scope)
         outgoing = _Outgoing(send, scope["path"], self._script)
         path = scope["path"].rstrip("/")
         kind = {UPLOAD_ROUTE: "upload", "/login": "login"}.get(path, "other")
@@ -168,8 +176,8 @@ class PageMiddleware:
         # The name by which the request calls this machine, without the port; IPv6 has brackets.
         host = headers.get("host", "")
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-        if self._is_local_only and not is_loopback(name):
-            return PlainTextResponse("This page is served under the name localhost only.", 421)
+        if self._names is not None and name.lower() not in self._names and not is_loopback(name):
+            return PlainTextResponse("This page is not served under this name.", 421)
         if OPEN_ROUTES.fullmatch(path) is None or ".." in path:
             return PlainTextResponse("There is nothing here.", 404)
         # A body may also come in pieces of undeclared length; `_Limited` counts those.
@@ -183,6 +191,16 @@ class PageMiddleware:
                     "Too many requests; wait a few seconds.", 429, {"retry-after": "5"}
                 )
         return None
+
+
+def _own_scope(scope: Scope) -> Scope:
+    """Give a request as if there were no proxy: without the path under which it shows the page.
+
+    A proxy may leave that path out itself, or pass it on.
+    """
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    headers = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]
+    return {**scope, "path": path, "headers": headers}
 
 
 @dataclass

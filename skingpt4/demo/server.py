@@ -2,21 +2,23 @@
 
 import logging
 import signal
-import socket
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from io import StringIO
 from pathlib import Path
+from typing import TextIO
 
 import gradio as gr
+import segno
 from starlette.middleware import Middleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from skingpt4.common.errors import ConfigError
-from skingpt4.common.network import is_loopback
 from skingpt4.conversation.chat import Chat
+from skingpt4.demo.address import PORTS, Address
 from skingpt4.demo.app import EXAMPLE_FILES, build_app
-from skingpt4.demo.i18n import page_script, translations
+from skingpt4.demo.i18n import login_message, page_script, translations
 from skingpt4.demo.middleware import MAX_UPLOAD_BYTES, PageMiddleware
 from skingpt4.demo.routes import routes
 from skingpt4.demo.session import Sessions
@@ -25,70 +27,89 @@ from skingpt4.documents.launch import launch_options, log_places_only
 
 logger = logging.getLogger(__name__)
 
-PORTS_TRIED = 100
 # Every panel may have a sheet of its own beside the page's.
 STYLES = sorted(Path(__file__).parent.glob("*.css"))
 
 # How many tabs' page contents Gradio remembers.
 SESSIONS_KEPT = 200
 
+# Who proxies for this machine from itself is believed.
+LOCAL_PROXIES = ("127.0.0.1", "::1")
+
 # For what visitors do at the same time; an answer, and a place in the queue, takes one each.
 THREADS = 80
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where the page is served, and to whom."""
-
-    host: str = "127.0.0.1"
-    port: int = 7860
-    share: bool = False
-    login: tuple[str, str] | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse an address that would show photos to strangers.
-
-        Raises:
-            ConfigError: If `host` is not a loopback address and there is no login.
-        """
-        if self.login is None and not is_loopback(self.host):
-            raise ConfigError(
-                f"--host {self.host} would show people's photos to other machines without a login; "
-                "add --auth user:password or leave --host out."
-            )
-
-
-def parse_login(text: str | None) -> tuple[str, str] | None:
-    """Read ``user:password``; None stays None.
-
-    Raises:
-        ConfigError: If either part is missing.
-    """
-    if text is None:
-        return None
-    user, _, password = text.partition(":")
-    if not user or not password:
-        raise ConfigError("--auth needs a user and a password, as in --auth anna:secret.")
-    return user, password
-
-
-def serve(chat: Chat, address: Address) -> None:
+def serve(chat: Chat, address: Address, out: TextIO) -> None:
     """Serve the page until Ctrl+C or SIGTERM, then delete what visitors uploaded.
 
     Args:
         chat: Answers the questions.
         address: Where to serve.
+        out: Gets the page's addresses; where it is a terminal, with a code for a phone's camera.
 
     Raises:
-        ConfigError: If no port is free.
+        ConfigError: If the port cannot be used.
     """
-    if address.share:
-        logger.warning("--share makes a public link: whoever has it can use this page.")
     # As an exception, so that the ``with`` blocks below end: what was uploaded is deleted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with served(chat, address) as app:
-        logger.info("The page is ready: %s (Ctrl+C ends it)", app.share_url or app.local_url)
-        app.block_thread()
+        with suppress(KeyboardInterrupt):
+            announce(app, address, out)
+            threading.Event().wait()
+        # A second Ctrl+C must not keep what visitors sent from being deleted.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logger.info("The page is closed, and what visitors sent is deleted.")
+
+
+def announce(app: gr.Blocks, address: Address, out: TextIO) -> None:
+    """Tell the page's addresses, who else can reach it, and what they miss.
+
+    Args:
+        app: The page, being served.
+        address: Where that was asked for.
+        out: Gets the addresses; where it is a terminal, also as a code for a phone's camera.
+    """
+    if address.port is None and app.server_port != PORTS[0]:
+        logger.warning(
+            "Port %d is taken by another program, so the page is at %s", PORTS[0], app.local_url
+        )
+    if address.share:
+        logger.warning("--share makes a public link: whoever has it can use this page.")
+    if address.allowed_host and not address.auth:
+        logger.warning(
+            "Whoever the proxy lets in can use this page: let it ask for a login, or add --auth."
+        )
+    others = address.urls_for_others(app.server_port)
+    if others and not (address.ssl_certfile or address.allowed_host):
+        logger.warning(
+            "Without TLS, browsers on other machines allow neither the camera nor the clipboard, "
+            "and photos and password can be read on the way: add --ssl-certfile and "
+            "--ssl-keyfile, or put a proxy with TLS before the page (docs/serving.md)."
+        )
+    out.write(f"The page is ready: {app.share_url or app.local_url} (Ctrl+C ends it)\n")
+    if others:
+        out.write(f"From other machines: {' or '.join(others)}\n")
+    for name in address.allowed_host:
+        out.write(f"Through the proxy: {name}{address.root_path}/\n")
+    links = [app.share_url] if app.share_url else others
+    # Who asked for quiet, or reads a file, has no use for it.
+    if links and logger.isEnabledFor(logging.INFO) and out.isatty():
+        out.write(qr_code(links[0], out.encoding))
+    out.flush()
+
+
+def qr_code(url: str, encoding: str | None) -> str:
+    """Draw a link for a phone's camera with half blocks; nothing where they cannot be written."""
+    drawn = StringIO()
+    segno.make(url, error="l", micro=False).terminal(drawn, border=2, compact=True)
+    try:
+        drawn.getvalue().encode(encoding or "ascii")
+    except UnicodeEncodeError:
+        return ""
+    # White on black, whatever the terminal's colours are: many cameras read it only so.
+    lines = drawn.getvalue().splitlines()
+    return "".join(f"\x1b[97;40m{line}\x1b[0m\n" for line in lines)
 
 
 @contextmanager
@@ -100,26 +121,35 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
         address: Where to serve.
 
     Raises:
-        ConfigError: If no port is free.
+        ConfigError: If the port cannot be used.
     """
     # Before the first request: Gradio's own log would quote what visitors write.
     log_places_only()
-    is_local_only = is_loopback(address.host) and not address.share
-    middleware = Middleware(PageMiddleware, script=page_script(), is_local_only=is_local_only)
+    middleware = [
+        # The client's own address, where one of these names it, so that each has a rate of its own.
+        Middleware(ProxyHeadersMiddleware, trusted_hosts=[*LOCAL_PROXIES, *address.proxy]),
+        Middleware(PageMiddleware, script=page_script(), names=address.names),
+    ]
     with private_folder() as folder:
         sessions = Sessions(chat)
         app = build_app(chat, sessions=sessions)
         app.launch(
-            server_name=address.host,
-            server_port=free_port(address.host, address.port),
+            server_name=f"[{address.host}]" if ":" in address.host else address.host,
+            server_port=address.find_port(),
+            root_path=address.root_path,
+            ssl_certfile=address.ssl_certfile,
+            # Gradio takes a certificate without a key file for none.
+            ssl_keyfile=address.ssl_keyfile or address.ssl_certfile,
+            ssl_verify=False,  # it asks itself whether it has started, under another name
             share=address.share,
-            auth=address.login,
+            auth=address.auth,
+            auth_message=login_message(),
             css_paths=STYLES,
             i18n=translations(),
             max_file_size=MAX_UPLOAD_BYTES,
             max_threads=THREADS,
             state_session_capacity=SESSIONS_KEPT,
-            app_kwargs={"middleware": [middleware], "routes": routes(sessions, EXAMPLE_FILES)},
+            app_kwargs={"middleware": middleware, "routes": routes(sessions, EXAMPLE_FILES)},
             **launch_options(),
         )
         # Inside the private folder's block, so that nothing is swept once it is gone.
@@ -128,25 +158,3 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
                 yield app
             finally:
                 app.close(verbose=False)
-
-
-def free_port(host: str, first: int) -> int:
-    """Give the first free port from `first` on.
-
-    Raises:
-        ConfigError: If none of the next 100 is free.
-    """
-    last = min(first + PORTS_TRIED, 65536) if first > 0 else first
-    for port in range(first, last):
-        with socket.socket() as probe:
-            # As the server will do: a port whose last connections are dying out counts as free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return port
-    raise ConfigError(
-        f"--port {first}: neither this port nor the {PORTS_TRIED - 1} after it can be used on "
-        f"{host}; choose another port or host."
-    )

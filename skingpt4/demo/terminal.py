@@ -3,49 +3,90 @@
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from PIL import Image
 from tqdm import tqdm
 
 from skingpt4.common.environment import model_name
-from skingpt4.common.errors import ConfigError, PhotoError, UserError
+from skingpt4.common.errors import ConfigError, PhotoError
 from skingpt4.common.files import IMAGE_SUFFIXES, json_line, read_json_lines, write_json_lines
-from skingpt4.conversation.chat import Chat
+from skingpt4.common.schema import ModelConfig
+from skingpt4.conversation.chat import Chat, checked_question
 from skingpt4.conversation.engines import Decoding
 from skingpt4.conversation.interview import interview
 from skingpt4.dermatology import DISCLAIMER
+from skingpt4.processors.photo import open_photo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-# Photos of a folder that are asked about at once.
-BATCH_SIZE = 8
+# How each line of a batch's output begins.
+FIRST_KEY = b'{"photo": '
+
+# A photo that has been opened, by the path as it was given.
+NamedPhoto = tuple[str, Image.Image]
+
+
+def open_photos(paths: Sequence[str], question: str) -> list[NamedPhoto]:
+    """Open the photos of a question, and see that it is one, before the model is loaded.
+
+    Raises:
+        ConfigError: If the question is a photo, or a photo cannot be read.
+        ChatError: If the question is empty or too long.
+        PhotoError: If a file is no photo.
+    """
+    checked_question(question)
+    if question.lower().endswith(IMAGE_SUFFIXES):
+        raise ConfigError(f"--ask ends with a photo, '{question}'; write the question after it.")
+    opened = []
+    for path in paths:
+        whole = Path(path).absolute()
+        if whole.is_dir():
+            raise ConfigError(f"--ask {whole} is a folder; --batch asks about the photos in one.")
+        if not whole.is_file():  # also keeps devices and pipes from blocking
+            raise ConfigError(f"--ask {whole}: there is no such file; check the path.")
+        try:
+            # As a stream, so that the error does not name the file a second time.
+            with whole.open("rb") as file:
+                opened.append((path, open_photo(file)))
+        except OSError as error:
+            raise ConfigError(f"--ask {whole} cannot be read: {error.strerror}.") from None
+        except PhotoError as error:
+            raise PhotoError(f"--ask {whole}: {error}") from None
+    return opened
 
 
 def ask(
-    chat: Chat, photos: Sequence[str | Path], question: str, out: TextIO, as_json: bool = False
+    chat: Chat,
+    photos: Sequence[NamedPhoto],
+    question: str,
+    out: TextIO,
+    as_json: bool | None = False,
 ) -> None:
     """Ask one question about photos.
 
     Args:
         chat: Answers.
-        photos: One or more files, which the question is about together.
+        photos: One or more, which the question is about together.
         question: What to ask.
         out: Gets the answer piece by piece; with `as_json` one line of JSON at the end.
         as_json: Write an object with photos, question, answer, seconds, model and disclaimer.
 
     Raises:
-        UserError: If a photo or the question cannot be used.
+        UserError: If the question cannot be used.
     """
     about = {"model": model_name(chat.model.config), "disclaimer": DISCLAIMER}
     start = time.perf_counter()
     conversation = chat.new_conversation()
     embeddings: list[Tensor] = []
-    for photo in photos:
+    for _, photo in photos:
         chat.upload_img(photo, conversation, embeddings)
     chat.ask(question, conversation)
     pieces = []
@@ -55,7 +96,7 @@ def ask(
             out.write(piece)
             out.flush()
     if as_json:
-        row: dict[str, Any] = {"photos": [str(photo) for photo in photos], "question": question}
+        row: dict[str, Any] = {"photos": [path for path, _ in photos], "question": question}
         row |= {"answer": "".join(pieces), "seconds": round(time.perf_counter() - start, 3)}
         out.write(json_line(row | about))
     else:
@@ -64,62 +105,157 @@ def ask(
         logger.info("%s", " ".join(filter(None, (chat.model.notice, DISCLAIMER))))
 
 
-def ask_folder(
-    chat: Chat,
-    folder: str | Path,
-    questions: Sequence[str],
-    output: str | Path,
-    batch_size: int = BATCH_SIZE,
-) -> None:
-    """Ask the same questions, as one conversation, about each photo of a folder.
+@dataclass(frozen=True)
+class BatchPlan:
+    """The same questions about each photo of a folder, as far as they are not answered yet.
 
-    Some photos are asked about at once, and a line of JSON for each is added to `output`. A run
-    that was cut short goes on where it stopped; photos that could not be opened then are tried
-    again.
+    Attributes:
+        questions: In the order in which they are asked, as one conversation.
+        output: File of JSON lines: ``photo``, ``answers`` and ``model``; or ``photo`` and
+            ``error``.
+        size: Photos that are asked about at once.
+        photos: All of the folder, by their paths in it.
+        rows: Lines of `output` from an earlier run that hold answers.
+    """
+
+    questions: Sequence[str]
+    output: Path
+    size: int
+    photos: Mapping[str, Path]
+    rows: Sequence[Mapping[str, Any]]
+
+
+def plan_batch(
+    folder: str, questions: Sequence[str], output: str, size: int, model: ModelConfig
+) -> BatchPlan:
+    """Look at a folder and at the answers that an earlier run left; nothing is written.
+
+    Args:
+        folder: Searched with its subfolders for files that end as photos do.
+        questions: In the order in which they are asked.
+        output: File for the answers; photos that could not be opened before are tried again.
+        size: Photos that are asked about at once.
+        model: Which will answer.
+
+    Raises:
+        ConfigError: If there is no photo, `size` is not positive, or `output` cannot be written
+            or holds answers to other questions or of another model.
+        ChatError: If a question is empty or too long.
+    """
+    if size < 1:
+        raise ConfigError(f"--batch-size is {size}; give a number of at least 1.")
+    for question in questions:
+        checked_question(question)
+    place, target = Path(folder).absolute(), Path(output).absolute()
+    if not place.is_dir():
+        raise ConfigError(f"--batch {place}: there is no such folder; check the path.")
+    found = sorted(p for p in place.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise ConfigError(
+            f"--batch {place}: there is no photo in this folder ({', '.join(IMAGE_SUFFIXES)}); "
+            "check the path."
+        )
+    # The folder that the output is made in, or that its own folders are.
+    parent = next(path for path in target.parents if path.exists())
+    written = [path for path in (target, parent) if path.exists()]
+    if target.is_dir() or not parent.is_dir() or not all(os.access(p, os.W_OK) for p in written):
+        raise ConfigError(f"--output {target} cannot be written; name a file in a folder of yours.")
+    photos = {photo.relative_to(place).as_posix(): photo for photo in found}
+    return BatchPlan(
+        questions, target, size, photos, _answered(target, questions, model_name(model))
+    )
+
+
+def _answered(output: Path, questions: Sequence[str], model: str) -> list[Mapping[str, Any]]:
+    """Return the lines of a file that hold answers.
+
+    Raises:
+        ConfigError: If one answers other questions, or comes from another model.
+    """
+    start = output.read_bytes()[: len(FIRST_KEY)] if output.is_file() else b""
+    try:
+        rows = read_json_lines(output) if start else []
+        # A file of one line that was cut short has no row to tell by.
+        if not FIRST_KEY.startswith(start) or not all("photo" in row for row in rows):
+            raise ValueError
+        rows = [row for row in rows if "error" not in row]
+        runs = {(tuple(a["question"] for a in row["answers"]), row["model"]) for row in rows}
+    except (ValueError, TypeError, KeyError):
+        raise ConfigError(f"--output {output} is no file of answers; choose another.") from None
+    for asked, by in runs:
+        if asked != tuple(questions) or by != model:
+            raise ConfigError(
+                f"--output {output} holds answers to other questions or of another model "
+                f"('{by}'); choose another file, or delete it."
+            )
+    return rows
+
+
+def ask_folder(chat: Chat, batch: BatchPlan) -> int:
+    """Ask about each photo, some at once, and add a line of JSON for each to the output.
+
+    A run that was cut short goes on where it stopped; photos that could not be opened then are
+    tried again.
 
     Args:
         chat: Answers.
-        folder: Searched with its subfolders for files that end as photos do.
-        questions: In the order in which they are asked.
-        output: File of JSON lines: ``photo``, ``answers`` and ``model``; or ``photo`` and
-            ``error``.
-        batch_size: Photos that are asked about at once.
+        batch: From :func:`plan_batch`.
+
+    Returns:
+        How many photos could not be asked about.
 
     Raises:
-        ConfigError: If `batch_size` is not positive, there is no photo, or `output` holds answers
-            to other questions or of another model.
-        UserError: If the user presses Ctrl+C.
+        ConfigError: If the output cannot be written any more.
+        KeyboardInterrupt: With a sentence, if the user presses Ctrl+C.
     """
-    if batch_size < 1:
-        raise ConfigError(f"--batch-size is {batch_size}; give a number of at least 1.")
-    photos = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not photos:
-        raise ConfigError(
-            f"--batch {folder}: there is no photo in this folder ({', '.join(IMAGE_SUFFIXES)}); "
-            "check the path."
-        )
-    names = {photo: photo.relative_to(folder).as_posix() for photo in photos}
     about = {"model": model_name(chat.model.config), "disclaimer": DISCLAIMER}
-    done = _resume(Path(output), questions, about)
-    left = [photo for photo in photos if names[photo] not in done]
-    logger.info("%d of %d photos are left to ask about", len(left), len(photos))
+    done = {row["photo"] for row in batch.rows}
+    left = [name for name in batch.photos if name not in done]
+    total, failed = len(batch.photos), 0
+    is_quiet = not logger.isEnabledFor(logging.INFO)
     try:
-        with (
-            Path(output).open("a", encoding="utf-8") as file,
-            tqdm(initial=len(photos) - len(left), total=len(photos), unit="photo") as bar,
-        ):
-            for start in range(0, len(left), batch_size):
-                some = left[start : start + batch_size]
-                for photo, row in zip(some, _converse(chat, some, questions), strict=True):
-                    file.write(json_line({"photo": names[photo]} | row | about))
-                # A batch takes minutes on a CPU: a power cut should cost no more than one.
-                file.flush()
-                os.fsync(file.fileno())
+        logger.info("%d of %d photos are left to ask about", len(left), total)
+        with _writing(batch.output):  # without the lines of photos that failed
+            write_json_lines(batch.output, batch.rows)
+        with tqdm(initial=total - len(left), total=total, unit="photo", disable=is_quiet) as bar:
+            for start in range(0, len(left), batch.size):
+                some = left[start : start + batch.size]
+                rows = _converse(chat, [batch.photos[name] for name in some], batch.questions)
+                failed += sum("error" in row for row in rows)
+                named = zip(some, rows, strict=True)
+                lines = [json_line({"photo": name} | row | about) for name, row in named]
+                with _writing(batch.output), batch.output.open("a", encoding="utf-8") as file:
+                    file.writelines(lines)
+                    # A batch takes minutes on a CPU: a power cut should cost no more than one.
+                    file.flush()
+                    os.fsync(file.fileno())
                 bar.update(len(some))
     except KeyboardInterrupt:
-        raise UserError(
-            f"Stopped; the answers so far are in '{output}', and the same command goes on from "
-            "there."
+        raise KeyboardInterrupt(
+            f"Stopped; the answers so far are in {batch.output}, and the same command goes on "
+            "from there."
+        ) from None
+    logger.info("%d photos are answered, in %s", total - failed, batch.output)
+    if failed:
+        logger.error(
+            "%d of %d photos could not be opened: their lines in %s say why, and the same command "
+            "tries them again",
+            failed,
+            total,
+            batch.output,
+        )
+    return failed
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    """Say in one sentence that the output cannot be written, as when the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"--output {output} cannot be written: {error.strerror}; the same command goes on once "
+            "it can."
         ) from None
 
 
@@ -143,26 +279,3 @@ def _converse(chat: Chat, photos: Sequence[Path], questions: Sequence[str]) -> l
             for question, answer in zip(questions, answers, strict=True)
         ]
     return rows
-
-
-def _resume(output: Path, questions: Sequence[str], about: dict[str, Any]) -> set[str]:
-    """Return the photos already answered, and leave only their lines in the file.
-
-    Raises:
-        ConfigError: If a line answers other questions, or comes from another model.
-    """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        rows = read_json_lines(output) if output.is_file() else []
-    except ValueError:
-        raise ConfigError(f"--output {output} is no file of answers; choose another.") from None
-    rows = [row for row in rows if "answers" in row]  # what could not be opened is tried again
-    for row in rows:
-        asked = [answer["question"] for answer in row["answers"]]
-        if asked != list(questions) or row["model"] != about["model"]:
-            raise ConfigError(
-                f"--output {output} holds answers to other questions or of another model "
-                f"('{row['model']}'); choose another file, or delete it."
-            )
-    write_json_lines(output, rows)
-    return {row["photo"] for row in rows}

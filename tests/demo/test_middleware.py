@@ -122,7 +122,13 @@ def test_own_names_are_answered(host):
 def test_a_foreign_name_for_this_machine_is_refused(host):
     """A web page could have been given this machine's address (DNS rebinding)."""
     assert ask(PageMiddleware(echo), "/", host=host).status_code == 421
-    assert ask(PageMiddleware(echo, is_local_only=False), "/", host=host).status_code == 200
+    for names in (None, {host.partition(":")[0]}):
+        assert ask(PageMiddleware(echo, names=names), "/", host=host).status_code == 200
+
+
+def test_a_name_is_one_in_whatever_letters():
+    app = PageMiddleware(echo, names={"skin.example.org"})
+    assert ask(app, "/", host="Skin.Example.Org:443").status_code == 200
 
 
 def test_every_answer_carries_the_headers():

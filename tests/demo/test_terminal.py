@@ -3,20 +3,25 @@
 import io
 import json
 import logging
+import re
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-from skingpt4.common.errors import ConfigError, PhotoError, UserError
+from skingpt4.common.errors import ChatError, ConfigError, PhotoError
 from skingpt4.common.network import settle_offline
 from skingpt4.common.schema import ModelConfig
 from skingpt4.demo.app import EXAMPLES_FOLDER
-from skingpt4.demo.terminal import ask, ask_folder
+from skingpt4.demo.terminal import ask, ask_folder, open_photos, plan_batch
 from skingpt4.processors.photo import open_photo
 from tests.conftest import PROJECT
-from tests.scripts import run_here
+from tests.scripts import run_here, run_script
 
 QUESTIONS = ("What is it?", "And why?")
 
@@ -67,36 +72,57 @@ def rows(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def ask_all(chat, folder, questions, output, size=8):
+    """Ask about a folder as the script does."""
+    return ask_folder(chat, plan_batch(folder, questions, output, size, chat.model.config))
+
+
 def test_one_answer_streams_and_the_warning_does_not_mix_with_it(folder, caplog):
     written = []
     out = SimpleNamespace(write=written.append, flush=lambda: None)
     with caplog.at_level(logging.INFO):
-        ask(OneAnswerChat(), [folder / "a.png"], "What is it?", out)
+        ask(OneAnswerChat(), open_photos([folder / "a.png"], "What is it?"), "What is it?", out)
     assert written == ["What is it? ", "[(10, 8)]", "\n"]
     assert "not a medical device" in caplog.text
 
 
 def test_json_is_one_line_about_all_photos(folder):
     out = io.StringIO()
-    photos = [folder / "a.png", folder / "b.JPG"]
-    ask(OneAnswerChat(), photos, "Same?", out, as_json=True)
+    photos = [str(folder / "a.png"), str(folder / "b.JPG")]
+    ask(OneAnswerChat(), open_photos(photos, "Same?"), "Same?", out, as_json=True)
     (line,) = out.getvalue().splitlines()
     row = json.loads(line)
     assert row["answer"] == "Same? [(10, 8), (20, 8)]"
-    assert row["photos"] == [str(photo) for photo in photos]
+    assert row["photos"] == photos
     assert row["model"].endswith(", llm")
     assert "medical device" in row["disclaimer"]
     assert row["seconds"] >= 0
 
 
-def test_an_unusable_photo_is_one_sentence(folder):
-    with pytest.raises(PhotoError, match=r"notes\.txt"):
-        ask(OneAnswerChat(), [folder / "notes.txt"], "What is it?", io.StringIO())
+def test_what_cannot_be_asked_about_is_named_with_its_whole_path(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    whole = re.escape(str(folder))
+    for name, kind, reason in (
+        ("notes.txt", PhotoError, "is not a JPEG"),
+        ("gone.png", ConfigError, "no such file"),
+        ("more", ConfigError, "is a folder; --batch"),
+    ):
+        with pytest.raises(kind, match=rf"{whole}.{name}.*{reason}"):
+            open_photos(["a.png", name], "What is it?")
+
+
+def test_a_question_that_is_none_is_told_first(folder):
+    with pytest.raises(ChatError, match="empty"):
+        open_photos(["gone.png"], " ")
+    with pytest.raises(ChatError, match="4,001 characters"):
+        open_photos(["gone.png"], "x" * 4001)
+    with pytest.raises(ConfigError, match=r"ends with a photo, 'b\.JPG'"):
+        open_photos(["gone.png"], "b.JPG")
 
 
 def test_a_folder_becomes_json_lines(folder, tmp_path):
     output = tmp_path / "new" / "answers.jsonl"
-    ask_folder(OneAnswerChat(), folder, QUESTIONS, output)
+    ask_all(OneAnswerChat(), folder, QUESTIONS, output)
     assert [row["photo"] for row in rows(output)] == ["a.png", "b.JPG", "more/ç.jpeg"]
     assert rows(output)[1]["answers"] == [
         {"question": "What is it?", "answer": "What is it? [(20, 8)]"},
@@ -106,27 +132,28 @@ def test_a_folder_becomes_json_lines(folder, tmp_path):
 
 def test_a_run_that_was_cut_short_goes_on(folder, tmp_path):
     output = tmp_path / "answers.jsonl"
-    with pytest.raises(UserError, match="goes on from there"):
-        ask_folder(OneAnswerChat(limit=3), folder, QUESTIONS, output, batch_size=1)
+    with pytest.raises(KeyboardInterrupt, match="goes on from there"):
+        ask_all(OneAnswerChat(limit=3), folder, QUESTIONS, output, size=1)
     assert [row["photo"] for row in rows(output)] == ["a.png"]
     with output.open("a", encoding="utf-8") as file:
         file.write('{"photo": "b.JPG", "ans')  # as a killed process leaves it
     chat = OneAnswerChat()
-    ask_folder(chat, folder, QUESTIONS, output)
+    ask_all(chat, folder, QUESTIONS, output)
     assert len(chat.asked) == 4
     assert [row["photo"] for row in rows(output)] == ["a.png", "b.JPG", "more/ç.jpeg"]
-    ask_folder(chat, folder, QUESTIONS, output)
+    ask_all(chat, folder, QUESTIONS, output)
     assert len(chat.asked) == 4
 
 
-def test_a_broken_photo_is_a_row_and_is_tried_again(folder, tmp_path):
+def test_a_broken_photo_is_a_row_and_is_tried_again(folder, tmp_path, caplog):
     output = tmp_path / "answers.jsonl"
     (folder / "a.png").write_bytes(b"no photo")
-    ask_folder(OneAnswerChat(), folder, QUESTIONS, output)
+    assert ask_all(OneAnswerChat(), folder, QUESTIONS, output) == 1
     assert "a.png" in rows(output)[0]["error"]
+    assert f"1 of 3 photos could not be opened: their lines in {output}" in caplog.text
     assert len(rows(output)) == 3
     Image.new("RGB", (11, 8)).save(folder / "a.png")
-    ask_folder(OneAnswerChat(), folder, QUESTIONS, output)
+    assert ask_all(OneAnswerChat(), folder, QUESTIONS, output) == 0
     assert sorted(row["photo"] for row in rows(output)) == ["a.png", "b.JPG", "more/ç.jpeg"]
     assert all("answers" in row for row in rows(output))
 
@@ -136,24 +163,68 @@ def test_a_broken_photo_is_a_row_and_is_tried_again(folder, tmp_path):
 )
 def test_answers_of_unlike_runs_are_not_mixed(folder, tmp_path, questions, model):
     output = tmp_path / "answers.jsonl"
-    ask_folder(OneAnswerChat(), folder, QUESTIONS, output)
+    ask_all(OneAnswerChat(), folder, QUESTIONS, output)
     before = output.read_bytes()
     with pytest.raises(ConfigError, match="choose another file"):
-        ask_folder(OneAnswerChat(model=model), folder, questions, output)
+        ask_all(OneAnswerChat(model=model), folder, questions, output)
     assert output.read_bytes() == before
 
 
-def test_somebody_elses_file_is_left_alone(folder, tmp_path):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Dear Anna,\nhow are you?\n",
+        "Dear Anna",
+        '{"name": "Anna"}\n',
+        '{"photo": "a.png"}\n',
+        '{"photo": "a.png", "answers": 3, "model": "llm"}\n',
+        "[1, 2]\n",
+    ],
+)
+def test_somebody_elses_file_is_left_alone(folder, tmp_path, text):
     output = tmp_path / "letter.txt"
-    output.write_text("Dear Anna,\nhow are you?\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"letter\.txt"):
-        ask_folder(OneAnswerChat(), folder, QUESTIONS, output)
-    assert output.read_text(encoding="utf-8").startswith("Dear Anna")
+    output.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"{re.escape(str(output))} is no file of answers"):
+        ask_all(OneAnswerChat(), folder, QUESTIONS, output)
+    assert output.read_text(encoding="utf-8") == text
 
 
-def test_a_folder_without_photos_is_one_sentence(tmp_path):
-    with pytest.raises(ConfigError, match="no photo"):
-        ask_folder(OneAnswerChat(), tmp_path, QUESTIONS, tmp_path / "answers.jsonl")
+def test_an_output_that_cannot_be_written_is_told_first(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = ModelConfig()
+    (tmp_path / "file").touch()
+    for name in ("photos", "file/answers.jsonl"):
+        with pytest.raises(ConfigError, match=rf"{re.escape(str(tmp_path / name))} cannot be"):
+            plan_batch(folder, QUESTIONS, name, 8, model)
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    with pytest.raises(ConfigError, match=r"new.answers\.jsonl cannot be written"):
+        plan_batch(folder, QUESTIONS, "new/answers.jsonl", 8, model)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "photos"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_one_sentence(folder, tmp_path, monkeypatch):
+    chat, output = OneAnswerChat(), tmp_path / "answers.jsonl"
+    batch = plan_batch(folder, QUESTIONS, output, 8, chat.model.config)
+    monkeypatch.setattr("skingpt4.demo.terminal.write_json_lines", lambda *_: None)
+    output.symlink_to("/dev/full")
+    with pytest.raises(ConfigError, match="cannot be written: No space left"):
+        ask_folder(chat, batch)
+
+
+def test_what_cannot_be_asked_about_a_folder_is_told_first(folder, tmp_path):
+    model, output = ModelConfig(), tmp_path / "answers.jsonl"
+    gone, empty = tmp_path / "gone", tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ConfigError, match=f"{re.escape(str(empty))}: there is no photo"):
+        plan_batch(empty, QUESTIONS, output, 8, model)
+    for place in (gone, folder / "a.png"):
+        with pytest.raises(ConfigError, match=f"{re.escape(str(place))}: there is no such folder"):
+            plan_batch(place, QUESTIONS, output, 8, model)
+    with pytest.raises(ConfigError, match="--batch-size is 0"):
+        plan_batch(folder, QUESTIONS, output, 0, model)
+    with pytest.raises(ChatError, match="empty"):
+        plan_batch(folder, ["What is it?", ""], output, 8, model)
 
 
 LOCAL = {"llm_model": "models/llm.gguf", "ckpt": "step2.safetensors"}
@@ -189,8 +260,22 @@ def test_offline_against_what_needs_others_is_a_contradiction(model, share, name
     ("arguments", "sentence"),
     [
         (["--ask", "photo.jpg"], "then the question"),
-        (["--batch", "photos"], "belong together"),
-        (["--output", "a.jsonl"], "belong together"),
+        (["--batch", "photos"], "needs --output FILE"),
+        (["--output", "a.jsonl"], "--output belongs to --batch, not to the page"),
+        (["--json"], "--json belongs to --ask, not to the page"),
+        (
+            ["--json", "--batch", "photos", "--output", "a.jsonl"],
+            "belongs to --ask, not to --batch",
+        ),
+        (["--question", "b?"], "--question belongs to --batch, not to the page"),
+        (["--batch-size", "8", "--ask", "a.jpg", "b?"], "belongs to --batch, not to --ask"),
+        (["--port", "7860", "--ask", "a.jpg", "b?"], "--port belongs to the page, not to --ask"),
+        (
+            ["--auth", "a:b", "--batch", "photos", "--output", "a.jsonl"],
+            "--auth belongs to the page",
+        ),
+        (["--share", "--ask", "a.jpg", "b?"], "--share belongs to the page"),
+        (["--host", "0.0.0.0", "--ask", "a.jpg", "b?"], "--host belongs to the page"),
         (["--ask", "a.jpg", "b?", "--batch", "photos"], "not allowed with"),
         (["--offline", "--online"], "not allowed with"),
     ],
@@ -200,17 +285,87 @@ def test_half_a_command_is_refused_before_anything_is_loaded(arguments, sentence
     assert sentence in capsys.readouterr().err
 
 
+def test_help_shows_the_script_its_modes_and_what_they_take(demo, capsys):
+    assert demo(["--help"]) == 0
+    said = capsys.readouterr().out
+    usage = said.partition("\n\n")[0]
+    assert usage.startswith("usage: python demo.py")
+    assert "--batch FOLDER --output FILE" in usage
+    assert said.count("--ask PHOTO [PHOTO ...] QUESTION") == 2
+
+
 def test_the_script_answers_from_a_pipe(demo, folder, capsys, embedded_photo):
-    assert demo(["--ask", embedded_photo, "What's wrong with my skin?", "--json"]) == 0
+    demo(["--ask", str(embedded_photo), "What's wrong with my skin?", "--json"])
     assert "psoriasis" in json.loads(capsys.readouterr().out)["answer"]
 
 
 def test_the_script_answers_about_a_folder(demo, capsys, embedded_photo, tmp_path):
     output = tmp_path / "answers.jsonl"
     shown = shutil.copytree(embedded_photo.parent, tmp_path / "photos")
-    assert demo(["--batch", shown, "--output", output, "--question", "What is it?"]) == 0
+    (shown / "broken.jpg").touch()
+    asked = ["--batch", str(shown), "--output", str(output), "--question", "What is it?"]
+    assert demo(asked) == 1
     assert len(rows(output)) == len(list(shown.iterdir()))
-    assert "6/6" in capsys.readouterr().err
+    assert "7/7" in capsys.readouterr().err
+
+
+def test_quiet_is_the_answer_alone(embedded_photo):
+    done = run_script("demo.py", "--quiet", "--ask", embedded_photo, "What's wrong with my skin?")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "psoriasis" in done.stdout and done.stdout.count("\n") == 1
+
+
+NO_GRADIO = """
+import runpy, sys
+sys.argv[0] = "demo.py"
+try:
+    runpy.run_path("demo.py", run_name="__main__")
+except SystemExit:
+    pass
+assert "torch" in sys.modules
+assert "gradio" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("mode", ["--ask", "--batch", "--check"])
+def test_only_a_page_needs_gradio(mode, embedded_photo, tmp_path):
+    about = {
+        "--ask": [embedded_photo, "What is it?"],
+        "--batch": [embedded_photo.parent, "--output", tmp_path / "a.jsonl", "--question", "Well?"],
+        "--check": [],
+    }
+    command = [sys.executable, "-c", NO_GRADIO, mode, *map(str, about[mode])]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("moment", "sentence", "code"),
+    [
+        ("import", "Stopped.", -signal.SIGINT),
+        ("left to ask", "goes on from there.", -signal.SIGINT),
+        ("The page is ready", "The page is closed, and what visitors sent is deleted.", 0),
+    ],
+)
+def test_ctrl_c_is_one_sentence(moment, sentence, code, embedded_photo, tmp_path):
+    arguments = ["--port", "0"]
+    if moment == "left to ask":
+        arguments = ["--batch", embedded_photo.parent, "--output", tmp_path / "a.jsonl"]
+    # The libraries are the longest part of the way to the model; Python names each as it comes.
+    verbose = ["-v"] if moment == "import" else []
+    process = subprocess.Popen(
+        [sys.executable, *verbose, "demo.py", *map(str, arguments)],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    awaited = "import 'torch._C'" if moment == "import" else moment
+    assert any(awaited in line for line in process.stdout), "it never came so far"
+    process.send_signal(signal.SIGINT)
+    said = [line for line in process.stdout if not line.startswith(("import ", "#"))]
+    assert process.wait(timeout=60) == code
+    assert sentence in "".join(said) and "Traceback" not in "".join(said)
 
 
 @pytest.fixture
@@ -220,13 +375,13 @@ def embedded_photo():
 
 
 @pytest.fixture
-def demo(monkeypatch):
+def demo(monkeypatch, caplog):
     """Run the script with some arguments, in this process; it must not go offline for good."""
 
     def run(arguments):
         monkeypatch.chdir(PROJECT)
         monkeypatch.setattr("skingpt4.common.network.go_offline", lambda: None)
-        monkeypatch.setattr("skingpt4.common.cli.setup_logger", lambda: None)
+        monkeypatch.setattr("skingpt4.common.cli.setup_logger", caplog.set_level)
         return run_here("demo.py", *arguments)
 
     return run

@@ -9,7 +9,7 @@ import pytest
 
 from skingpt4.common.errors import ConfigError, PhotoError
 from skingpt4.demo import uploads
-from skingpt4.demo.server import Address
+from skingpt4.demo.address import Address
 
 
 def test_importing_the_package_turns_telemetry_off():
@@ -99,6 +99,6 @@ def test_this_machine_needs_no_login(host):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "clinic.example", ""])
 def test_other_machines_need_a_login(host):
-    Address(host, login=("anna", "secret"))
+    Address(host, auth=("anna", "secret"))
     with pytest.raises(ConfigError, match="--auth"):
         Address(host)

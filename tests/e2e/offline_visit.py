@@ -14,7 +14,8 @@ from typing import Any
 
 from skingpt4.common.network import go_offline, go_online, refused_connections
 from skingpt4.conversation.chat import load_chat
-from skingpt4.demo.server import Address, served
+from skingpt4.demo.address import Address
+from skingpt4.demo.server import served
 from skingpt4.dermatology import QUESTIONS
 from tests.e2e.client import Client
 

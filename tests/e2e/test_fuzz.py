@@ -13,8 +13,9 @@ from functools import partial
 import pytest
 from PIL import Image
 
+from skingpt4.demo.address import Address
 from skingpt4.demo.middleware import RATES, Rate
-from skingpt4.demo.server import Address, served
+from skingpt4.demo.server import served
 from tests.demo.conftest import FakeChat
 from tests.e2e.client import Client
 from tests.waiting import free_port

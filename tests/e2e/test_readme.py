@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shlex
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -20,7 +21,15 @@ from tests.waiting import free_port, wait_for
 
 README = PROJECT / "README.md"
 # The embedded model comes first: what it trains is what the other pages use.
-DOCS = ("embedded_model", "conversing", "training", "evaluation", "weights", "fast_answers")
+DOCS = (
+    "embedded_model",
+    "conversing",
+    "serving",
+    "training",
+    "evaluation",
+    "weights",
+    "fast_answers",
+)
 PAGES = [PROJECT / "docs" / f"{name}.md" for name in DOCS]
 PAGES.insert(1, README)
 TEXTS = [page.read_text(encoding="utf-8") for page in PAGES]
@@ -39,6 +48,7 @@ DEMO_LINES = [line for line in COMMANDS if line.startswith("python demo.py")]
 CHECKS = [line for line in DEMO_LINES if "--check" in line]
 SCRIPTED = [line for line in DEMO_LINES if "--ask" in line or "--batch" in line]
 DEMOS = [line for line in DEMO_LINES if line not in CHECKS + SCRIPTED]
+(CERTIFICATE,) = [line for line in COMMANDS if line.startswith("openssl")]
 # At full size: shown, not run here; every one heads a file of train_configs, which has tests.
 FULL_SIZE = [
     line for text in TEXTS for line in text.splitlines() if "train_configs/skingpt4_" in line
@@ -149,12 +159,16 @@ def test_checks_say_what_is_missing_without_any_weights(command, tmp_path):
     assert "Not ready" in done.stdout
 
 
-def page_answers(port, process):
+def page_answers(port, process, scheme="http"):
     codes = []
+    trusting = ssl._create_unverified_context() if scheme == "https" else None
 
     def has_answered():
-        address = f"http://127.0.0.1:{port}/"
-        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as page:
+        address = f"{scheme}://127.0.0.1:{port}/"
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(address, timeout=5, context=trusting) as page,
+        ):
             codes.append(page.status)
         return codes or process.poll() is not None
 
@@ -189,15 +203,18 @@ def test_full_size_commands_head_the_files_that_they_name(command):
 
 
 @pytest.mark.parametrize("number", range(len(DEMOS)))
-def test_the_demo_serves_as_written(number, workplace):
-    port = free_port()
+def test_the_demo_serves_as_written(number, request, tmp_path):
+    port, place, scheme = free_port(), PROJECT, "http"
     arguments = [*shlex.split(DEMOS[number], comments=True)[2:], "--port", str(port)]
     command = [sys.executable, str(PROJECT / "demo.py"), *arguments]
-    # What was trained above is served too.
-    place = workplace if "output/" in DEMOS[number] else PROJECT
+    if "output/" in DEMOS[number]:  # what was trained above is served too
+        place = request.getfixturevalue("workplace")
+    if "--ssl-certfile" in DEMOS[number]:
+        place, scheme = tmp_path, "https"
+        subprocess.run(shlex.split(CERTIFICATE), cwd=place, check=True, capture_output=True)
     process = subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, text=True)
     try:
-        assert page_answers(port, process)
+        assert page_answers(port, process, scheme)
     finally:
         process.terminate()
         process.communicate(timeout=60)
