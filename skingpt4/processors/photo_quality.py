@@ -136,3 +136,14 @@ def measure(photo: Image.Image) -> Quality:
         contrast=1 - dark / max(bright, 1.0),
         skin=float((pixels @ (CR - CB) > SKIN_WARMTH).mean()),
     )
+
+
+def shows_skin(photo: Image.Image) -> bool:
+    """Tell whether there is skin in a photo; without any, whatever a model names is made up.
+
+    It is asked before a condition is named. In bad light that cannot be judged, and counts as skin.
+
+    Args:
+        photo: An RGB image of any size.
+    """
+    return Problem.NO_SKIN not in measure(photo).problems
