@@ -1,8 +1,8 @@
 """Puts the page together from its panels."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import gradio as gr
 
@@ -15,7 +15,7 @@ from skingpt4.demo.features import (
     patient_report,
     photos,
 )
-from skingpt4.demo.page import AT_ONCE, SHOWING, Page, Panel
+from skingpt4.demo.page import Page, wire_news
 from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Sessions
 
@@ -27,6 +27,18 @@ ANSWERS_AT_ONCE = 2
 
 # Second opinions and evidence maps that are worked on beside the answers.
 JOBS_AT_ONCE = 1
+
+
+class Panels(NamedTuple):
+    """Every panel that shows something of a session."""
+
+    consent: information.ConsentPanel
+    photos: photos.PhotoPanel
+    conversation: consultation.ConversationPanel
+    settings: consultation.SettingsPanel
+    opinion: opinion.OpinionPanel
+    evidence: evidence.EvidencePanel
+    report: patient_report.ReportPanel
 
 
 def build_app(
@@ -41,70 +53,57 @@ def build_app(
     """
     samples = tuple(EXAMPLE_FILES if examples is None else examples)
     sessions = Sessions(chat) if sessions is None else sessions
-    # The one engine that runs in another process, maybe on another machine.
-    is_sent_elsewhere = chat.model.config.engine == "vllm"
     with gr.Blocks(title=information.TITLE, analytics_enabled=False) as app:
-        # First every panel is laid out, in the order of the page …
-        information.lay_out_top(chat.model.notice)
-        box, agree = information.lay_out_consent(is_sent_elsewhere)
-        with (
-            gr.Column(visible=False, elem_id="main") as main,
-            gr.Row(equal_height=False, elem_id="columns"),
-        ):
-            with gr.Column(scale=3, min_width=300, elem_id="talk"):
-                start, pictures = photos.lay_out_start(samples)
-                chatbot = consultation.lay_out_messages()
-                conversation, waiting = consultation.lay_out_composer(
-                    chatbot, photos.lay_out_waiting
-                )
-            with gr.Column(scale=2, min_width=300, elem_id="tools"):
-                opinion_panel = opinion.lay_out()
-                evidence_panel = evidence.lay_out()
-                report = patient_report.lay_out()
-                settings = consultation.lay_out_settings(opinion.DRAWS)
-                privacy = information.lay_out_privacy(is_sent_elsewhere)
+        panels, privacy = lay_out(chat, samples)
         version = gr.HTML("0", visible="hidden", elem_id="version")
-        entry = gr.Textbox(visible="hidden", elem_id="entry")
-        enter = gr.Button(visible="hidden", elem_id="enter")
-        refresh = gr.Button(visible="hidden", elem_id="refresh")
-        consent = information.ConsentPanel([box, main], box, main, agree)
-        photo_panel = photos.PhotoPanel(
-            [waiting, start, pictures], waiting, start, pictures, samples
-        )
-        panels: tuple[Panel, ...] = (
-            consent,
-            photo_panel,
-            conversation,
-            settings,
-            opinion_panel,
-            evidence_panel,
-            report,
-        )
-        # … then they are wired.
-        page = Page(sessions, conversation.status, version, panels)
-        gr.on(
-            [app.load, enter.click],
-            page.enter,
-            [entry],
-            page.outputs,
-            js="() => window.skingpt4.entry()",
-            **AT_ONCE,
-            **SHOWING,
-        )
-        refresh.click(page.refresh, [version], page.outputs, **AT_ONCE, **SHOWING)
-        information.wire_consent(consent, page)
-        photos.wire(photo_panel, page)
-        information.wire_privacy(privacy, page, partial(forget_page, app))
+        page = Page(sessions, panels.conversation.status, version, panels)
+        wire_news(app, page)
+        information.wire_consent(panels.consent, page)
+        photos.wire(panels.photos, page)
+        information.wire_privacy(privacy, page)
         # Jobs have a queue of their own: a map of a minute must not hold answers up.
         answers = WaitingRoom(max(ANSWERS_AT_ONCE, chat.engine.at_once))
-        consultation.wire(conversation, settings, page, answers)
+        consultation.wire(panels.conversation, panels.settings, page, answers)
         jobs = WaitingRoom(JOBS_AT_ONCE)
-        opinion.wire(opinion_panel, page, settings.draws, jobs)
-        evidence.wire(evidence_panel, page, jobs)
-        patient_report.wire(report, page, opinion.counts_on)
+        opinion.wire(panels.opinion, page, panels.settings.draws, jobs)
+        evidence.wire(panels.evidence, page, jobs)
+        patient_report.wire(panels.report, page, opinion.counts_on)
+    sessions.forget_page = lambda name: app.state_holder.session_data.pop(name, None)
     return app.queue(api_open=False)
 
 
-def forget_page(app: gr.Blocks, name: str) -> None:
-    """Forget what Gradio remembers of a page: the last value of each part, the visitor's words."""
-    app.state_holder.session_data.pop(name, None)
+def lay_out(chat: Chat, samples: tuple[Path, ...]) -> tuple[Panels, information.PrivacyPanel]:
+    """Lay every panel out, in the order of the page.
+
+    Args:
+        chat: Whose model is shown.
+        samples: Example photos.
+    """
+    # The one engine that runs in another process, maybe on another machine.
+    is_sent_elsewhere = chat.model.config.engine == "vllm"
+    information.lay_out_top(chat.model.notice)
+    box, agree = information.lay_out_consent(is_sent_elsewhere)
+    with (
+        gr.Column(visible=False, elem_id="main") as main,
+        gr.Row(equal_height=False, elem_id="columns"),
+    ):
+        with gr.Column(scale=3, min_width=300, elem_id="talk"):
+            start, pictures = photos.lay_out_start(samples)
+            chatbot = consultation.lay_out_messages()
+            conversation, waiting = consultation.lay_out_composer(chatbot, photos.lay_out_waiting)
+        with gr.Column(scale=2, min_width=300, elem_id="tools"):
+            opinion_panel = opinion.lay_out()
+            evidence_panel = evidence.lay_out()
+            report = patient_report.lay_out()
+            settings = consultation.lay_out_settings(opinion.DRAWS)
+            privacy = information.lay_out_privacy(is_sent_elsewhere)
+    panels = Panels(
+        information.ConsentPanel([box, main], box, main, agree),
+        photos.PhotoPanel([waiting, start, pictures], waiting, start, pictures, samples),
+        conversation,
+        settings,
+        opinion_panel,
+        evidence_panel,
+        report,
+    )
+    return panels, privacy

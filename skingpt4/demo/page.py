@@ -149,6 +149,17 @@ class Page:
             session.changed(failure(error, session.language))
 
 
+def wire_news(app: gr.Blocks, page: Page) -> None:
+    """Let the page's script ask for what there is to show, by parts that nobody sees."""
+    entry = gr.Textbox(visible="hidden", elem_id="entry")
+    enter = gr.Button(visible="hidden", elem_id="enter")
+    refresh = gr.Button(visible="hidden", elem_id="refresh")
+    shown: dict[str, Any] = {"outputs": page.outputs} | AT_ONCE | SHOWING
+    key = "() => window.skingpt4.entry()"
+    gr.on([app.load, enter.click], page.enter, [entry], js=key, **shown)
+    refresh.click(page.refresh, [page.version], **shown)
+
+
 def wire_job(
     panel: Panel,
     page: Page,

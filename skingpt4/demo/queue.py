@@ -118,12 +118,15 @@ class Ticket:
 Steps = Callable[[threading.Event], Iterator[str]]
 
 
-def start_job(session: "Session", name: str, job: Iterator[None]) -> None:
-    """Run a job (see :func:`run_job`) in a thread of its own: no page has to stay for it."""
+def start_job(session: "Session", name: str, job: Iterator[None]) -> bool:
+    """Run a job (see :func:`run_job`) in a thread of its own: no page has to stay for it.
+
+    Returns:
+        Whether there was room for it; if not, the visitor is told.
+    """
     if not _SLOTS.acquire(blocking=False):
         session.changed(status(say("page.full", session.language)))
-        return
-    next(job)  # from here on the session is busy, and the page keeps looking for news
+        return False
 
     def work() -> None:
         try:
@@ -132,9 +135,15 @@ def start_job(session: "Session", name: str, job: Iterator[None]) -> None:
         finally:
             _SLOTS.release()
             session.changed()
+            # Only now: a page that finds nobody at work has the last version, and stops looking.
+            session.workers.discard(worker)
 
     # A daemon: the end of the program does not wait for the end of an answer.
-    threading.Thread(target=work, name=name, daemon=True).start()
+    worker = threading.Thread(target=work, name=name, daemon=True)
+    next(job)
+    session.workers.add(worker)
+    worker.start()
+    return True
 
 
 def run_job(
@@ -172,8 +181,10 @@ def run_job(
                 tell(status(queue_sentence(wait, session)))
                 yield
             for sentence in steps(cancel):
-                message = status(sentence)
-                tell(message)
+                # Said once, so that what is told meanwhile of something else stays to be read.
+                if status(sentence) != message:
+                    message = status(sentence)
+                    tell(message)
                 yield
     except Exception as error:
         message = failure(error, session.language)

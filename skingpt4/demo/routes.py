@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from skingpt4.demo.features.photos import joined
 from skingpt4.demo.i18n import failure, status
-from skingpt4.demo.session import Session, Sessions
+from skingpt4.demo.session import Sessions
 from skingpt4.documents.images import JPEG, jpeg
 
 # Holds the tab's key.
@@ -33,31 +33,27 @@ def routes(sessions: Sessions, examples: Sequence[Path]) -> list[Route]:
         examples: Example photos, which anybody may fetch.
     """
 
-    def session_of(request: Request) -> Session | None:
-        return sessions.get(request.headers.get(TAB_HEADER, ""))
-
     async def look(request: Request) -> Response:
         """Tell whether there is something new to show, or going to be."""
-        session = session_of(request)
+        session = sessions.get(request.headers.get(TAB_HEADER, ""))
         if session is None:
             return JSONResponse({"known": False})
-        news = {"known": True, "version": session.version, "busy": session.is_busy}
-        return JSONResponse(news)
+        # In this order: if nothing is under way now, the version is the last one.
+        busy, version = session.is_busy, session.version
+        return JSONResponse({"known": True, "version": version, "busy": busy})
 
     async def take(request: Request) -> Response:
         """Take a photo into the composer, or say next to it why not."""
-        session = session_of(request)
+        session = sessions.get(request.headers.get(TAB_HEADER, ""))
         if session is None:
             return NOT_FOUND
         content = await request.body()
-        return await run_in_threadpool(attach, session, content)
-
-    def attach(session: Session, content: bytes) -> Response:
         try:
-            session.changed(status(joined(session, session.attach(content))))
+            photo = await run_in_threadpool(session.attach, content)
         except Exception as error:
             session.changed(failure(error, session.language))
             return JSONResponse({"taken": False}, 422)
+        session.changed(status(joined(session, photo)))
         return JSONResponse({"taken": True})
 
     def show(request: Request) -> Response:

@@ -204,11 +204,13 @@ class Undo:
         restore: Puts it back.
         until: When it is too late, by the monotonic clock.
         lost: The case that goes then, if one does.
+        edited: The photo that was edited, if one was.
     """
 
     restore: Callable[[], None]
     until: float
     lost: Case | None = None
+    edited: ShownPhoto | None = None
 
 
 class Session:
@@ -226,6 +228,7 @@ class Session:
         message: The line of status, as HTML.
         settings: Those of an answer that the visitor has changed, by name.
         version: Grows whenever there is something new to show.
+        workers: Threads that do something for the visitor.
     """
 
     def __init__(self, chat: Chat) -> None:
@@ -237,6 +240,7 @@ class Session:
         self.message = ""
         self.settings: dict[str, float] = {}
         self.version = 1
+        self.workers: set[threading.Thread] = set()
         self._versions = itertools.count(2)
         self._undo: Undo | None = None
         self._lock = threading.Lock()
@@ -250,12 +254,16 @@ class Session:
     @property
     def is_busy(self) -> bool:
         """Whether something is under way that will have something new to show."""
-        return self.case.is_answering or bool(self.case.running)
+        return bool(self.workers)
 
     @property
     def can_undo(self) -> bool:
         """Whether what was removed last can still be had back."""
-        return self._undo is not None and time.monotonic() < self._undo.until
+        undo = self._undo  # read once, for the janitor may let go of it meanwhile
+        if undo is None or time.monotonic() >= undo.until:
+            return False
+        # Once a photo is sent, the model has seen it as it is.
+        return undo.edited is None or undo.edited in self.case.attached
 
     def attach(self, source: PhotoSource) -> ShownPhoto:
         """Put a photo into the composer, to go with the next question; judged and encoded now.
@@ -296,7 +304,8 @@ class Session:
 
     def photo(self, key: str) -> ShownPhoto | None:
         """Find any photo that the page shows, also one that can still be had back."""
-        cases = [self.case, *([self._undo.lost] if self._undo and self._undo.lost else [])]
+        undo = self._undo
+        cases = (self.case, undo.lost) if undo and undo.lost else (self.case,)
         photos = [photo for case in cases for photo in (*case.photos, *case.attached)]
         return next((photo for photo in photos if photo.key == key), None)
 
@@ -318,40 +327,44 @@ class Session:
         Raises:
             ChatError: If it is not there.
         """
-        photo = self.attached(key)
-        image = edit.apply(photo.original)
+        image = edit.apply(self.attached(key).original)
         (embeddings,) = self.chat.encode_photos([image])
         problems = measure(image).problems
-        before = (photo.image, photo.embeddings, photo.problems, photo.edit, photo.key)
+        with self._lock:
+            photo = self.attached(key)  # looking took a while, in which it may have been sent
+            before = (photo.image, photo.embeddings, photo.problems, photo.edit, photo.key)
+            photo.image, photo.embeddings, photo.problems = _small(image), embeddings, problems
+            # A new name, so that no browser shows the picture that it has kept.
+            photo.edit, photo.key = edit, secrets.token_urlsafe(16)
 
         def restore() -> None:
             photo.image, photo.embeddings, photo.problems, photo.edit, photo.key = before
 
-        # A new name, so that no browser shows the picture that it has kept.
-        photo.key = secrets.token_urlsafe(16)
-        photo.image, photo.embeddings = _small(image), embeddings
-        photo.problems, photo.edit = problems, edit
-        self._offer_undo(restore)
+        self._offer_undo(restore, edited=photo)
 
     def begin_again(self) -> None:
         """Begin a new conversation; the old one can be had back for a while."""
         with self._lock:
+            if self.case.is_empty:
+                return
             old, self.case = self.case, Case(self.chat.new_conversation())
 
         def restore() -> None:
-            # What was done in the new conversation since is not lost either.
-            old.attached += [*self.case.photos, *self.case.attached]
-            self.case = old
+            new, self.case = self.case, old
+            new.end_all()
+            self.chat.forget(new.conversation)
+            # Photos that have come since are not lost either.
+            old.attached += [*new.photos, *new.attached]
 
-        if not old.is_empty:
-            self._offer_undo(restore, old)
+        self._offer_undo(restore, lost=old)
 
     def undo(self) -> bool:
         """Have back what was removed last; tell whether there was anything."""
         with self._lock:
-            undo, self._undo = self._undo, None
-            if undo is None or time.monotonic() >= undo.until:
+            undo = self._undo
+            if undo is None or not self.can_undo:
                 return False
+            self._undo = None
             undo.restore()
             return True
 
@@ -364,8 +377,8 @@ class Session:
             self._undo = None
         self._let_go(undo)
 
-    def _offer_undo(self, restore: Callable[[], None], lost: Case | None = None) -> None:
-        undo = Undo(restore, time.monotonic() + UNDO_SECONDS, lost)
+    def _offer_undo(self, restore: Callable[[], None], **what: Any) -> None:
+        undo = Undo(restore, time.monotonic() + UNDO_SECONDS, **what)
         with self._lock:
             last, self._undo = self._undo, undo
         if last is not None:
@@ -399,7 +412,13 @@ class Session:
                 pending, case.pending = case.pending, None
                 case.take_back(pending)
 
-    def ask(self, question: str, place: int | None = None, attempt: int = 0) -> None:
+    def ask(
+        self,
+        question: str,
+        place: int | None = None,
+        attempt: int = 0,
+        case: Case | None = None,
+    ) -> None:
         """Send a question with the photos in the composer; `answer` then writes its answer.
 
         Args:
@@ -407,13 +426,14 @@ class Session:
             place: Its index among the exchanges: it takes the place of that one and of all after
                 it. By default it comes last.
             attempt: How often it was asked before.
+            case: Whose conversation; by default the present one's.
 
         Raises:
             ChatError: If there is no photo, a photo waits for a decision, an answer is under way,
                 or the question is unusable.
         """
         with self._lock:
-            case = self.case
+            case = case or self.case
             if case.is_answering:
                 raise ChatError(BUSY)
             place = len(case.exchanges) if place is None else place
@@ -497,10 +517,11 @@ class Session:
             exchange.answer = ""
             raise
         finally:
-            exchange.is_finished = True
-            if not exchange.answer:
-                # The chat keeps the question of a model that chose to say nothing.
-                case.take_back(exchange)
+            with self._lock:
+                exchange.is_finished = True
+                if not exchange.answer:
+                    # The chat keeps the question of a model that chose to say nothing.
+                    case.take_back(exchange)
 
 
 def _small(image: Image.Image) -> Image.Image:
@@ -536,12 +557,14 @@ class Sessions:
         chat: What answers, in every tab.
         open: The sessions by key.
         views: The pages that show them, by Gradio's name for a page.
+        forget_page: Makes Gradio forget a page, too, by its name: it keeps what each part showed.
     """
 
     chat: Chat
     _lock: threading.Lock = field(default_factory=threading.Lock)
     open: dict[str, Session] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
+    forget_page: Callable[[str], object] = field(default=lambda name: None)
     _seen: dict[str, float] = field(default_factory=dict)
 
     def enter(self, name: str, key: str) -> Session:
@@ -566,6 +589,7 @@ class Sessions:
             view = self.views.pop(name, None)
             if view is not None and view.key in self.open:
                 self._seen[view.key] = time.monotonic()
+        self.forget_page(name)
 
     def due(self, now: float) -> list[str]:
         """Name the tabs to be forgotten at a time of the monotonic clock.
@@ -582,14 +606,26 @@ class Sessions:
                 and not (key in shown and session.is_busy)
             ]
 
-    def close(self, key: str) -> None:
-        """Stop and forget the tab's session, if it has one."""
+    def close(self, key: str, stays: bool = False) -> None:
+        """Stop and forget the tab's session, if it has one, and what its pages were sent.
+
+        Args:
+            key: Of the tab.
+            stays: Whether the tab stays open, with nothing in it.
+        """
         with self._lock:
-            session = self.open.pop(key, None)
-            self._seen.pop(key, None)
-            self.views = {name: view for name, view in self.views.items() if view.key != key}
+            session = self.open.get(key)
+            names = [name for name, view in self.views.items() if view.key == key]
+            if stays:
+                self.views |= {name: View(key) for name in names}
+            else:
+                self.views = {n: view for n, view in self.views.items() if n not in names}
+                self.open.pop(key, None)
+                self._seen.pop(key, None)
         if session is not None:
             session.forget()
+        for name in names:
+            self.forget_page(name)
 
 
 def photo_url(image: Image.Image) -> str:

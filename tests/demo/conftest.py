@@ -1,15 +1,20 @@
-"""A chat without a model: the methods of `Chat`, as slow or as faulty as a test wants it."""
+"""A chat without a model, and a tab of the page without a browser."""
 
+import json
 import threading
+from io import BytesIO
 from types import SimpleNamespace
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from skingpt4.common.schema import ModelConfig
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import CONV_VISION
+from skingpt4.demo.app import EXAMPLE_FILES
+from skingpt4.demo.session import Session
+from tests.waiting import wait_for
 
 
 class FakeChat:
@@ -71,6 +76,39 @@ class FakeChat:
                 conv.drop_question()
 
 
+class Tab:
+    """A browser's tab: keeps its key, and what it was shown last of each part.
+
+    Args:
+        page: What it shows.
+        name: Gradio's name for the page; another one after a reload.
+        key: The tab's own; by default made from the name.
+        language: Of the visitor.
+    """
+
+    def __init__(self, page, name="anna", key=None, language="en"):
+        self.page = page
+        self.request = SimpleNamespace(session_hash=name)
+        self.key = key or f"key-of-{name}-".ljust(22, "0")
+        self.shown = {}
+        entry = {"key": self.key, "language": language, "root": ""}
+        self.shown |= page.enter(json.dumps(entry), self.request)
+
+    @property
+    def session(self):
+        return self.page.sessions.open[self.key]
+
+    def look(self):
+        """Ask for what is new, as the page's script does, and return all that is shown then."""
+        self.shown |= self.page.refresh(self.shown.get("version", ""), self.request)
+        return self.shown
+
+    def settle(self):
+        """Wait until nothing is under way, and return all that is shown then."""
+        wait_for(lambda: not self.session.is_busy)
+        return self.look()
+
+
 @pytest.fixture
 def make_chat():
     return FakeChat
@@ -82,6 +120,44 @@ def photo_bytes(tmp_path):
     path = tmp_path / "photo.png"
     Image.new("RGB", (40, 30), "peru").save(path)
     return path.read_bytes()
+
+
+def encoded(image, **saving):
+    """Return a photo as the bytes of a JPEG file."""
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=92, **saving)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def good_image():
+    """A photo that is judged good."""
+    return Image.open(EXAMPLE_FILES[0]).convert("RGB").resize((400, 300))
+
+
+@pytest.fixture(scope="session")
+def good_photo(good_image):
+    """A photo that is judged good, as a file's bytes."""
+    return encoded(good_image)
+
+
+@pytest.fixture(scope="session")
+def poor_photo(good_image):
+    """A photo that is judged blurred, as a file's bytes."""
+    return encoded(good_image.filter(ImageFilter.GaussianBlur(6)))
+
+
+@pytest.fixture
+def open_session(make_chat, good_photo):
+    """Make a session with a photo in its composer, unless told otherwise."""
+
+    def make(photos=1, **chat):
+        session = Session(make_chat(**chat))
+        for _ in range(photos):
+            session.attach(good_photo)
+        return session
+
+    return make
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 Beside it, folded away, stand the settings of an answer.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +13,9 @@ import gradio as gr
 
 from skingpt4.common.errors import ChatError
 from skingpt4.conversation.engines import Decoding
-from skingpt4.demo.i18n import say, t, translated_notice
+from skingpt4.demo.i18n import failure, say, status, t, translated_notice
 from skingpt4.demo.page import AT_ONCE, SHOWING, Page, Panel, Updates
-from skingpt4.demo.queue import WaitingRoom, queue_sentence, run_job, start_job
+from skingpt4.demo.queue import Steps, WaitingRoom, queue_sentence, run_job, start_job
 from skingpt4.demo.session import BUSY, Case, Exchange, Session
 from skingpt4.dermatology import QUESTIONS
 
@@ -139,9 +140,9 @@ def messages(session: Session) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
     for exchange in session.case.exchanges:
         asked: list[dict[str, Any]] = []
-        for number in range(exchange.shown, exchange.photos):
-            photo, name = session.case.photos[number], str(number + 1)
-            url = f"{session.root}/page/photos/{photo.key}"
+        joined = session.case.photos[exchange.shown : exchange.photos]
+        for number, photo in enumerate(joined, exchange.shown + 1):
+            url, name = f"{session.root}/page/photos/{photo.key}", str(number)
             alt = say("photo.number", session.language, number=name)
             file = {"path": name, "url": url, "orig_name": name, "mime_type": "image/jpeg"}
             asked.append({"type": "file", "file": file, "alt_text": alt})
@@ -313,14 +314,13 @@ class ConversationActions:
     room: WaitingRoom
 
     def ask(self, composed: dict[str, Any], request: gr.Request) -> Updates:
-        """Send what was typed; it leaves the composer only if it was taken."""
+        """Send what was typed; Gradio has emptied the composer, and what is refused goes back."""
         session = self.page.session(request)
         state = session.case.panel_state(QuestionState)
-        put, text = (session.ask_again if state.is_edit else session.ask), composed["text"]
-        self._put(request, partial(put, text))
-        if session.case.pending is None and not session.case.is_answering:
-            return {}
-        draft, state.is_edit, state.draft = state.draft, False, ""
+        put, draft = (session.ask_again if state.is_edit else session.ask), state.draft
+        if not self._put(request, partial(put, composed["text"])):
+            return {self.panel.composer: _typed(composed["text"])}
+        state.draft = ""
         return {self.panel.composer: _typed(draft)}
 
     def ask_step(self, number: int) -> Any:
@@ -350,7 +350,7 @@ class ConversationActions:
     def ask_all(self, request: gr.Request) -> None:
         """Ask the steps that are left, one after the other, until one is stopped or fails."""
         session = self.page.session(request)
-        self._start(session, self._write_all(session, session.case))
+        self._start(session, partial(self._write_all, session, session.case))
 
     def stop(self, request: gr.Request) -> None:
         """Stop the answer; the thread that writes it then tells its end."""
@@ -360,21 +360,15 @@ class ConversationActions:
 
     def restart(self, request: gr.Request) -> None:
         """Begin a new conversation; the old one can be had back for a while."""
-
-        def begin_again(session: Session) -> str:
-            session.begin_again()
-            return say("conversation.begun_again", session.language)
-
-        self.page.act(request, begin_again)
+        session = self.page.session(request)
+        session.begin_again()
+        session.changed(status(say("conversation.begun_again", session.language)))
 
     def undo(self, request: gr.Request) -> None:
         """Have back what was removed last."""
-
-        def undo(session: Session) -> str:
-            key = "undone" if session.undo() else "too_late"
-            return say(f"conversation.{key}", session.language)
-
-        self.page.act(request, undo)
+        session = self.page.session(request)
+        key = "undone" if session.undo() else "too_late"
+        session.changed(status(say(f"conversation.{key}", session.language)))
 
     def keep(self, name: str, words: dict[str, float] | None = None) -> Callable[..., None]:
         """Make the action that keeps a setting, so that a reload does not change it.
@@ -399,33 +393,38 @@ class ConversationActions:
         if seed is not None:
             self.page.session(request).case.seed = int(seed)
 
-    def _put(self, request: gr.Request, put: Any) -> None:
-        """Put a question, and let its answer be written."""
+    def _put(self, request: gr.Request, put: Callable[[], None]) -> bool:
+        """Put a question, and let its answer be written; tell whether it was taken."""
         session = self.page.session(request)
         case = session.case
-
-        def put_if_free(_: Session) -> None:
+        try:
             if JOB in case.running:  # also between two of all four questions
                 raise ChatError(BUSY)
             put()
+        except Exception as error:
+            session.changed(failure(error, session.language))
+            return False
+        session.changed("")
+        if not self._start(session, lambda _: self._write(session, case)):
+            self.stop(request)  # takes the question back, which nobody is going to answer
+            return False
+        case.panel_state(QuestionState).is_edit = False
+        return True
 
-        self.page.act(request, put_if_free)
-        if case.pending is not None:
-            session.changed("")
-            self._start(session, self._write(session, case))
-
-    def _start(self, session: Session, work: Iterator[str]) -> None:
+    def _start(self, session: Session, steps: Steps) -> bool:
         case = session.case
 
         def tell(message: str) -> None:
             if case is session.case:  # after "New conversation" nothing is said of the old one
                 session.message = message
 
-        start_job(session, JOB, run_job(JOB, session, None, lambda _: work, tell))
+        return start_job(session, JOB, run_job(JOB, session, None, steps, tell))
 
-    def _write_all(self, session: Session, case: Case) -> Iterator[str]:
+    def _write_all(self, session: Session, case: Case, ended: threading.Event) -> Iterator[str]:
         for number in steps_left(case):
-            session.ask(QUESTIONS[number - 1])
+            if ended.is_set():  # the case was let go between two questions
+                return
+            session.ask(QUESTIONS[number - 1], case=case)
             cancel = case.cancel["answer"]
             last = ""
             for last in self._write(session, case):

@@ -1,6 +1,5 @@
 """What every visitor is told: the masthead, the consent before all else, the privacy panel."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 
@@ -76,13 +75,12 @@ def lay_out_consent(is_sent_elsewhere: bool) -> tuple[gr.Column, gr.Button]:
 def wire_consent(panel: ConsentPanel, page: Page) -> None:
     """Remember that the visitor agrees."""
 
-    def agree(session: Session) -> None:
+    def agree(request: gr.Request) -> None:
+        session = page.session(request)
         session.has_agreed = True
+        session.changed()
 
-    def agreed(request: gr.Request) -> None:
-        page.act(request, agree)
-
-    panel.agree.click(agreed, None, None, **AT_ONCE)
+    panel.agree.click(agree, None, None, **AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -109,14 +107,8 @@ def lay_out_privacy(is_sent_elsewhere: bool) -> PrivacyPanel:
     return PrivacyPanel(box, facts, delete)
 
 
-def wire_privacy(panel: PrivacyPanel, page: Page, forget: Callable[[str], None]) -> None:
-    """Connect the panel.
-
-    Args:
-        panel: Its parts.
-        page: The page.
-        forget: Forgets what Gradio remembers of a page, by Gradio's name for it.
-    """
+def wire_privacy(panel: PrivacyPanel, page: Page) -> None:
+    """Connect the panel."""
 
     def facts(request: gr.Request) -> Updates:
         # What depends on how the program was started, and on what it did since.
@@ -130,9 +122,7 @@ def wire_privacy(panel: PrivacyPanel, page: Page, forget: Callable[[str], None])
 
     def delete(request: gr.Request) -> None:
         session = page.session(request)
-        session.forget()
-        # Not only the session: what Gradio remembers of the page goes, too.
-        forget(str(request.session_hash))
+        page.sessions.close(page.sessions.views[str(request.session_hash)].key, stays=True)
         session.changed(status(say("privacy.deleted", session.language)))
 
     panel.box.expand(facts, None, [panel.facts], **AT_ONCE)

@@ -29,7 +29,8 @@ class Edit:
 
     def __post_init__(self) -> None:
         """Bring what a browser sent into range: a crop is inside the photo and can be seen."""
-        left, top, right, bottom = (min(max(float(edge), 0.0), 1.0) for edge in self.box)
+        # In this order of comparison, what is no number at all becomes 1.
+        left, top, right, bottom = (max(0.0, min(1.0, float(edge))) for edge in self.box)
         left, top = min(left, 1 - SMALLEST), min(top, 1 - SMALLEST)
         right, bottom = max(right, left + SMALLEST), max(bottom, top + SMALLEST)
         object.__setattr__(self, "box", (left, top, right, bottom))

@@ -163,7 +163,7 @@ def act(samples: Sequence[Path], session: Session, asked: dict[str, Any]) -> str
         try:
             edges = [float(edge) for edge in str(asked.get("box")).split(",")]
             edit = Edit(int(asked.get("turns", 0)), (edges[0], edges[1], edges[2], edges[3]))
-        except (ValueError, IndexError, OverflowError):
+        except (TypeError, ValueError, IndexError, OverflowError):
             edit = Edit()
         session.edit(key, edit)
         return say("photo.edited", session.language)
