@@ -289,7 +289,7 @@ def _writing(output: Path) -> Iterator[None]:
 def _converse(
     chat: Chat, photos: Sequence[Path], questions: Sequence[str], even_without_skin: bool | None
 ) -> list[dict[str, Any]]:
-    """Ask about several photos; one that cannot be opened, or is refused, is a row that says why."""
+    """Ask about several photos; one that cannot be asked about becomes a row that says why."""
     rows: list[dict[str, Any]] = []
     encoded: list[Tensor] = []
     for photo in photos:
