@@ -3,8 +3,8 @@
 Beside it, folded away, stand the settings of an answer.
 """
 
-import threading
 import re
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
