@@ -32,6 +32,7 @@ from skingpt4.conversation.engines import (
 from skingpt4.conversation.engines.transformers_engine import TransformersEngine
 from skingpt4.models.device import best_device
 from skingpt4.models.skin_gpt4 import SkinGPT4
+from skingpt4.models.vision import photo_form
 from skingpt4.processors import build_processor
 from skingpt4.processors.photo import open_photo
 from skingpt4.prompts import IMAGE_PLACEHOLDER
@@ -401,7 +402,8 @@ class Chat:
         # As the answer would stand in the history, where it was made plain.
         text = self._plain(answer, conv)
         if not text.strip():
-            raise ChatError("The answer is empty, so its likelihood means nothing; name another.")
+            sentence = "The answer is empty, so its likelihood means nothing; name another."
+            raise ChatError(sentence, "empty_answer")
         length = len(self.model.llm_tokenizer(text, add_special_tokens=False).input_ids)
         prompts = [self.prompt(conv, photos, length) for photos in photo_lists]
         # The style may part the role and what it says otherwise than it ends the open prompt.
@@ -469,7 +471,7 @@ class Chat:
                 question alone does not fit.
         """
         if not conv.has_question():
-            raise ChatError("There is no question to answer; ask one first.")
+            raise ChatError("There is no question to answer; ask one first.", "no_question")
         limit = min(max_length or self.engine.context_length, self.engine.context_length)
         room, goal, dropped = limit - max_new_tokens, None, 0
         history = conv.copy()
@@ -479,7 +481,7 @@ class Chat:
             if len(texts) - 1 != len(img_list):
                 raise ChatError(
                     f"The conversation has {len(texts) - 1} photo slots but {len(img_list)} "
-                    "photos; upload each photo with upload_img, or start the conversation again."
+                    "photos; upload each photo with upload_img, or start the conversation again.",
                 )
             # Text, photo, text …; the last text's partner is None.
             segments = [part for pair in zip_longest(texts, img_list) for part in pair][:-1]
@@ -494,8 +496,8 @@ class Chat:
         if len(prompt) > room:
             raise ChatError(
                 f"The question with its photos takes {len(prompt)} tokens and the answer may take "
-                f"{max_new_tokens}, but the limit is {limit}; shorten the question or lower "
-                f"max_new_tokens."
+                f"{max_new_tokens}, but the limit is {limit}; shorten the question or answer.",
+                "no_room",
             )
         if dropped:
             logger.info("Left the %d oldest turns out to fit %d tokens", dropped, limit)
@@ -517,11 +519,14 @@ def checked_question(text: str) -> str:
     # A browser can send half a surrogate pair, which no tokenizer takes.
     question = text.encode("utf-8", errors="replace").decode("utf-8").strip()
     if not question:
-        raise ChatError("The question is empty; write one and send it again.")
+        raise ChatError("The question is empty; write one and send it again.", "no_text")
     if len(question) > MAX_QUESTION_CHARS:
         raise ChatError(
             f"The question has {len(question):,} characters, more than the limit of "
-            f"{MAX_QUESTION_CHARS:,}; shorten it."
+            f"{MAX_QUESTION_CHARS:,}; shorten it.",
+            "long_question",
+            length=len(question),
+            limit=MAX_QUESTION_CHARS,
         )
     return question
 
@@ -540,7 +545,7 @@ def load_chat(
 
     Raises:
         ConfigError: If a part is untrained and ``model.allow_untrained`` is not set, or photos
-            would have another size than the vision tower takes.
+            would have another size or other colours than the vision tower takes.
         UserError: If the configuration or a weight file is not usable.
     """
     return build_chat(Config.load(cfg_path, options), device)
@@ -556,16 +561,9 @@ def build_chat(config: Config, device: str | torch.device | None = None) -> Chat
     named = [dataset.vis_processor.get("train") for dataset in config.datasets.values()]
     usable = [cfg for cfg in named if cfg and cfg.get("name") != TRAINING_PROCESSOR]
     chosen = usable[0] if usable else config.preprocess.vis_processor.get("eval")
-    wanted = config.model.image_size
-    settings = {"name": CHAT_PROCESSOR, "image_size": wanted, **(chosen or {})}
-    processor = cast(VisProcessor, build_processor(settings))
-    # Positions of another grid would go through a vision tower that was trained on none of them.
-    made = getattr(processor, "image_size", wanted)
-    if made != wanted:
-        raise ConfigError(
-            f"The photo processor '{settings['name']}' has image_size {made}, but "
-            f"model.image_size is {wanted}; set both to the size of the vision tower's training."
-        )
+    settings = {"name": CHAT_PROCESSOR, **(chosen or {})}
+    photo = photo_form(config.model)
+    processor = cast(VisProcessor, build_processor(settings, photo))
     place = torch.device(device or best_device())
     model = registry.get_model_class(config.model.arch).from_config(config.model, place)
     _refuse_untrained(config, model.untrained)

@@ -15,7 +15,7 @@ import logging
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import gradio as gr
 from gradio.i18n import I18nData
@@ -27,6 +27,7 @@ from skingpt4.documents.launch import log_place
 logger = logging.getLogger(__name__)
 
 Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 # What the page's script calls Chinese to Gradio, which has texts of its own by this name.
 CHINESE = "zh-CN"
@@ -37,8 +38,17 @@ def catalogue(language: Language) -> dict[str, str]:
     """Read the texts of all panels, as ``panel.key``."""
     panels = load_data(f"locales/{language}.yaml")
     return {
-        f"{panel}.{key}": text for panel, texts in panels.items() for key, text in texts.items()
+        f"{panel}.{key}": text
+        for panel, texts in panels.items()
+        if panel != "errors"
+        for key, text in texts.items()
     }
+
+
+@cache
+def error_texts(language: Language) -> dict[str, str]:
+    """Read the sentences of errors, by their key; of English there are none but those raised."""
+    return dict(load_data(f"locales/{language}.yaml").get("errors", {}))
 
 
 def t(key: str) -> I18nData:
@@ -77,10 +87,16 @@ def page_script() -> str:
 
 
 def login_message() -> str:
-    """Say what the page is, as HTML in both languages: the login page is not told the visitor's."""
-    tongues: tuple[tuple[str, Language], ...] = (("en", "en"), ("zh-CN", "zh"))
-    said = (f'<span lang="{tag}">{escape(say("login.about", one))}</span>' for tag, one in tongues)
-    return "<br><br>".join(said)
+    """Say what the page is, as HTML for the login page, which the server writes for everybody.
+
+    It holds both languages, and shows that of the document, which the page's script has set.
+    """
+    said = "".join(
+        f'<span class="about" lang="{language}">{escape(say("login.about", language))}</span>'
+        for language in LANGUAGES
+    )
+    hidden = "html:lang(en) .about:lang(zh), html:lang(zh) .about:lang(en)"
+    return f"<style>.about {{display: block}} {hidden} {{display: none}}</style>{said}"
 
 
 def translated_notice(language: Language, notice: str) -> str:
@@ -101,7 +117,8 @@ def status(message: str) -> str:
 def failure(error: Exception, language: Language = "en") -> str:
     """Write an error for people; an unforeseen one goes to the log, without what it quotes."""
     if isinstance(error, UserError):
-        sentence = str(error)
+        text = error_texts(language).get(error.key)
+        sentence = text.format(sentence=error, **error.values) if text else str(error)
     else:
         sentence = say("page.unexpected", language)
         log_place(error, logger, "an action of the page")

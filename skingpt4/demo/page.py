@@ -127,11 +127,19 @@ class Page:
         # An answer can get lost on its way, or be overtaken: then everything is sent again.
         known = view.shown if version == str(view.version) else {}
         view.shown, view.version = updates, int(updates[self.version])
+        # What stands in the page because a person put it there is in no need of being sent.
+        view.written = {k: v for k, v in view.written.items() if k in updates and updates[k] == v}
+        known = known | view.written
         return {
             part: value
             for part, value in updates.items()
             if part is self.version or part not in known or known[part] != value
         }
+
+    def note(self, request: gr.Request, written: Updates) -> None:
+        """Note what a person has put into parts: it is not sent back to who writes on in them."""
+        view = self.sessions.views[str(request.session_hash)]
+        view.written = view.written | written
 
     def act(self, request: gr.Request, action: Callable[..., str | None], *given: Any) -> None:
         """Let an action happen to the tab's session, and say what came of it.
@@ -161,7 +169,6 @@ def wire_news(app: gr.Blocks, page: Page) -> None:
 
 
 def wire_job(
-    panel: Panel,
     page: Page,
     name: str,
     room: WaitingRoom,
@@ -169,10 +176,9 @@ def wire_job(
     inputs: Sequence[Any],
     steps: Callable[..., Iterator[str]],
 ) -> None:
-    """Let one button begin a job that the panel shows, and another stop it.
+    """Let one button begin a job that a panel shows, and another stop it.
 
     Args:
-        panel: Shows how far the job is.
         page: Knows the visitors.
         name: Of the job.
         room: Where the visitors wait for the model.
@@ -181,16 +187,15 @@ def wire_job(
         steps: Takes the session, the values and what is set to end the job; yields sentences.
     """
 
-    def begin(request: gr.Request, *given: Any) -> Updates:
+    def begin(request: gr.Request, *given: Any) -> None:
+        # What changes is sent as all news is: sent from here, it would be nobody's to take back.
         session = page.session(request)
-        job = run_job(name, session, room, partial(steps, session, *given))
-        start_job(session, name, job)
-        return panel.show(session)
+        start_job(session, name, run_job(name, session, room, partial(steps, session, *given)))
 
     def stop(request: gr.Request) -> None:
         page.session(request).case.end(name)
 
     # Actions of a page are told apart by name, and both jobs' would be the same.
     begin.__name__ = f"begin_{name}"
-    buttons[0].click(begin, inputs, panel.outputs, **AT_ONCE, **SHOWING)
+    buttons[0].click(begin, inputs, None, **AT_ONCE)
     buttons[1].click(stop, None, None, **AT_ONCE)

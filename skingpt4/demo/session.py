@@ -227,6 +227,7 @@ class Session:
         has_agreed: Whether the visitor has agreed to what is said before the first photo.
         message: The line of status, as HTML.
         settings: Those of an answer that the visitor has changed, by name.
+        taken: The numbers of the photos that have come, as the tab counts them.
         version: Grows whenever there is something new to show.
         workers: Threads that do something for the visitor.
     """
@@ -239,6 +240,7 @@ class Session:
         self.has_agreed = False
         self.message = ""
         self.settings: dict[str, float] = {}
+        self.taken: set[str] = set()
         self.version = 1
         self.workers: set[threading.Thread] = set()
         self._versions = itertools.count(2)
@@ -265,15 +267,19 @@ class Session:
         # Once a photo is sent, the model has seen it as it is.
         return undo.edited is None or undo.edited in self.case.attached
 
-    def attach(self, source: PhotoSource) -> ShownPhoto:
+    def attach(self, source: PhotoSource, name: str | None = None) -> ShownPhoto:
         """Put a photo into the composer, to go with the next question; judged and encoded now.
+
+        Args:
+            source: The photo.
+            name: Its file's, for an error to name it.
 
         Raises:
             PhotoError: If it is not a photo that can be opened.
             ChatError: If there are ``MAX_PHOTOS`` already.
         """
         self._check_room()  # before the work
-        image = open_photo(source, max_side=OPENED_SIDE)
+        image = open_photo(source, max_side=OPENED_SIDE, name=name)
         problems = measure(image).problems
         (embeddings,) = self.chat.encode_photos([image])  # [1, image_tokens, D]
         # After encoding: the model sees every pixel that was sent.
@@ -288,7 +294,9 @@ class Session:
     def _check_room(self) -> None:
         if len(self.case.photos) + len(self.case.attached) >= MAX_PHOTOS:
             raise ChatError(
-                f"There are {MAX_PHOTOS} photos already; begin a new conversation for another."
+                f"There are {MAX_PHOTOS} photos already; begin a new conversation for another.",
+                "many_photos",
+                most=MAX_PHOTOS,
             )
 
     def attached(self, key: str) -> ShownPhoto:
@@ -299,7 +307,8 @@ class Session:
         """
         photo = next((photo for photo in self.case.attached if photo.key == key), None)
         if photo is None:
-            raise ChatError("This photo has been sent or removed; only waiting photos can change.")
+            sentence = "This photo has been sent or removed; only waiting photos can change."
+            raise ChatError(sentence, "photo_gone")
         return photo
 
     def photo(self, key: str) -> ShownPhoto | None:
@@ -376,6 +385,7 @@ class Session:
                 return
             self._undo = None
         self._let_go(undo)
+        self.changed()
 
     def _offer_undo(self, restore: Callable[[], None], **what: Any) -> None:
         undo = Undo(restore, time.monotonic() + UNDO_SECONDS, **what)
@@ -435,7 +445,7 @@ class Session:
         with self._lock:
             case = case or self.case
             if case.is_answering:
-                raise ChatError(BUSY)
+                raise ChatError(BUSY, "busy")
             place = len(case.exchanges) if place is None else place
             history, shown = case.conversation.copy(), len(case.photos)
             if place < len(case.exchanges):
@@ -445,12 +455,15 @@ class Session:
             # Photos that were sent since stay: only what was said is taken back.
             joining = case.photos[shown:] + case.attached
             if not shown and not joining:
-                raise ChatError("There is no photo yet: add one first, then ask about it.")
+                sentence = "There is no photo yet: add one first, then ask about it."
+                raise ChatError(sentence, "no_photo")
             for number, photo in enumerate(joining, shown + 1):
                 if photo.is_undecided:
                     raise ChatError(
                         f"Photo {number} could be better: press “Use it anyway”, or remove it and "
-                        "take another, then ask."
+                        "take another, then ask.",
+                        "undecided",
+                        number=number,
                     )
             before = history.copy().messages
             for _ in joining:
@@ -476,7 +489,8 @@ class Session:
         """
         last = self.case.last
         if last is None:
-            raise ChatError("There is no question to ask again yet: ask one first.")
+            sentence = "There is no question to ask again yet: ask one first."
+            raise ChatError(sentence, "nothing_asked")
         # A question that was taken back is no longer in the list: the new one goes to its end.
         place = len(self.case.exchanges) - (last in self.case.exchanges)
         if question is None:
@@ -539,11 +553,13 @@ class View:
         key: Of the tab, kept by the browser through reloads.
         shown: What was sent to it last, by component.
         version: Of the session when that was sent; 0 if nothing was.
+        written: What a person has put into it, by component.
     """
 
     key: str
     shown: dict[Any, Any] = field(default_factory=dict)
     version: int = 0
+    written: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False)

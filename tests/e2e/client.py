@@ -23,15 +23,10 @@ class Client:
         self.http = httpx.Client(base_url=app.local_url, timeout=SECONDS, trust_env=False)
         actions = list(reversed(app.fns.items()))
         self.numbers = {fn.name: number for number, fn in actions}
-        self._inputs = {number: len(fn.inputs) for number, fn in actions}
         self._outputs = {number: [part._id for part in fn.outputs] for number, fn in actions}
         self._names = {
             block["id"]: block["props"].get("elem_id") for block in app.config["components"]
         }
-
-    def inputs(self, name: str) -> int:
-        """Return how many values an action takes."""
-        return self._inputs[self.numbers[name]]
 
     def enter(self, tab: str = "anna", language: str = "en") -> None:
         """Load the page in a tab."""

@@ -15,12 +15,16 @@ from typing import Any
 from skingpt4.common.network import go_offline, go_online, refused_connections
 from skingpt4.conversation.chat import load_chat
 from skingpt4.demo.address import Address
+from skingpt4.demo.features.report_draft import FIELDS, SECTIONS
 from skingpt4.demo.server import served
 from skingpt4.dermatology import QUESTIONS
 from tests.e2e.client import Client
 
 SIOCSIFFLAGS = 0x8914
 UP_AND_RUNNING = 0x1 | 0x40
+BOXES = (*["Text"] * len((*FIELDS, *SECTIONS)), True, False, False)
+"""What the report's boxes hold."""
+
 CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"
 
 
@@ -56,7 +60,7 @@ def visit() -> dict[str, Any]:
         client.act("begin_evidence", 0, 1)
         client.wait()
         client.act("make_report")
-        report = client.act("save", *["Text"] * client.inputs("save"))
+        report = client.act("save", *BOXES)
         shown = client.shown()
         return {
             "page": page,

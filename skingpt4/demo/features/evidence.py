@@ -13,10 +13,10 @@ from torch import Tensor
 
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
-from skingpt4.demo.i18n import notice_of, say, status, t
+from skingpt4.demo.i18n import Language, notice_of, say, status, t
 from skingpt4.demo.page import AT_ONCE, FOCUS, PRIVATE, Page, Panel, Updates, wire_job
 from skingpt4.demo.queue import WaitingRoom
-from skingpt4.demo.session import Exchange, Session, photo_url
+from skingpt4.demo.session import Case, Exchange, Session, photo_url
 
 JOB = "evidence"
 
@@ -255,6 +255,17 @@ class EvidencePanel(Panel):
         return updates
 
 
+def map_on(case: Case, language: Language) -> tuple[str, str] | None:
+    """Return the map as a ``data:`` address, and what it says; None if the case has none now."""
+    state = case.panel_state(EvidenceState)
+    # Not before it is whole, nor of an answer that was asked again.
+    if not state.sentence or state.exchange not in case.exchanges:
+        return None
+    question = state.exchange.question
+    about = say("evidence.about", language, number=state.photo, question=question)
+    return state.overlay, f"{state.sentence} {about}"
+
+
 def shortened(question: str) -> str:
     """Cut a question after a word, so that it fits a line of the list."""
     if len(question) <= QUESTION_CHARS:
@@ -269,9 +280,10 @@ def figure(state: EvidenceState, session: Session) -> str:
     language, exchange = session.language, state.exchange
     label = escape(say("evidence.label", language))
     sentence = escape(state.sentence)
-    question = escape(exchange.question if exchange else "")
+    question = exchange.question if exchange else ""
+    lang = ' lang="en"' if question.isascii() else ""
     about = escape(say("evidence.about", language, number=state.photo, question="{question}"))
-    about = about.replace("{question}", f'<q lang="en">{question}</q>')
+    about = about.replace("{question}", f"<q{lang}>{escape(question)}</q>")
     notice = escape(notice_of(language, session.chat.model.notice))
     # All of it in the caption: whoever cuts the figure out of the page takes it along.
     return (
@@ -310,7 +322,7 @@ def wire(panel: EvidencePanel, page: Page, room: WaitingRoom) -> None:
 
     choices = [panel.answer, panel.photo]
     gr.on([one.input for one in choices], choose, choices, None, **AT_ONCE)
-    wire_job(panel, page, JOB, room, (panel.begin, panel.stop), choices, make_map)
+    wire_job(page, JOB, room, (panel.begin, panel.stop), choices, make_map)
     panel.stop.click(None, js=FOCUS.format(button="begin-evidence"), **PRIVATE)
 
 
