@@ -29,7 +29,7 @@ def test_a_guided_consultation(visit):
     cards = visitor.page.locator("#cards button")
     visitor.page.locator("#examples button").nth(2).click()
     visitor.expect_status("The photo is ready.")
-    expect(visitor.page.locator("#opinion, #evidence, #report")).to_have_count(0)
+    expect(visitor.page.locator("#opinion, #evidence, #make-report")).to_have_count(0)
     expect(cards).to_have_count(len(QUESTIONS) + 1)
     visitor.press_card(QUESTIONS[0])
     first = visitor.finish()
