@@ -404,6 +404,7 @@ def test_who_gives_up_waiting_can_retry(paused_tab, good_photo):
     assert len(bert.session.case.attached) == 1
     let_go(anna, 3)
     anna.settle()
+    assert len(anna.session.chat.decodings) == 1, "nothing was computed for who gave up"
     bert.retry()
     let_go(bert, 3)
     assert texts(bert.settle(), "user") == ["Bert's question"]
