@@ -173,7 +173,7 @@ def build_ways(
     model: SkinGPT4, folder: Path, names: list[str], batch_size: int, workers: int
 ) -> dict[str, Way]:
     """Give each way its batches."""
-    size = {"name": "blip2_image_train", "image_size": model.config.image_size}
+    size = {"name": "blip2_image_train", "image_size": model.photo["image_size"]}
     photos = ImageTextDataset(folder, cast(ImageProcessor, build_processor(size)))
 
     def loader(dataset: Dataset[Any], grouped: bool) -> TrainLoader:
@@ -226,7 +226,7 @@ def work(model: SkinGPT4, way: Way, is_cached: bool) -> float:
     table = sum(p.numel() for p in model.llm_model.get_input_embeddings().parameters())
     weights = sum(p.numel() for p in model.llm_model.parameters()) - table
     tower = sum(p.numel() for p in model.visual_encoder.parameters())
-    patches = 0 if is_cached else 1 + model.visual_encoder.patch_embed.num_patches
+    patches = 0 if is_cached else 1 + model.visual_encoder.num_patches
     return 4.0 * weights * way.tokens + 2.0 * tower * patches * way.images
 
 

@@ -36,14 +36,14 @@ from skingpt4.export.hf import blip2_config, embedding_rows
 from skingpt4.models.device import best_device
 from skingpt4.models.qformer import build_qformer
 from skingpt4.models.skin_gpt4 import SkinGPT4
-from skingpt4.models.vision import Float32LayerNorm, build_vision_tower
+from skingpt4.models.vision import Float32LayerNorm, build_vision_tower, photo_form
 
 T = TypeVar("T")
 
 # The model sections; a language model of no size stands behind the projection.
 LLM = "random:tiny"
 SHAPES = {
-    "full": ModelConfig(llm_model=LLM, image_size=224),
+    "full": ModelConfig(llm_model=LLM),
     "tiny": ModelConfig(llm_model=LLM, image_size=112, vit_model="eva_tiny", qformer="tiny"),
 }
 IMAGE_ID = 0
@@ -150,7 +150,7 @@ def measure_loading(name: str, config: ModelConfig, folder: Path, device: torch.
 def measure_building(config: ModelConfig) -> float:
     """Return the seconds of building our modules with random initialisation."""
     started = time.perf_counter()
-    tower = build_vision_tower(config.vit_model, config.image_size)
+    tower = build_vision_tower(config.vit_model, photo_form(config)["image_size"])
     parts: list[nn.Module] = [tower, Float32LayerNorm(tower.embed_dim)]
     parts.append(build_qformer(config.qformer, tower.embed_dim))
     return time.perf_counter() - started
@@ -178,7 +178,8 @@ def measure_encoding(config: ModelConfig, folder: Path, repeats: int, device: to
 
 def _photo(config: ModelConfig) -> Tensor:
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(1, 3, config.image_size, config.image_size, generator=generator)
+    size = photo_form(config)["image_size"]
+    return torch.randn(1, 3, size, size, generator=generator)
 
 
 def alone(function: Callable[..., T], *arguments: object) -> T:

@@ -115,6 +115,17 @@ _SKINGPT4 = PromptStyle(
     template="###Human: {} ###Assistant: ",
 )
 
+_CHATML = PromptStyle(
+    name="qwen",
+    system="",
+    system_sep="",
+    roles=("<|im_start|>user\n", "<|im_start|>assistant\n"),
+    role_sep="",
+    open_role_sep="",
+    sep="<|im_end|>\n",
+    end_sym="<|im_end|>",
+)
+
 PROMPT_STYLES: dict[str, PromptStyle] = {
     style.name: style
     for style in (
@@ -185,15 +196,14 @@ PROMPT_STYLES: dict[str, PromptStyle] = {
             end_sym="</s>",
             answer_prefix=" ",
         ),
-        PromptStyle(
-            name="qwen",  # ChatML
-            system="",
-            system_sep="",
-            roles=("<|im_start|>user\n", "<|im_start|>assistant\n"),
-            role_sep="",
-            open_role_sep="",
-            sep="<|im_end|>\n",
-            end_sym="<|im_end|>",
+        _CHATML,
+        # SmolLM2's own chat template opens every conversation so.
+        replace(
+            _CHATML,
+            name="smollm2",
+            system="<|im_start|>system\n"
+            "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
+            system_sep="<|im_end|>\n",
         ),
         PromptStyle(
             name="gemma",

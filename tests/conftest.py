@@ -87,7 +87,7 @@ def enliven(model):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not name.startswith("llm_model."):
-                parameter.add_(torch.randn_like(parameter) * 0.1)
+                parameter.add_(torch.randn_like(parameter) * 0.3)
     return model
 
 

@@ -161,6 +161,6 @@ def make_folder(family, folder, shard_size="40KB"):
         llm = AutoModelForCausalLM.from_config(config)
     if write_tokenizer is sentencepiece_tokenizer:
         with torch.no_grad():
-            llm.lm_head.weight[:FIRST_PIECE] *= 0.1  # so that it says text, not stray bytes
+            llm.lm_head.weight[FIRST_PIECE:] *= 3  # so that it says text, not stray bytes
     llm.save_pretrained(folder, max_shard_size=shard_size)
     return style

@@ -64,6 +64,15 @@ def test_minigpt4_differs_by_a_space():
     assert theirs == ours + " "
 
 
+def test_smollm2_opens_with_the_system_line_of_its_own_template():
+    style = PROMPT_STYLES["smollm2"]
+    human, assistant = style.roles
+    assert style.chat([(human, "Why?"), (assistant, None)]) == (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+        "<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
 # What each family's own chat template writes for two turns, without the beginning token.
 TWO_TURNS = {
     "vicuna": (

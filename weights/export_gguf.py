@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from skingpt4.common.cli import run_script, setup_logger
-from skingpt4.common.errors import ConfigError
+from skingpt4.export.gguf import export_gguf
 
 
 def main() -> None:
@@ -24,13 +24,6 @@ def main() -> None:
     args = parser.parse_args()
     setup_logger()
     logging.getLogger("gguf").setLevel(logging.WARNING)
-    try:
-        from skingpt4.export.gguf import export_gguf
-    except ImportError as error:
-        raise ConfigError(
-            f"Writing GGUF needs the package '{error.name}', which is not installed; run: "
-            "pip install 'skingpt4[llama_cpp]'."
-        ) from None
     export_gguf(args.llm, args.output, args.kind)
 
 

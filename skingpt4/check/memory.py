@@ -71,7 +71,7 @@ def _language_part(skeleton: "SkinGPT4", placement: "Placement") -> PartPlan:
     dtype, quantization = placement.llm_dtype, placement.quantization
     parameters = sum(p.numel() for p in llm.parameters())
     # llama.cpp maps the file into this process: it takes what it takes on disk.
-    if is_gguf(name):
+    if is_gguf(name) and is_external(skeleton.config):
         size = Path(name).stat().st_size / GIGABYTE
         return PartPlan("language model", parameters, "GGUF", size)
     # A server holds the model; prompts are embedded here.

@@ -6,7 +6,7 @@ shape, so that the memory plan and the projection's width can be told all the sa
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -35,6 +35,7 @@ from skingpt4.models.loading import check_keys, check_record
 from skingpt4.models.random_llm import PREFIX, is_random
 from skingpt4.models.skin_gpt4 import SkinGPT4
 from skingpt4.models.weights import CHECKPOINT, RANDOM, Findings, open_sources
+from skingpt4.processors import build_processor
 from skingpt4.prompts import get_prompt_style
 
 # Parts, as the report's first column calls them.
@@ -86,7 +87,8 @@ def preflight(config: Config, device: str | torch.device, training: bool = False
     tokenizer = skeleton.llm_tokenizer if skeleton is not None and is_there else None
 
     # In the order of a photo's way through the model.
-    findings += _check_photo_size(config)
+    if skeleton is not None:
+        findings += _check_photos(config, skeleton.photo)
     findings += _check_weights(VISION, "vit_weights", model, skeleton)
     if model.has_qformer:
         findings += _check_weights(QFORMER, "q_former_model", model, skeleton)
@@ -213,18 +215,18 @@ def _check_prompt(
             yield Finding(PROMPT, NOTE, f"{text}; is model.prompt_style the one of its family?")
 
 
-def _check_photo_size(config: Config) -> Iterator[Finding]:
-    """Compare the sizes that processors make photos with the one that the tower takes."""
+def _check_photos(config: Config, photo: Mapping[str, Any]) -> Iterator[Finding]:
+    """Compare what processors make of photos with what the tower takes."""
     places = {"preprocess.vis_processor.eval": config.preprocess.vis_processor.get("eval")}
     for name, data_set in config.datasets.items():
-        places[f"datasets.{name}.vis_processor.train"] = data_set.vis_processor.get("train")
-    # The tower's positions are of one size; a photo of another would stop the first batch.
-    wanted = config.model.image_size
-    for place, processor in places.items():
-        made = (processor or {}).get("image_size", wanted)
-        if made != wanted:
-            text = f"{place}.image_size is {made}, but model.image_size is {wanted}"
-            yield Finding("photo size", WRONG, text)
+        for split, settings in data_set.vis_processor.items():
+            places[f"datasets.{name}.vis_processor.{split}"] = settings
+    for place, settings in places.items():
+        try:  # another size or other colours would stop the first batch
+            if settings:
+                build_processor(settings, photo)
+        except UserError as error:
+            yield Finding("photos", WRONG, f"{place}: {error}")
 
 
 def _check_weights(

@@ -99,7 +99,10 @@ class TensorSource(Mapping[str, Tensor]):
             raise WeightsError(
                 f"The weight file '{file}' is damaged or unsafe ({reason}); fetch it again."
             ) from None
-        tree = content.get("model", content) if isinstance(content, dict) else content
+        # How files of training runs wrap them, timm's and OpenCLIP's with the second.
+        tree = content
+        for wrapping in ("model", "state_dict"):
+            tree = tree.get(wrapping, tree) if isinstance(tree, dict) else tree
         if not isinstance(tree, dict) or not all(isinstance(v, Tensor) for v in tree.values()):
             raise WeightsError(
                 f"'{file}' does not hold a dictionary of tensors; it is no weight file."
@@ -111,8 +114,8 @@ class TensorSource(Mapping[str, Tensor]):
 def open_tensors(path: str | Path) -> TensorSource:
     """Open a ``.safetensors`` file, a ``.pth`` or ``.bin``, or a Hugging Face folder.
 
-    A ``.pth`` is read without running any code in it; its ``model`` entry is taken where it
-    has one. A folder may be sharded.
+    A ``.pth`` is read without running any code in it; its ``model`` or ``state_dict`` entry is
+    taken where it has one. A folder may be sharded.
 
     Raises:
         WeightsError: If a file is missing, damaged, or holds anything but tensors.

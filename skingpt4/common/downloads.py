@@ -48,6 +48,13 @@ def resolve(name: str) -> str:
     return _fetch_repository(name) if is_hub_id(name) else name
 
 
+def cache_folder(name: str) -> Path:
+    """Return the folder of the cache for what comes of an address or file; it may not be there."""
+    cached = Path(os.environ.get(CACHE_VARIABLE) or DEFAULT_CACHE).expanduser()
+    # The hash keeps files of the same name apart.
+    return cached / hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
 def is_remote(name: str) -> bool:
     """Tell whether a name means something to be fetched: an address or a Hugging Face id."""
     return name.startswith(URL_PREFIXES) or is_hub_id(name)
@@ -67,9 +74,7 @@ def is_hub_id(name: str) -> bool:
 def _fetch(url: str) -> Path:
     """Return the cached file of an address, fetched if it is not there."""
     address, _, fragment = url.partition("#")
-    cached = Path(os.environ.get(CACHE_VARIABLE) or DEFAULT_CACHE).expanduser()
-    # The address's hash keeps files of the same name apart.
-    folder = cached / hashlib.sha256(url.encode()).hexdigest()[:16]
+    folder = cache_folder(url)
     target = folder / address.partition("?")[0].rstrip("/").rpartition("/")[2]
     folder.mkdir(parents=True, exist_ok=True)
     # Of several processes that start together, one fetches and the others wait.

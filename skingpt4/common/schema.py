@@ -26,15 +26,16 @@ class ModelConfig:
 
     arch: str = "skin_gpt4"  # registered model name
     model_type: str = ""  # selects the defaults file in skingpt4/configs/models
-    image_size: int = 224  # pixels a side that the vision tower takes
+    # Pixels a side that the vision tower takes; null for the tower's own size (224 of EVA's).
+    image_size: int | None = None
 
     # The vision tower.
     drop_path_rate: float = 0.0  # stochastic depth, while it learns
     use_grad_checkpoint: bool = False  # recompute its activations in the backward pass
     # fp16, bf16, fp32, or auto for what suits the device; on a CPU upstream's fp16 means auto.
     vit_precision: str = "fp16"
-    vit_model: str = "eva_clip_g"  # row of the tower's shapes
-    vit_weights: str = ""  # EVA file, or "random" for an untrained tower (ours)
+    vit_model: str = "eva_clip_g"  # row of EVA's shapes, or "timm/" and any tower of timm's (ours)
+    vit_weights: str = ""  # the tower's file, or "random" for an untrained one (ours)
     freeze_vit: bool = True  # ln_vision included
 
     # The Q-Former.
@@ -45,7 +46,8 @@ class ModelConfig:
     num_query_token: int = 32  # what a photo becomes
 
     # The language model. A Hugging Face causal LM: folder, id, or "random:<row>" for an untrained
-    # one; or a GGUF file for engine llama_cpp. Upstream's llama_model is read too.
+    # one; or a GGUF file, which llama_cpp reads as it is; for others it is written out once, in the
+    # cache. Upstream's llama_model is read too.
     llm_model: str = ""
     llm_dtype: str = "auto"  # as vit_precision (ours)
     quantization: str = ""  # int8 or nf4, on a GPU; empty for none (ours)
@@ -88,7 +90,10 @@ class ModelConfig:
         }
         _require(
             (self.max_txt_len >= 1, f"model.max_txt_len is {self.max_txt_len}, must be ≥ 1"),
-            (self.image_size >= 1, f"model.image_size is {self.image_size}, must be ≥ 1"),
+            (
+                self.image_size is None or self.image_size >= 1,
+                f"model.image_size is {self.image_size}, must be ≥ 1, or null",
+            ),
             *(
                 (value in known, f"model.{name} is '{value}', must be one of: {', '.join(known)}")
                 for name, known in choices.items()

@@ -32,6 +32,7 @@ from skingpt4.conversation.engines import (
 from skingpt4.conversation.engines.transformers_engine import TransformersEngine
 from skingpt4.models.device import best_device
 from skingpt4.models.skin_gpt4 import SkinGPT4
+from skingpt4.models.vision import photo_form
 from skingpt4.processors import build_processor
 from skingpt4.processors.photo import open_photo
 from skingpt4.prompts import IMAGE_PLACEHOLDER
@@ -540,7 +541,7 @@ def load_chat(
 
     Raises:
         ConfigError: If a part is untrained and ``model.allow_untrained`` is not set, or photos
-            would have another size than the vision tower takes.
+            would have another size or other colours than the vision tower takes.
         UserError: If the configuration or a weight file is not usable.
     """
     return build_chat(Config.load(cfg_path, options), device)
@@ -556,16 +557,9 @@ def build_chat(config: Config, device: str | torch.device | None = None) -> Chat
     named = [dataset.vis_processor.get("train") for dataset in config.datasets.values()]
     usable = [cfg for cfg in named if cfg and cfg.get("name") != TRAINING_PROCESSOR]
     chosen = usable[0] if usable else config.preprocess.vis_processor.get("eval")
-    wanted = config.model.image_size
-    settings = {"name": CHAT_PROCESSOR, "image_size": wanted, **(chosen or {})}
-    processor = cast(VisProcessor, build_processor(settings))
-    # Positions of another grid would go through a vision tower that was trained on none of them.
-    made = getattr(processor, "image_size", wanted)
-    if made != wanted:
-        raise ConfigError(
-            f"The photo processor '{settings['name']}' has image_size {made}, but "
-            f"model.image_size is {wanted}; set both to the size of the vision tower's training."
-        )
+    settings = {"name": CHAT_PROCESSOR, **(chosen or {})}
+    photo = photo_form(config.model)
+    processor = cast(VisProcessor, build_processor(settings, photo))
     place = torch.device(device or best_device())
     model = registry.get_model_class(config.model.arch).from_config(config.model, place)
     _refuse_untrained(config, model.untrained)

@@ -61,19 +61,23 @@ for _name, _builder in BUILDERS.items():
     registry.register_builder(_name)(_builder)
 
 
-def build_dataset(name: str, cfg: DatasetConfig, seed: int = 42) -> dict[str, Dataset[Sample]]:
+def build_dataset(
+    name: str, cfg: DatasetConfig, seed: int = 42, photo: Mapping[str, Any] | None = None
+) -> dict[str, Dataset[Sample]]:
     """Build the data set of one entry under ``datasets``, by split.
 
     Args:
         name: Registered name.
         cfg: Its settings; a processor that is not named is upstream's usual one.
         seed: Order of sets that shuffle by themselves (shards).
+        photo: What the vision tower takes of a photo, as :func:`build_processor` has it.
 
     Returns:
         ``{"train": data set}``, and ``"val"`` where ``build_info.validation`` names one.
 
     Raises:
-        ConfigError: If the name, the data type or a processor is unknown.
+        ConfigError: If the name, the data type or a processor is unknown, or photos would not be
+            what the vision tower takes.
         DatasetError: If the files are missing or malformed.
     """
     try:
@@ -97,7 +101,7 @@ def build_dataset(name: str, cfg: DatasetConfig, seed: int = 42) -> dict[str, Da
                 size = (cfg.vis_processor.get("train") or {}).get("image_size")
                 key, default = "eval", {**DEFAULT_VIS[VALIDATION], "image_size": size}
             given, place = cfg.vis_processor.get(key), f"datasets.{name}.vis_processor.{key}"
-            parts["vis_processor"] = _build_processor(place, given, default)
+            parts["vis_processor"] = _build_processor(place, given, default, photo)
         # Upstream names processors by "train" and "eval"; captions are cleaned alike in both.
         if builder.cleans_text:
             given, place = cfg.text_processor.get("train"), f"datasets.{name}.text_processor.train"
@@ -108,11 +112,13 @@ def build_dataset(name: str, cfg: DatasetConfig, seed: int = 42) -> dict[str, Da
     return splits
 
 
-def _build_processor(place: str, given: Any, default: Mapping[str, Any]) -> Any:
+def _build_processor(
+    place: str, given: Any, default: Mapping[str, Any], photo: Mapping[str, Any] | None = None
+) -> Any:
     """Build a processor; an error says which entry it belongs to."""
     if not isinstance(given or {}, Mapping):
         raise ConfigError(f"{place} is {given!r}, but it must be a mapping with a 'name'.")
     try:
-        return build_processor({**default, **(given or {})})
+        return build_processor({**default, **(given or {})}, photo)
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from error

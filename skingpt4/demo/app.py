@@ -67,7 +67,7 @@ def build_app(
         jobs = WaitingRoom(JOBS_AT_ONCE)
         opinion.wire(panels.opinion, page, panels.settings.draws, jobs)
         evidence.wire(panels.evidence, page, jobs)
-        patient_report.wire(panels.report, page, opinion.counts_on)
+        patient_report.wire(panels.report, page)
     sessions.forget_page = lambda name: app.state_holder.session_data.pop(name, None)
     return app.queue(api_open=False)
 
@@ -94,7 +94,7 @@ def lay_out(chat: Chat, samples: tuple[Path, ...]) -> tuple[Panels, information.
         with gr.Column(scale=2, min_width=300, elem_id="tools"):
             opinion_panel = opinion.lay_out()
             evidence_panel = evidence.lay_out()
-            report = patient_report.lay_out()
+            report = patient_report.lay_out(opinion.summary_on, evidence.map_on)
             settings = consultation.lay_out_settings(opinion.DRAWS)
             privacy = information.lay_out_privacy(is_sent_elsewhere)
     panels = Panels(

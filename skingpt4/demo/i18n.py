@@ -15,7 +15,7 @@ import logging
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import gradio as gr
 from gradio.i18n import I18nData
@@ -27,6 +27,7 @@ from skingpt4.documents.launch import log_place
 logger = logging.getLogger(__name__)
 
 Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 # What the page's script calls Chinese to Gradio, which has texts of its own by this name.
 CHINESE = "zh-CN"
@@ -77,10 +78,16 @@ def page_script() -> str:
 
 
 def login_message() -> str:
-    """Say what the page is, as HTML in both languages: the login page is not told the visitor's."""
-    tongues: tuple[tuple[str, Language], ...] = (("en", "en"), ("zh-CN", "zh"))
-    said = (f'<span lang="{tag}">{escape(say("login.about", one))}</span>' for tag, one in tongues)
-    return "<br><br>".join(said)
+    """Say what the page is, as HTML for the login page, which the server writes for everybody.
+
+    It holds both languages, and shows that of the document, which the page's script has set.
+    """
+    said = "".join(
+        f'<span class="about" lang="{language}">{escape(say("login.about", language))}</span>'
+        for language in LANGUAGES
+    )
+    hidden = "html:lang(en) .about:lang(zh), html:lang(zh) .about:lang(en)"
+    return f"<style>.about {{display: block}} {hidden} {{display: none}}</style>{said}"
 
 
 def translated_notice(language: Language, notice: str) -> str:

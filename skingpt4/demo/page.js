@@ -21,6 +21,7 @@
   Object.defineProperty(Navigator.prototype, "language", {get: () => tag});
   Object.defineProperty(Navigator.prototype, "languages", {get: () => [tag]});
   document.documentElement.lang = tag;
+  document.title ||= "SkinGPT-4"; // Gradio's login page has none
 
   function speak(other) {
     localStorage.setItem(LANGUAGE, other);
@@ -111,6 +112,7 @@
   // nothing and holds no connection.
 
   let isLooking = false;
+  page.isLooking = () => isLooking;
   const shown = () => Number(find("#version")?.textContent);
 
   async function look() {
@@ -342,8 +344,7 @@
     box.add("whole", () => { turns = 0; keep = [0, 0, 1, 1]; draw(); });
     box.add("done", () => {
       const detail = {act: "edit", key, turns, box: keep.join(",")};
-      find("#waiting .prose, #waiting > div, #waiting").dispatchEvent(
-        new CustomEvent("act", {detail, bubbles: true}));
+      find("#waiting .prose").dispatchEvent(new CustomEvent("act", {detail}));
       box.close();
     });
   }

@@ -130,11 +130,19 @@ class Page:
         # An answer can get lost on its way, or be overtaken: then everything is sent again.
         known = view.shown if version == str(view.version) else {}
         view.shown, view.version = updates, int(updates[self.version])
+        # What stands in the page because a person put it there is in no need of being sent.
+        view.written = {k: v for k, v in view.written.items() if k in updates and updates[k] == v}
+        known = known | view.written
         return {
             part: value
             for part, value in updates.items()
             if part is self.version or part not in known or known[part] != value
         }
+
+    def note(self, request: gr.Request, written: Updates) -> None:
+        """Note what a person has put into parts: it is not sent back to who writes on in them."""
+        view = self.sessions.views[str(request.session_hash)]
+        view.written = view.written | written
 
     def act(self, request: gr.Request, action: Callable[..., str | None], *given: Any) -> None:
         """Let an action happen to the tab's session, and say what came of it.

@@ -182,8 +182,10 @@ def run_job(
                 yield
             # Who gave up waiting has not been let in.
             for sentence in () if cancel.is_set() else steps(cancel):
-                message = status(sentence)
-                tell(message)
+                # Said once, so that what is told meanwhile of something else stays to be read.
+                if status(sentence) != message:
+                    message = status(sentence)
+                    tell(message)
                 yield
     except Exception as error:
         message = failure(error, session.language)

@@ -539,11 +539,13 @@ class View:
         key: Of the tab, kept by the browser through reloads.
         shown: What was sent to it last, by component.
         version: Of the session when that was sent; 0 if nothing was.
+        written: What a person has put into it, by component.
     """
 
     key: str
     shown: dict[Any, Any] = field(default_factory=dict)
     version: int = 0
+    written: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False)

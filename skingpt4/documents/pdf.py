@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
+from typing import Any, cast
 
 from fpdf import FPDF
-from fpdf.enums import TableBordersLayout, XPos, YPos
+from fpdf.enums import MethodReturnValue, TableBordersLayout, XPos, YPos
 from fpdf.fonts import FontFace, TTFFont
 from PIL import Image
 
@@ -108,7 +109,7 @@ class Pdf(FPDF):
         indent: float = 0,
         after: float = 0,
     ) -> None:
-        """Write text over the page's width.
+        """Write text over the page's width; where it goes on overleaf, no line stands alone.
 
         Args:
             text: May have several lines.
@@ -119,29 +120,46 @@ class Pdf(FPDF):
             indent: From the left margin, in millimetres.
             after: Room below, in millimetres.
         """
-        self.use_font(size, bold)
-        self.set_text_color(*(colour or self.ink))
-        self.set_fill_color(*WARNING_GROUND)
-        self.set_x(self.l_margin + indent)
-        self.multi_cell(
-            self.epw - indent,
-            size * MM_PER_POINT * self.leading,
-            self.printable(text),
-            align="L",
-            fill=ground,
-            padding=self.warning_padding if ground else 0,
-            new_x=XPos.LMARGIN,
-            new_y=YPos.NEXT,
-        )
+        height = size * MM_PER_POINT * self.leading
+        cell: dict[str, Any] = {
+            "w": self.epw - indent,
+            "h": height,
+            "align": "L",
+            "fill": ground,
+            "padding": self.warning_padding if ground else 0,
+            "new_x": XPos.LMARGIN,
+            "new_y": YPos.NEXT,
+        }
+
+        def write(lines: list[str], dry_run: bool = False) -> list[str]:
+            """Write lines and return them as they were broken."""
+            self.use_font(size, bold)
+            self.set_text_color(*(colour or self.ink))
+            self.set_fill_color(*WARNING_GROUND)
+            self.set_x(self.l_margin + indent)
+            text, output = "\n".join(lines), MethodReturnValue.LINES
+            broken = self.multi_cell(text=text, dry_run=dry_run, output=output, **cell)
+            return cast("list[str]", broken)
+
+        lines = write([self.printable(text)], dry_run=True)
+        while self.will_page_break(len(lines) * height):
+            # Two lines at least stay behind, and two at least go overleaf.
+            fitting = min(int((self.page_break_trigger - self.y) / height), len(lines) - 2)
+            if fitting >= 2:
+                write(lines[:fitting])
+                lines = lines[fitting:]
+            self.add_page()
+        write(lines)
         if after:
             self.ln(after)
 
+    def unknown(self, text: str) -> list[str]:
+        """Return the characters of a text that none of the fonts has, each once."""
+        return list(dict.fromkeys(c for c in plain(text) if c != "\n" and ord(c) not in self.known))
+
     def printable(self, text: str) -> str:
         """Leave out what has no form, and mark what no font has; fpdf2 would log the character."""
-        shown = (char for char in text if char == "\n" or unicodedata.category(char)[0] != "C")
-        return "".join(
-            char if char == "\n" or ord(char) in self.known else MISSING for char in shown
-        )
+        return "".join(c if c == "\n" or ord(c) in self.known else MISSING for c in plain(text))
 
     def use_font(self, size: float, bold: bool = False) -> None:
         """Set the font, also where fpdf2 thinks it is set: after Chinese text the file has another.
@@ -150,6 +168,19 @@ class Pdf(FPDF):
         """
         self.set_font(LATIN, "", 1)
         self.set_font(LATIN, "B" if bold else "", size)
+
+
+def plain(text: str) -> str:
+    """Compose accents, make every blank a space, and leave out what has no form of its own."""
+    composed = unicodedata.normalize("NFC", text)
+    blanks = (" " if char.isspace() and char != "\n" else char for char in composed)
+    # Control and format characters, and what only chooses between two forms of another.
+    return "".join(
+        char
+        for char in blanks
+        if char == "\n"
+        or not (unicodedata.category(char)[0] == "C" or "\ufe00" <= char <= "\ufe0f")
+    )
 
 
 def render_pdf(document: Document) -> bytes:

@@ -66,12 +66,18 @@ def export_blip2(model: SkinGPT4, folder: str | Path, dtype: torch.dtype) -> Non
         dtype: Of every tensor except the Q-Former's, which ``transformers`` keeps in float32.
 
     Raises:
-        ConfigError: If the language model is quantised, or there is no Q-Former.
+        ConfigError: If the language model is quantised, there is no Q-Former, or the vision tower
+            is no EVA ViT.
     """
     if not model.config.has_qformer:
         raise ConfigError(
             "A model without a Q-Former (model.has_qformer=False) cannot be exported: BLIP-2 has "
             "one; export a model that has one."
+        )
+    if not isinstance(model.visual_encoder, Eva):
+        raise ConfigError(
+            f"A model with the vision tower '{model.config.vit_model}' cannot be exported: BLIP-2 "
+            "has an EVA ViT; export a model that has one."
         )
     # Its matrices are no longer numbers of the shapes that BLIP-2's configuration describes.
     if getattr(model.llm_model, "is_quantized", False):
@@ -80,7 +86,7 @@ def export_blip2(model: SkinGPT4, folder: str | Path, dtype: torch.dtype) -> Non
             "model.quantization empty and model.low_resource False."
         )
     # The processor adds the image token to a tokenizer of its own: ours must not know it.
-    size = {"height": model.config.image_size, "width": model.config.image_size}
+    size = dict.fromkeys(("height", "width"), model.photo["image_size"])
     tokenizer = copy.deepcopy(model.llm_tokenizer)
     # Where spaces stand before special tokens hangs on it, and Llama's tokenizer forgets it.
     if hasattr(tokenizer, "legacy"):
@@ -179,14 +185,14 @@ def build_blip2(
 
 def blip2_config(model: SkinGPT4, image_id: int, rows: int) -> Blip2Config:
     """Describe the model's shapes, with ``rows`` embeddings, as transformers does."""
-    tower = model.visual_encoder
+    tower = cast(Eva, model.visual_encoder)
     block = cast(Any, tower.blocks[0])
     vision = Blip2VisionConfig(
         hidden_size=tower.embed_dim,
         intermediate_size=block.mlp.fc1.out_features,
         num_hidden_layers=len(tower.blocks),
         num_attention_heads=block.attn.num_heads,
-        image_size=model.config.image_size,
+        image_size=model.photo["image_size"],
         patch_size=PATCH_SIZE,
         layer_norm_eps=block.norm1.eps,
     )
@@ -216,7 +222,7 @@ def embedding_rows(llm: PreTrainedModel) -> int:
 
 def blip2_tensors(model: SkinGPT4, rows: int) -> Iterator[tuple[str, Tensor]]:
     """Yield every tensor under its BLIP-2 name, embeddings filled up to ``rows``."""
-    yield from _vision_tensors(model.visual_encoder)
+    yield from _vision_tensors(cast(Eva, model.visual_encoder))
     yield "query_tokens", model.query_tokens.detach()
     parts: dict[str, nn.Module] = {
         "vision_model.post_layernorm": model.ln_vision,

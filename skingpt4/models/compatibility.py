@@ -1,7 +1,8 @@
 """What a checkpoint records about the parts it was trained with, compared with the parts at hand.
 
-A projection fits one language model, one Q-Former and one written form of the prompt; with any
-other it silently gives nonsense. Files of others record nothing and are compared by width alone.
+A projection fits one language model, one Q-Former, the vision tower before it and one written form
+of the prompt; with any other it silently gives nonsense. Files of others record nothing and are
+compared by width alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,15 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from skingpt4.common.downloads import resolve
-from skingpt4.models.gguf import gguf_embeddings, is_gguf
+from skingpt4.models.gguf import GGUF_ENGINE, gguf_embeddings
 from skingpt4.models.random_llm import is_random
+from skingpt4.models.vision import AbsentTower, telling_weight
 
 if TYPE_CHECKING:
     from skingpt4.common.schema import ModelConfig
     from skingpt4.models.skin_gpt4 import SkinGPT4
 
-LLM, QFORMER, PROMPT = "llm", "qformer", "prompt"
-SUBJECTS = {LLM: "language model", QFORMER: "Q-Former", PROMPT: "prompt form"}
+LLM, QFORMER, VISION, PROMPT = "llm", "qformer", "vision", "prompt"
+SUBJECTS = {
+    LLM: "language model",
+    QFORMER: "Q-Former",
+    VISION: "vision tower",
+    PROMPT: "prompt form",
+}
 
 # Weights are told apart by a few of their values and not by a digest, because the same folder is
 # loaded in float32, float16 or bfloat16. Rounding to the last moves a value by at most 2^-8 of
@@ -59,13 +66,14 @@ def describe_parts(model: "SkinGPT4", embeddings: Tensor | None = None) -> dict[
             not loaded them.
 
     Returns:
-        Plain data: ``llm`` (its name is for messages and not compared), ``qformer``, ``prompt``.
+        Plain data: ``llm`` (its name is for messages and not compared), ``qformer``, ``prompt``,
+        ``vision``.
     """
     config, style = model.config, model.prompt_style
     table = cast(nn.Embedding, model.llm_model.get_input_embeddings()).weight  # [vocabulary, D]
     vocabulary, width = table.shape
     rows: Any = table if embeddings is None else embeddings
-    if is_gguf(config.llm_model):
+    if config.engine == GGUF_ENGINE:
         # Quantised rows differ from those trained with; the file tells what they were before.
         rows = gguf_embeddings(resolve(config.llm_model))
     elif config.freeze_llm and is_random(config.llm_model):
@@ -89,7 +97,14 @@ def describe_parts(model: "SkinGPT4", embeddings: Tensor | None = None) -> dict[
             queries, weights = sample(model.query_tokens), sample(dense)
             qformer["values"] = queries + weights if queries and weights else None
     prompt = {"style": style.name, "template": style.template, "end_sym": style.end_sym}
-    return {LLM: llm, QFORMER: qformer, PROMPT: prompt}
+    tower, values = cast(nn.Module, model.visual_encoder), None
+    if isinstance(tower, AbsentTower):
+        values = tower.values
+    elif not (config.freeze_vit and SUBJECTS[VISION] in model.untrained):
+        trunk = model.visual_encoder.trunk
+        values = sample(trunk.get_parameter(telling_weight(trunk)))
+    vision = {"model": config.vit_model, "values": values}
+    return {LLM: llm, QFORMER: qformer, PROMPT: prompt, VISION: vision}
 
 
 def differences(
@@ -126,14 +141,16 @@ def differences(
                 f"{start} the language model {theirs[LLM]}, but model.llm_model {difference}; "
                 f"{belong}"
             )
-    if QFORMER in trained:
-        difference = "" if ours[QFORMER] == theirs[QFORMER] else ours[QFORMER]
-        if not difference and not _alike(trained[QFORMER]["values"], present[QFORMER]["values"]):
-            difference = f"'{config.q_former_model}', which has other weights"
+    for part, file in ((QFORMER, config.q_former_model), (VISION, config.vit_weights)):
+        if part not in trained:
+            continue
+        difference = "" if ours[part] == theirs[part] else ours[part]
+        if not difference and not _alike(trained[part]["values"], present[part]["values"]):
+            difference = f"'{file}', which has other weights"
         if difference:
             sentences.append(
-                f"{start} {theirs[QFORMER]}, but the config has {difference}; name the Q-Former "
-                "and the checkpoint that belong together."
+                f"{start} {theirs[part]}, but the config has {difference}; name the "
+                f"{SUBJECTS[part]} and the checkpoint that belong together."
             )
     if PROMPT in trained and trained[PROMPT] != present[PROMPT]:
         sentences.append(
@@ -150,7 +167,9 @@ def differences(
 
 def unverifiable(record: PartsRecord) -> list[str]:
     """Return what a checkpoint does not say about the parts it was trained with."""
-    return [subject for key, subject in SUBJECTS.items() if key not in record]
+    # Checkpoints from before there was another tower than EVA's record none, and need not.
+    wanted = SUBJECTS.keys() - record.keys() - {VISION}
+    return [subject for key, subject in SUBJECTS.items() if key in wanted]
 
 
 def _in_words(record: PartsRecord) -> dict[str, str]:
@@ -162,6 +181,8 @@ def _in_words(record: PartsRecord) -> dict[str, str]:
     if qformer := record.get(QFORMER):
         named = f"the Q-Former '{qformer['shape']}' with {qformer['queries']} queries"
         words[QFORMER] = named if qformer["shape"] else "no Q-Former"
+    if vision := record.get(VISION):
+        words[VISION] = f"the vision tower '{vision['model']}'"
     if form := record.get(PROMPT):
         written = f"(template '{form['template']}', end symbol '{form['end_sym']}')"
         words[PROMPT] = f"prompt style '{form['style']}' {written}"

@@ -15,13 +15,12 @@ from skingpt4.common.downloads import resolve
 from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.common.schema import ModelConfig
 from skingpt4.models.device import Placement
-from skingpt4.models.gguf import is_gguf
+from skingpt4.models.gguf import GGUF_ENGINE, is_gguf
 from skingpt4.models.random_llm import is_random
 
 logger = logging.getLogger(__name__)
 
 IN_PROCESS = "transformers"
-GGUF_ENGINE = "llama_cpp"
 
 # How the files of a folder may name a tensor otherwise than the model does: inside a BLIP-2
 # folder, or without the name of the model's base.
@@ -40,15 +39,15 @@ def check_engine(config: ModelConfig) -> None:
         ConfigError: If they contradict each other.
     """
     engine, name = config.engine, config.llm_model
-    # llama.cpp is the only engine that reads GGUF, and it reads nothing else.
+    if not is_external(config):
+        return
+    # llama.cpp reads nothing but GGUF, which no server reads.
     if is_gguf(name) != (engine == GGUF_ENGINE):
         raise ConfigError(
             f"model.llm_model '{name}' and model.engine '{engine}' do not go together: "
-            f"{GGUF_ENGINE}, and no other engine, runs a .gguf file; change one of them "
-            "(weights/export_gguf.py writes a folder as .gguf)."
+            f"{GGUF_ENGINE} runs a .gguf file and nothing else, and {IN_PROCESS} reads one too; "
+            "change one of them (weights/export_gguf.py writes a folder as .gguf)."
         )
-    if not is_external(config):
-        return
     if is_random(name):
         raise ConfigError(
             f"model.llm_model '{name}' exists in this process only; name the folder that the "

@@ -23,6 +23,12 @@ Rules = Mapping[str, re.Pattern[str]]
 EVA_RULES: Rules = {"final norm and head": re.compile(r"^(norm|fc_norm|head)\.")}
 BEYOND_DEPTH = "blocks beyond the tower's depth"
 
+# What timm's towers end with, which features do without.
+TIMM_RULES: Rules = {
+    "pooling and head": re.compile(r"^(attn_pool|classifier|fc|fc_norm|head|head_dist)\."),
+    "mask tokens of the pre-training": re.compile(r"^mask_token$"),
+}
+
 LAVIS_RULES: Rules = {
     "text path of the Q-Former": re.compile(
         r"^Qformer\.(cls\.|bert\.embeddings\.(word|position)_|bert\.pooler\.)"
@@ -109,6 +115,11 @@ def translate_eva(keys: Iterable[str], depth: int) -> Translation:
     kept = [p for p in translation.pieces if _block(p.target) < depth]
     beyond = Counter({BEYOND_DEPTH: len(translation.pieces) - len(kept)})
     return Translation(kept, translation.ignored + beyond)
+
+
+def translate_timm(keys: Iterable[str]) -> Translation:
+    """Translate timm's names of a tower's tensors: they are its own."""
+    return _apply(keys, TIMM_RULES, lambda key: [Piece(key, key)])
 
 
 def to_lavis_key(key: str) -> str:

@@ -8,6 +8,7 @@ from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
+from iopath.common import file_lock
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -21,10 +22,10 @@ from transformers import (
 )
 from transformers.utils import is_bitsandbytes_available
 
-from skingpt4.common.downloads import is_hub_id, is_remote, resolve
+from skingpt4.common.downloads import cache_folder, is_hub_id, is_remote, resolve
 from skingpt4.common.errors import ConfigError, WeightsError
 from skingpt4.models.device import Placement
-from skingpt4.models.gguf import gguf_config, gguf_tokenizer, is_gguf
+from skingpt4.models.gguf import dequantise, gguf_config, gguf_tokenizer, is_gguf
 from skingpt4.models.random_llm import is_random, load_random_llm, random_config, random_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -71,11 +72,33 @@ def _check_name(name: str) -> None:
         raise WeightsError(f"model.llm_model '{name}' is no folder; check the path.")
 
 
+def _place(name: str, make: bool = False) -> str:
+    """Return what transformers opens: the name, or the folder that a GGUF file becomes.
+
+    Args:
+        name: Folder, Hugging Face id or GGUF file.
+        make: Write the folder, once, in the cache; otherwise the file stands until there is one.
+    """
+    if not is_gguf(name):
+        return resolve(name) if make else name
+    path = Path(resolve(name)).resolve()
+    state = path.stat()  # a file that has changed becomes another folder
+    folder = cache_folder(f"{path} {state.st_size} {state.st_mtime_ns}") / f"{path.stem}-hf"
+    if make and not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Of several processes that start together, one makes it and the others wait.
+        with file_lock(str(folder)):
+            if not folder.is_dir():
+                logger.info("Writing the weights of '%s' out as '%s', once", name, folder)
+                dequantise(path, folder)
+    return str(folder if folder.is_dir() else path)
+
+
 def load_llm(name: str, placement: Placement, frozen: bool = True) -> PreTrainedModel:
     """Load a causal LM straight into its place, or make a random one there.
 
     Args:
-        name: Folder, Hugging Face id, or ``random:<row>``.
+        name: Folder, Hugging Face id, GGUF file or ``random:<row>``.
         placement: Device, dtype and quantisation.
         frozen: Whether its weights take no gradients.
 
@@ -92,7 +115,8 @@ def load_llm(name: str, placement: Placement, frozen: bool = True) -> PreTrained
         model = load_random_llm(name, placement.device, **settings)
         return model.requires_grad_(False) if frozen else model
     _check_name(name)
-    folder = resolve(name)
+    with _explained("language model", name):
+        folder = _place(name, make=True)
     config = llm_config(folder)
     with _explained("language model", name):
         model, report = cast(Any, AutoModelForCausalLM).from_pretrained(
@@ -156,9 +180,10 @@ def llm_config(name: str) -> PretrainedConfig:
         return random_config(name)
     _check_name(name)
     with _explained("language model", name):
-        if is_gguf(name):
-            return gguf_config(resolve(name))
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        place = _place(name)
+        if is_gguf(place):
+            return gguf_config(place)
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
     return config.get_text_config() if isinstance(config, Blip2Config) else config
 
 
@@ -186,10 +211,11 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     else:
         _check_name(name)
         with _explained("tokenizer", name):
-            if is_gguf(name):
-                tokenizer = gguf_tokenizer(resolve(name))
+            place = _place(name)
+            if is_gguf(place):
+                tokenizer = gguf_tokenizer(place)
             else:
-                tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+                tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     # In chat nothing is padded, or the engine pads for itself.
     tokenizer.padding_side = "right"
     # Padding is masked by position, so a real end token is not lost to a padding token like it.

@@ -11,22 +11,27 @@ their errors:
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from timm.models.eva import Eva
 from torch import nn
 
 from skingpt4.common.checkpoint import TensorSource
 from skingpt4.common.errors import WeightsError
-from skingpt4.models.compatibility import LLM, describe_parts, differences, unverifiable
+from skingpt4.models.compatibility import LLM, describe_parts, differences, sample, unverifiable
 from skingpt4.models.device import Placement
 from skingpt4.models.external_llm import IN_PROCESS, is_external, load_embeddings, read_embeddings
 from skingpt4.models.key_maps import LLM_PREFIX, PROJECTION_PREFIX, translate
 from skingpt4.models.llm import load_llm
 from skingpt4.models.qformer import build_qformer, build_query_tokens
 from skingpt4.models.random_llm import is_random
-from skingpt4.models.vision import AbsentTower, Float32LayerNorm, build_vision_tower
+from skingpt4.models.vision import (
+    AbsentTower,
+    Float32LayerNorm,
+    build_vision_tower,
+    fill_buffers,
+    telling_weight,
+)
 from skingpt4.models.weights import CHECKPOINT, VISION, Findings, lay, open_sources
 
 if TYPE_CHECKING:
@@ -76,13 +81,16 @@ def load(
         load_embeddings(model.llm_model, config.llm_model, placement)
     elif with_llm:
         model.llm_model = load_llm(config.llm_model, placement, config.freeze_llm)
-    if not with_tower:
-        sources.pop(VISION, None)
+    values = None
+    if not with_tower and (file := sources.pop(VISION, None)):
+        # One tensor tells which tower it is; the others are not read.
+        weight = lay(model, VISION, file).value(telling_weight(model.visual_encoder.trunk))
+        values = None if weight is None else sample(weight)
     # The checkpoint comes first, then the parts' own files give what is left.
     for key, source in sources.items():
         lay(model, key, source).fill(device)
     if not with_tower:
-        model.visual_encoder = cast(Eva, AbsentTower())
+        model.visual_encoder = cast(Any, AbsentTower(values))
     draw_missing(model, device)
     # Now that there are numbers, the Q-Former's and the language model's own are compared too.
     if checkpoint is not None and with_llm:
@@ -164,7 +172,7 @@ def draw_missing(model: "SkinGPT4", device: torch.device) -> None:
     builders = {
         "visual_encoder": lambda: build_vision_tower(
             config.vit_model,
-            config.image_size,
+            model.photo["image_size"],
             config.drop_path_rate,
             model.vit_dtype,
             config.use_grad_checkpoint,
@@ -186,9 +194,4 @@ def draw_missing(model: "SkinGPT4", device: torch.device) -> None:
         # Without a Q-Former the vision norm has no file: it stays as made, as upstream's does.
         if config.has_qformer or name != "ln_vision":
             model.untrained.append(PART_NAMES[name])
-    # timm's buffer for the keys' bias, which no file holds, is zero.
-    for name, bias in list(model.visual_encoder.named_buffers()):
-        if name.endswith(".k_bias"):
-            attention = model.visual_encoder.get_submodule(name.removesuffix(".k_bias"))
-            zeros = torch.zeros(bias.shape, device=device)
-            attention.register_buffer("k_bias", zeros, persistent=False)
+    fill_buffers(model.visual_encoder, device)

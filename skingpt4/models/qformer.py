@@ -57,12 +57,14 @@ def joined_tokens(patches: int) -> int:
     if left_over:
         raise ConfigError(
             f"model.image_size gives {patches} patches, no multiple of the {PATCHES_A_TOKEN} that "
-            "are joined without a Q-Former; use a multiple of 28, such as 224."
+            "are joined without a Q-Former; use a multiple of twice the patch size, such as 224."
         )
     return tokens
 
 
-def join_patches(features: Tensor) -> Tensor:
-    """Join features ``[B, 1 + N, C]`` to ``[B, N / 4, 4 * C]``, as MiniGPT-4 does on Llama 2."""
+def join_patches(features: Tensor, prefix_tokens: int = 1) -> Tensor:
+    """Join features ``[B, P + N, C]`` to ``[B, N / 4, 4 * C]``, as MiniGPT-4 does on Llama 2."""
     # The class token, first in line, belongs to no place in the photo and is left out.
-    return rearrange(features[:, 1:], "b (n four) c -> b n (four c)", four=PATCHES_A_TOKEN)
+    return rearrange(
+        features[:, prefix_tokens:], "b (n four) c -> b n (four c)", four=PATCHES_A_TOKEN
+    )

@@ -3,8 +3,8 @@
 With ``has_qformer: False`` patches joined by four take the Q-Former's place. How the parts are
 filled from files stands in :mod:`skingpt4.models.loading`.
 
-Shapes: B photos or dialogues, N patches of width C, Q photo tokens (32) of width Dq, T positions of
-the language model's width D.
+Shapes: B photos or dialogues, P prefix tokens (EVA: 1) and N patches of width C, Q photo tokens
+(32) of width Dq, T positions of the language model's width D.
 """
 
 import logging
@@ -33,7 +33,7 @@ from skingpt4.models.qformer import (
     join_patches,
     joined_tokens,
 )
-from skingpt4.models.vision import Float32LayerNorm, build_vision_tower
+from skingpt4.models.vision import Float32LayerNorm, build_vision_tower, photo_form
 from skingpt4.prompts import get_prompt_style, load_prompts
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class SkinGPT4(nn.Module):
         vit_dtype: Of the vision tower's matrices; all else of the vision side is float32.
 
     Attributes:
+        photo: What the vision tower takes of a photo.
         image_tokens: How many language model inputs one photo becomes (Q).
         context_length: How many tokens the language model can attend to.
         untrained: Names of the parts that hold random numbers, once the model is loaded.
@@ -69,9 +70,10 @@ class SkinGPT4(nn.Module):
         super().__init__()
         self.config = config
         self.vit_dtype = vit_dtype
-        self.visual_encoder = build_vision_tower(  # [B, 3, H, W] -> [B, 1 + N, C]
+        self.photo = photo_form(config)
+        self.visual_encoder = build_vision_tower(  # [B, 3, H, W] -> [B, P + N, C]
             config.vit_model,
-            config.image_size,
+            self.photo["image_size"],
             config.drop_path_rate,
             vit_dtype,
             config.use_grad_checkpoint,
@@ -83,7 +85,7 @@ class SkinGPT4(nn.Module):
             self.query_tokens = build_query_tokens(config.num_query_token, self.Qformer)
             self.image_tokens, width = config.num_query_token, self.Qformer.config.hidden_size
         else:
-            self.image_tokens = joined_tokens(self.visual_encoder.patch_embed.num_patches)
+            self.image_tokens = joined_tokens(self.visual_encoder.num_patches)
             width *= PATCHES_A_TOKEN
         llm_width = cast(nn.Embedding, llm_model.get_input_embeddings()).embedding_dim
         self.llama_proj = nn.Linear(width, llm_width)  # [B, Q, Dq] -> [B, Q, D]
@@ -196,13 +198,13 @@ class SkinGPT4(nn.Module):
         return describe_parts(self)
 
     def encode_patches(self, image: Tensor) -> Tensor:
-        """Return the normed patch features ``[B, 1 + N, C]`` of photos ``[B, 3, H, W]``."""
+        """Return the normed patch features ``[B, P + N, C]`` of photos ``[B, 3, H, W]``."""
         # In half precision the matrix products alone are half: the residual stream and all norms
         # are float32, as in upstream.
         half = self.vit_dtype != torch.float32
         precision = torch.autocast(self.device.type, self.vit_dtype) if half else nullcontext()
         with precision:
-            features = self.visual_encoder(image.to(self.ln_vision.weight))  # [B, 1 + N, C]
+            features = self.visual_encoder(image.to(self.ln_vision.weight))  # [B, P + N, C]
         return cast(Tensor, self.ln_vision(features))
 
     def encode_query(self, image: Tensor) -> Tensor:
@@ -210,15 +212,15 @@ class SkinGPT4(nn.Module):
 
         These are the Q-Former's outputs, or joined patches where there is none.
         """
-        patches = self.encode_patches(image)  # [B, 1 + N, C]
+        patches = self.encode_patches(image)  # [B, P + N, C]
         if not self.config.has_qformer:
-            return join_patches(patches)  # [B, N / 4, 4 * C]
+            return join_patches(patches, self.visual_encoder.num_prefix_tokens)  # [B, N / 4, 4 * C]
         # Every photo has all its patches: nothing is masked.
         everywhere = torch.ones(patches.shape[:-1], dtype=torch.long, device=patches.device)
         output = self.Qformer(
             query_embeds=self.query_tokens.expand(len(patches), -1, -1),  # [B, Q, Dq]
             encoder_hidden_states=patches,
-            encoder_attention_mask=everywhere,  # [B, 1 + N]
+            encoder_attention_mask=everywhere,  # [B, P + N]
         )
         return cast(Tensor, output.last_hidden_state)  # [B, Q, Dq]
 

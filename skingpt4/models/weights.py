@@ -28,8 +28,14 @@ from skingpt4.models.key_maps import (
     Translation,
     translate,
     translate_eva,
+    translate_timm,
 )
-from skingpt4.models.vision import fit_position_embedding, positions_fit
+from skingpt4.models.vision import (
+    TimmTower,
+    fit_position_embedding,
+    positions_fit,
+    timm_tensors,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +148,11 @@ class FileFit:
             )
         return findings
 
+    def value(self, target: str) -> Tensor | None:
+        """Read one tensor by its name in the module; None if the file does not have it."""
+        piece = next((p for p in self.translation.pieces if p.target == target), None)
+        return None if piece is None else piece.cut(self.tensors[piece.key])
+
     @torch.no_grad()
     def fill(self, device: torch.device) -> None:
         """Read what is needed; existing tensors are changed in place, others put on ``device``.
@@ -220,6 +231,12 @@ def lay(model: nn.Module, key: str, source: TensorSource) -> FileFit:
     if key == VISION:
         # Laid against the tower itself, whose names have no prefix, as in an EVA file.
         module, own = model.get_submodule("visual_encoder"), (VISION_PREFIX,)
+    is_ours = any(piece.target.startswith(VISION_PREFIX) for piece in translation.pieces)
+    if isinstance(module, TimmTower) and not is_ours:
+        tensors = timm_tensors(module.trunk, source, source.path)
+        shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+        translation, path = translate_timm(shapes), source.path
+        return FileFit(module.trunk, tensors, shapes, translation, ("",), path, replaces=False)
     if key == VISION and "cls_token" in source.shapes:
         blocks = model.get_submodule("visual_encoder.blocks")
         translation = translate_eva(source, depth=len(list(blocks.children())))

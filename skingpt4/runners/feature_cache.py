@@ -21,6 +21,7 @@ from skingpt4.datasets.image_text import ImageTextDataset, TextDialogueDataset
 from skingpt4.models.device import choose_placement
 from skingpt4.models.key_maps import QFORMER_PREFIXES, VISION_PREFIX, translate
 from skingpt4.models.skin_gpt4 import SkinGPT4
+from skingpt4.models.vision import is_timm
 from skingpt4.models.weights import CHECKPOINT, open_sources, weight_hashes
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def _describe_weights(model: "ModelConfig", device: torch.device) -> str:
         if any(target.startswith((VISION_PREFIX, *QFORMER_PREFIXES)) for target in targets):
             keys.append(CHECKPOINT)
     hashes = list(weight_hashes(model, keys).values())
-    return f"{hashes} {choose_placement(model, device).vit_dtype} {model.has_qformer}"
+    # Two of timm's towers may take the same file, and compute otherwise.
+    tower = f" {model.vit_model}" if is_timm(model.vit_model) else ""
+    return f"{hashes} {choose_placement(model, device).vit_dtype} {model.has_qformer}{tower}"
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from skingpt4.common.registry import registry
 from skingpt4.datasets.builders import Splits, build_dataset
 from skingpt4.models.dialogue import IGNORE_INDEX
 from skingpt4.models.skin_gpt4 import SkinGPT4
+from skingpt4.models.vision import photo_form
 
 if TYPE_CHECKING:
     from skingpt4.common.config import Config
@@ -39,12 +40,14 @@ class ImageTextPretrainTask:
         """Build every data set of the config, by name and split.
 
         Raises:
-            ConfigError: If the config names none.
+            ConfigError: If the config names none, or one gives other photos than the tower takes.
         """
         if not config.datasets:
             raise ConfigError("The config names no data set; add one under 'datasets'.")
-        seed = config.run.seed
-        return {name: build_dataset(name, cfg, seed) for name, cfg in config.datasets.items()}
+        seed, photo = config.run.seed, photo_form(config.model)
+        return {
+            name: build_dataset(name, cfg, seed, photo) for name, cfg in config.datasets.items()
+        }
 
     def train_step(self, model: nn.Module, samples: Mapping[str, Any]) -> Tensor:
         """Return the scalar loss of one encoded batch: the mean over its targets."""

@@ -1,10 +1,13 @@
 """The memory plan, held against arithmetic written out."""
 
+import dataclasses
+
 import pytest
 import torch
 from transformers import FalconConfig, LlamaConfig
 
 from skingpt4.check.memory import free_gigabytes, kv_cache_gigabytes, memory_plan
+from skingpt4.export.gguf import export_gguf
 from skingpt4.models.device import Placement
 from skingpt4.models.llm import build_meta_llm, key_value_heads, llm_config
 from skingpt4.models.skin_gpt4 import SkinGPT4
@@ -49,6 +52,18 @@ def test_half_precision_keeps_the_towers_small_tensors_exact(model_config):
     assert by_part(half)["Q-Former"] == by_part(whole)["Q-Former"]
     ratio = by_part(half)["language model"].gigabytes / by_part(whole)["language model"].gigabytes
     assert ratio == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("engine", ["transformers", "llama_cpp"])
+def test_a_gguf_file_takes_its_size_where_llama_cpp_maps_it(
+    model_config, llm_folder, tmp_path, engine
+):
+    path = tmp_path / "llm.gguf"
+    export_gguf(str(llm_folder), path, "q8_0")
+    section = dataclasses.replace(model_config, llm_model=str(path), engine=engine)
+    line = by_part(memory_plan(SkinGPT4.skeleton(section), placed()))["language model"]
+    size = path.stat().st_size if engine == "llama_cpp" else line.parameters * 4
+    assert line.gigabytes == pytest.approx(size / 1e9)
 
 
 @pytest.mark.parametrize(("kind", "bytes_each"), [("int8", 1), ("nf4", 0.5625)])

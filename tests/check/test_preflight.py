@@ -310,8 +310,32 @@ def test_random_parts_start_only_where_that_is_asked_for(check):
 def test_photos_of_another_size_than_the_towers_are_told():
     path = PROJECT / "eval_configs" / "skingpt4_eval_tiny.yaml"
     report = preflight(Config.load(path, ["model.image_size=56"]), "cpu")
-    (text,) = texts(report, "photo size", WRONG)
-    assert "is 112, but model.image_size is 56" in text
+    (text,) = texts(report, "photos", WRONG)
+    assert text.startswith("preprocess.vis_processor.eval: ")
+    assert "image_size 112, but the vision tower takes 56" in text
+
+
+def test_a_tower_of_timms_is_checked_and_planned_like_any_other(check, model_config, tmp_path):
+    import timm
+
+    tower = {"vit_model": "timm/efficientnet_lite0", "image_size": None}
+    tower |= {"q_former_model": "random", "ckpt": "", "allow_untrained": True}
+    save_file(timm.create_model("efficientnet_lite0").state_dict(), tmp_path / "lite0.safetensors")
+    report = check(**tower, vit_weights=str(tmp_path / "lite0.safetensors"))
+    assert report.ok, report.table()
+    (text,) = texts(report, "vision tower", OK)
+    assert text.endswith("left out pooling and head: 2")
+    (line,) = (line for line in report.plan if line.part == "vision tower")
+    assert line.parameters == 3_371_008 + 2 * 1280  # EfficientNet-lite0 without head, and the norm
+    (text,) = texts(check(**tower), "vision tower", WRONG)
+    assert "does not fit this model" in text
+    (text,) = texts(check(vit_model="timm/efficientnet_lite"), "configuration", WRONG)
+    assert "did you mean timm/efficientnet_lite" in text
+    vis = {"train": {"name": "blip2_image_train", "mean": [0.5, 0.5, 0.5]}}
+    other = {"skin_align": DatasetConfig(build_info=BuildInfo(str(tmp_path)), vis_processor=vis)}
+    (text,) = texts(check(datasets=other, **tower), "photos", WRONG)
+    assert text.startswith("datasets.skin_align.vis_processor.train: ")
+    assert "mean" in text
 
 
 def test_unusable_shapes_are_one_finding(check):

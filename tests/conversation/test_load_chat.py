@@ -87,10 +87,25 @@ def test_photos_of_another_size_than_the_towers_are_refused_before_loading(
 
     path = write_config(SECTION_DATASETS.format(name="blip2_image_eval"))
     monkeypatch.setattr(SkinGPT4, "from_config", refuse)
-    with pytest.raises(ConfigError, match=r"has image_size 56, but model.image_size is 112"):
+    with pytest.raises(ConfigError, match=r"image_size 56, but the vision tower takes 112"):
         load_chat(path, ["model.image_size=112"], device="cpu")
     with pytest.raises(AssertionError):
         load_chat(path, device="cpu")
+
+
+def test_a_tower_of_timms_sees_photos_of_its_own_size_and_colours(write_config, skin):
+    tower = ["model.vit_model=timm/tf_efficientnet_lite0", "model.image_size=null"]
+    chat = load_chat(write_config(), tower, device="cpu")
+    processor = chat.vis_processor
+    assert (processor.image_size, processor.mean, processor.std) == (224, (0.5,) * 3, (0.5,) * 3)
+    conv, img_list = chat.new_conversation(), []
+    chat.upload_img(skin, conv, img_list)
+    assert img_list[0].shape[:2] == (1, 32)
+    section = SECTION_DATASETS.format(name="blip2_image_eval") + "        std: [1, 1, 1]\n"
+    path = write_config(section)
+    for size, refused in (("null", "image_size 56"), ("56", r"std \[1, 1, 1\]")):
+        with pytest.raises(ConfigError, match=f"has {refused}, but the vision tower takes"):
+            load_chat(path, [tower[0], f"model.image_size={size}"], device="cpu")
 
 
 def test_options_reach_the_model(write_config):

@@ -14,9 +14,9 @@ from skingpt4.demo.features.opinion import (
     OpinionPanel,
     OpinionState,
     chart,
-    counts_on,
     draw,
     read,
+    summary_on,
     verdict,
 )
 from skingpt4.demo.i18n import say
@@ -135,10 +135,10 @@ def test_the_figure_holds_the_notice(make_chat, language):
 
 def test_the_report_gets_names_in_its_language(open_panel):
     panel, session = open_panel(MELANOMA, MOLE)
-    assert counts_on(session.case) == []
+    assert summary_on(session.case, "en") == ([], "")
     list(begin(panel, session, 2))
-    assert counts_on(session.case) == [("melanoma", 1), ("melanocytic nevus", 1)]
-    assert counts_on(session.case, "zh") == [("黑色素瘤", 1), ("黑素细胞痣", 1)]
+    assert summary_on(session.case, "en")[0] == [("melanoma", 1), ("melanocytic nevus", 1)]
+    assert summary_on(session.case, "zh")[0] == [("黑色素瘤", 1), ("黑素细胞痣", 1)]
 
 
 def test_it_appears_with_the_first_answer_and_stays_for_a_retry(open_panel):

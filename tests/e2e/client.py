@@ -5,14 +5,17 @@ from typing import Any
 
 import httpx
 
+from skingpt4.demo.routes import TAB_HEADER
+from tests.waiting import wait_for
+
 SECONDS = 60
 
 
 class Client:
-    """A visitor at a page that is served by this process.
+    """Visitors at a page that is served by this process; each name is a browser tab.
 
     Actions are named as their functions are; where two have one name, the first on the page is
-    meant unless the number of its inputs is added, as in ``make/0``.
+    meant unless the number of its inputs is added, as in ``save/7``.
     """
 
     def __init__(self, app: Any) -> None:
@@ -21,37 +24,46 @@ class Client:
         self.numbers = {fn.name: number for number, fn in actions}
         self.numbers |= {f"{fn.name}/{len(fn.inputs)}": number for number, fn in actions}
         self._outputs = {number: [part._id for part in fn.outputs] for number, fn in actions}
-        self._ids = {
-            block["props"]["elem_id"]: block["id"]
-            for block in app.config["components"]
-            if block["props"].get("elem_id")
+        self._names = {
+            block["id"]: block["props"].get("elem_id") for block in app.config["components"]
         }
 
-    def act(self, name: str, *data: Any, session: str = "anna") -> str:
-        """Let an action happen that takes no time; return its outputs as one text."""
-        body = {"fn_index": self.numbers[name], "data": data, "session_hash": session}
-        answer = self.http.post("/gradio_api/run/predict", json=body)
+    def enter(self, tab: str = "anna", language: str = "en") -> None:
+        """Load the page in a tab."""
+        entry = {"key": key_of(tab), "language": language, "root": ""}
+        self.act("enter", json.dumps(entry), tab=tab)
+
+    def act(self, name: str, *data: Any, tab: str = "anna", event: Any = None) -> str:
+        """Press something; return what the browser is sent at once, as one text."""
+        body = {"fn_index": self.numbers[name], "data": data, "session_hash": tab}
+        answer = self.http.post("/gradio_api/run/predict", json=body | {"event_data": event})
         assert answer.status_code < 500
         return answer.text
 
-    def queue(self, name: str, *data: Any, session: str = "anna") -> dict[str, Any]:
-        """Let a queued action happen to its end; return its last message."""
-        body = {"fn_index": self.numbers[name], "data": data, "session_hash": session}
-        joined = self.http.post("/gradio_api/queue/join", json=body)
-        assert joined.status_code == 200, joined.text
-        address = f"/gradio_api/queue/data?session_hash={session}"
-        with self.http.stream("GET", address) as stream:
-            for line in stream.iter_lines():
-                message = json.loads(line.removeprefix("data:")) if line else {}
-                if message.get("msg") == "process_completed":
-                    return message
-        raise AssertionError("the queue ended without an answer")
+    def send_photo(self, data: bytes, name: str = "x.jpg", tab: str = "anna") -> httpx.Response:
+        """Send a photo by the way of all photos."""
+        headers = {TAB_HEADER: key_of(tab), "x-skingpt4-name": name.encode("utf-8").hex()}
+        return self.http.post("/page/photos", content=data, headers=headers)
 
-    def upload(self, data: bytes, name: str) -> httpx.Response:
-        """Send a file."""
-        return self.http.post("/gradio_api/upload", files={"files": (name, data, "image/jpeg")})
+    def look(self, tab: str = "anna") -> dict[str, Any]:
+        """Ask whether there is something new."""
+        return self.http.get("/page/look", headers={TAB_HEADER: key_of(tab)}).json()
 
-    def output(self, name: str, message: dict[str, Any], part: str) -> str:
-        """Return what a finished action shows in a part of the page, as one text."""
-        place = self._outputs[self.numbers[name]].index(self._ids[part])
-        return json.dumps(message["output"]["data"][place], ensure_ascii=False)
+    def wait(self, tab: str = "anna") -> None:
+        """Wait until nothing is under way."""
+        wait_for(lambda: not self.look(tab)["busy"])
+
+    def shown(self, tab: str = "anna") -> dict[str, str]:
+        """Return what every part of the page with a name shows, each as one text."""
+        values = json.loads(self.act("refresh", "", tab=tab))["data"]
+        parts = self._outputs[self.numbers["refresh"]]
+        return {
+            self._names[part]: json.dumps(value, ensure_ascii=False)
+            for part, value in zip(parts, values, strict=True)
+            if self._names[part]
+        }
+
+
+def key_of(tab: str) -> str:
+    """Return a tab's key, as long as a browser makes it."""
+    return f"{tab:_<32}"

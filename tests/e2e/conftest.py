@@ -1,7 +1,6 @@
 """A real browser on the real page: ``demo.py`` as a user starts it, with the embedded model."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -10,14 +9,14 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Dialog, Locator, Page, expect, sync_playwright
 from safetensors.torch import save_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -31,15 +30,18 @@ EMBEDDED_LLM = EMBEDDED / "llm"
 
 # How long any state of the page may take to come, on a machine that does much besides.
 PATIENCE_MS = 90_000
-READY = "The photo is ready."
+NOTES = "#conversation .bot .message + .message"
+# A button of the composer; Gradio gives its Stop no name.
+SEND, STOP = "#composer .submit-button", "#composer .stop-button"
+# The box of messages is not there before the first one.
 GROWTH_SCRIPT = """() => {
     window.growth = [];
     const note = () => {
-        const texts = [...document.querySelectorAll('#conversation .bot .message-content')];
-        const last = texts.length ? texts[texts.length - 1].innerText : '';
-        if (last !== window.growth[window.growth.length - 1]) window.growth.push(last);
+        const answers = document.querySelectorAll('#conversation .bot-row');
+        const last = answers[answers.length - 1]?.querySelector('.message-content')?.innerText;
+        if (last !== undefined && last !== window.growth.at(-1)) window.growth.push(last);
     };
-    new MutationObserver(note).observe(document.querySelector('#conversation'),
+    new MutationObserver(note).observe(document.body,
         {subtree: true, childList: true, characterData: true});
 }"""
 
@@ -49,8 +51,9 @@ IS_STILL_SCRIPT = """() => document.getAnimations().every(animation =>
     || animation.effect.getComputedTiming().endTime === Infinity)"""
 
 PHOTO_SIZE_SCRIPT = """([width, height]) => {
-    const image = document.querySelector('#photo img');
-    return image?.naturalWidth === width && image?.naturalHeight === height;
+    const photos = document.querySelectorAll('#waiting figure img, #conversation .user img');
+    return [...photos].some(
+        photo => photo.naturalWidth === width && photo.naturalHeight === height);
 }"""
 
 
@@ -73,10 +76,39 @@ def browser():
 class Server:
     """A running ``demo.py`` and the folder under which it writes its temporary files."""
 
-    process: subprocess.Popen
-    url: str
     folder: Path
-    log: list[str]
+    arguments: Sequence[str]
+    port: int = field(default_factory=free_port)
+    log: list[str] = field(default_factory=list)
+    process: subprocess.Popen | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        """Start it, for the first time or again; wait until it serves the page."""
+        self.process = subprocess.Popen(
+            [sys.executable, "demo.py", "--port", str(self.port), *self.arguments],
+            cwd=PROJECT,
+            env={**os.environ, "TMPDIR": str(self.folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        lines = self.process.stdout
+        for line in lines:
+            self.log.append(line)
+            if self.url in line:
+                break
+        else:
+            pytest.fail("demo.py ended before it served the page:\n" + "".join(self.log))
+        threading.Thread(target=lambda: self.log.extend(lines), daemon=True).start()
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self.process.kill()
+        self.process.wait()
 
     def files(self) -> list[Path]:
         """List what lies on the disk."""
@@ -120,7 +152,7 @@ def _is_running(thread: Path) -> bool:
 @pytest.fixture(scope="session")
 def server(browser):
     """Start ``demo.py``; at the end it must go quietly and leave no file."""
-    with _served() as running:
+    with served() as running:
         yield running
 
 
@@ -143,14 +175,16 @@ def rambling_server(browser, tmp_path_factory):
     projection = folder / "projection.safetensors"
     save_file(read_tensors(EMBEDDED / "skingpt4_tiny.safetensors"), projection)
     options = (f"model.llm_model={folder}", f"model.ckpt={projection}")
-    with _served("--options", *options) as running:
+    with served("--options", *options) as running:
         yield running
 
 
 @contextmanager
-def _served(*arguments: str) -> Iterator[Server]:
+def served(*arguments: str) -> Iterator[Server]:
+    """Serve the page with these arguments; it must end quietly and leave no file."""
     with tempfile.TemporaryDirectory() as folder:
-        running = _start(Path(folder), arguments)
+        running = Server(Path(folder), arguments)
+        running.start()
         yield running
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(timeout=60) == 0
@@ -160,62 +194,77 @@ def _served(*arguments: str) -> Iterator[Server]:
         assert "my-secret-name" not in log
 
 
-def _start(folder: Path, arguments: Sequence[str]) -> Server:
-    process = subprocess.Popen(
-        [sys.executable, "demo.py", "--port", str(free_port()), *arguments],
-        cwd=PROJECT,
-        env={**os.environ, "TMPDIR": str(folder)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    log: list[str] = []
-    for line in process.stdout:
-        log.append(line)
-        if match := re.search(r"http://127\.0\.0\.1:\d+/", line):
-            break
-    else:
-        pytest.fail("demo.py ended before it served the page:\n" + "".join(log))
-    threading.Thread(target=lambda: log.extend(process.stdout), daemon=True).start()
-    return Server(process, match.group(), folder, log)
-
-
 class Visitor:
-    """Somebody at the page, in a browser context of their own."""
+    """Somebody at the page, in a browser tab.
 
-    def __init__(self, browser: Browser, url: str, agrees: bool = True, **context) -> None:
-        self.context = browser.new_context(**context)
+    Attributes:
+        says_yes: How the browser's own questions are answered.
+        asked: What they said.
+    """
+
+    def __init__(self, context: BrowserContext, url: str, agrees: bool = True) -> None:
+        self.context, self.url, self.says_yes = context, url, True
         self.context.set_default_timeout(PATIENCE_MS)
         self.requests: list[str] = []
-        self.context.on("request", lambda request: self.requests.append(request.url))
+        self.asked: list[str] = []
         self.page: Page = self.context.new_page()
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("dialog", self._answer)
         self.page.goto(url)
         expect(self.page.locator("#disclaimer")).to_be_visible()
         if agrees:
             self.agree()
 
+    def _answer(self, dialog: Dialog) -> None:
+        self.asked.append(dialog.message)
+        if self.says_yes:
+            dialog.accept()
+        else:
+            dialog.dismiss()
+
     def agree(self) -> None:
         """Give consent, after which the page's main part appears."""
         self.page.click("#agree")
-        expect(self.page.locator("#conversation")).to_be_visible()
+        expect(self.page.locator("#composer textarea")).to_be_visible()
         self.watch_answers()
+
+    def another_tab(self, **options) -> "Visitor":
+        """Open the page once more in the same browser."""
+        return Visitor(self.context, self.url, **options)
 
     def watch_answers(self) -> None:
         """Note every state of the last answer from now on; see `growth`."""
         self.page.evaluate(GROWTH_SCRIPT)
 
+    def waiting(self) -> Locator:
+        """Return the photos in the composer."""
+        return self.page.locator("#waiting figure")
+
     def send_photo(self, data: bytes, name: str = "my-secret-name.jpg", mime: str = "image/jpeg"):
-        """Choose a file in the photo box."""
+        """Choose a file by the composer's clip."""
         chosen = {"name": name, "mimeType": mime, "buffer": data}
-        self.page.set_input_files("#photo input[type=file]", chosen)
+        self.page.set_input_files("#composer input[type=file]", chosen)
+
+    def choose(self, button: str, *photos: bytes) -> None:
+        """Press a button that opens the file dialog, and choose so many files there."""
+        with self.page.expect_file_chooser() as chooser:
+            self.page.locator(button).click()
+        chooser.value.set_files(
+            [
+                {"name": f"my-secret-name-{number}.jpg", "mimeType": "image/jpeg", "buffer": data}
+                for number, data in enumerate(photos)
+            ]
+        )
 
     def show(self, data: bytes, **file) -> None:
         """Send a photo and wait until it can be asked about."""
+        number = self.waiting().count() + 1
         self.send_photo(data, **file)
-        self.expect_status(READY)
+        expect(self.waiting()).to_have_count(number)
+        expect(self.waiting().nth(number - 1).locator(".hint")).to_have_count(0)
 
     def expect_photo(self, width: int, height: int) -> None:
-        """Wait until the photo box shows a picture of this size."""
+        """Wait until the page shows a photo of this size."""
         self.page.wait_for_function(PHOTO_SIZE_SCRIPT, arg=[width, height])
 
     def expect_status(self, text: str) -> None:
@@ -224,25 +273,43 @@ class Visitor:
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()
 
+    def unfold(self, part: str) -> None:
+        """Open a part of the page that is folded, by its id."""
+        title = self.page.locator(f"#{part} > button.label-wrap, #{part} > * > button.label-wrap")
+        if "open" not in title.first.get_attribute("class"):
+            title.first.click()
+
+    def delete_everything(self) -> None:
+        """Press "Delete my data now", which asks first."""
+        self.unfold("privacy")
+        self.page.click("#delete")
+
     def type_question(self, text: str) -> None:
-        self.page.fill("#question textarea", text)
+        self.page.fill("#composer textarea", text)
+
+    def send(self) -> None:
+        """Press the composer's button, as soon as no answer is under way."""
+        self.page.click(SEND)
+
+    def stop(self) -> None:
+        """Press the composer's button while an answer is written."""
+        self.page.click(STOP)
 
     def ask(self, text: str) -> str:
         """Ask, wait for the end, return the answer."""
-        self.type_question(text)
-        return self.press_and_finish("Send")
-
-    def press_and_finish(self, name: str) -> str:
-        """Press a button that asks, wait for the end of the answer and return it."""
         asked = len(self.questions())
-        self.press(name)
+        self.type_question(text)
+        self.send()
         return self.finish(asked + 1)
+
+    def press_card(self, text: str) -> None:
+        """Press a card or a chip by words on it."""
+        self.page.locator("#cards button", has_text=text).click()
 
     def finish(self, number: int = 1) -> str:
         """Wait until so many answers are finished, each with its note, and return the last."""
-        notes = self.page.locator("#conversation .bot .message + .message")
-        expect(notes).to_have_count(number)
-        expect(self.page.locator("#controls button").first).to_be_disabled()  # Stop
+        expect(self.page.locator(NOTES)).to_have_count(number)
+        expect(self.page.locator(SEND)).to_be_visible()
         return self.answers()[-1]
 
     def expect_nothing_said(self) -> None:
@@ -250,7 +317,7 @@ class Visitor:
         expect(self.page.locator("#conversation .message-content")).to_have_count(0)
 
     def questions(self) -> list[str]:
-        return self._texts("user")
+        return self.page.locator("#conversation .user-row .message-content").all_inner_texts()
 
     def answers(self) -> list[str]:
         """Return the answers, without the note under each."""
@@ -271,16 +338,14 @@ class Visitor:
         ]
 
     def violations(self) -> list[str]:
-        """List what axe-core finds serious or critical on the page, each with its element.
+        """List what axe-core finds on the page by any of its rules, each with its element.
 
         A button that has just been enabled fades to its colours; they are looked at after that.
         """
         self.page.wait_for_function(IS_STILL_SCRIPT)
-        found = Axe().run(self.page).response["violations"]
         return [
             f"{rule['id']}: {node['html'][:160]}"
-            for rule in found
-            if rule["impact"] in ("serious", "critical")
+            for rule in Axe().run(self.page).response["violations"]
             for node in rule["nodes"]
         ]
 
@@ -289,17 +354,14 @@ class Visitor:
         if folder := os.environ.get("SKINGPT4_SCREENSHOTS"):
             self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
-    def _texts(self, role: str) -> list[str]:
-        return self.page.locator(f"#conversation .{role}-row .message-content").all_inner_texts()
-
 
 @pytest.fixture
 def visit(browser, server):
     """Open the page as often as a test likes; nobody's page may call outside."""
     visitors = []
 
-    def open_page(url: str = server.url, **context) -> Visitor:
-        visitors.append(Visitor(browser, url, **context))
+    def open_page(url: str = server.url, agrees: bool = True, **context) -> Visitor:
+        visitors.append(Visitor(browser.new_context(**context), url, agrees))
         return visitors[-1]
 
     yield open_page

@@ -15,6 +15,7 @@ from typing import Any
 from skingpt4.common.network import go_offline, go_online, refused_connections
 from skingpt4.conversation.chat import load_chat
 from skingpt4.demo.address import Address
+from skingpt4.demo.features.report_draft import FIELDS, SECTIONS
 from skingpt4.demo.server import served
 from skingpt4.dermatology import QUESTIONS
 from tests.e2e.client import Client
@@ -24,8 +25,8 @@ UP_AND_RUNNING = 0x1 | 0x40
 DECODING = (0, 1, 0.9, 100)
 """What the page's sliders send: temperature, beams, top-p, longest answer."""
 
-SECTIONS = 7
-"""Text boxes of the report."""
+BOXES = (*["Text"] * len((*FIELDS, *SECTIONS)), True, False, False)
+"""What the report's boxes hold."""
 
 CONFIG = "eval_configs/skingpt4_eval_tiny.yaml"
 
@@ -60,7 +61,7 @@ def visit() -> dict[str, Any]:
         opinion = client.queue("begin_opinion", 3)
         evidence = client.queue("begin_evidence", 0, 1)
         client.act("make_report")
-        report = client.act(f"save/{SECTIONS}", *["Text"] * SECTIONS)
+        report = client.act(f"save/{len(BOXES)}", *BOXES)
         return {
             "page": page,
             "answer": client.output("answer", answer, "conversation"),

@@ -85,6 +85,6 @@ def test_the_browsers_language_is_spoken_in_labels_and_sentences(visit, locale, 
     page = visitor.page
     expect(page.locator("html")).to_have_attribute("lang", code)
     expect(page.locator("#disclaimer")).to_contain_text(say("masthead.disclaimer", language))
-    expect(page.locator("#make-report")).to_have_text(say("report.make", language))
+    expect(page.locator("#ask-all")).to_have_text(say("conversation.ask_all", language))
     page.locator("#examples button").first.click()
     visitor.expect_status(say("photo.ready", language))

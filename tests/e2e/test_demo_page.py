@@ -7,7 +7,9 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 
 from skingpt4.conversation.engines import Decoding
+from skingpt4.demo.i18n import say
 from skingpt4.dermatology import DISCLAIMER, QUESTIONS
+from tests.e2e.conftest import NOTES, STOP
 
 LONGEST_ANSWER = Decoding().max_new_tokens
 
@@ -43,25 +45,30 @@ def test_conversation(visit):
     visitor.type_question("What is wrong with my skin?")
     visitor.page.keyboard.press("Enter")
     answer = visitor.finish()
+    expect(visitor.waiting()).to_have_count(0)
+    visitor.expect_photo(200, 320)
     assert visitor.ask("And how is it treated?")
     assert visitor.questions() == ["What is wrong with my skin?", "And how is it treated?"]
     assert visitor.answers()[0] == answer
-    note = visitor.page.locator("#conversation .bot-row").first
-    expect(note).to_contain_text("Not a diagnosis.")
+    for note in visitor.page.locator(NOTES).all_inner_texts():
+        assert "Answer about photo 1." in note and "no clinical use" in note
     visitor.shoot("conversation")
 
 
 def test_listed_questions(visit):
     visitor = visit(viewport={"width": 1280, "height": 900})
     visitor.page.locator("#examples button").first.click()
-    visitor.expect_status("The photo is ready.")
+    expect(visitor.waiting()).to_have_count(1)
     visitor.type_question("still typing")
-    for number in range(len(QUESTIONS)):
-        visitor.page.locator("#steps button").nth(number).click()
-        visitor.finish(number + 1)
+    for number, question in enumerate(QUESTIONS, start=1):
+        if number == 1:  # a card shows what will be asked; afterwards the next step is a chip
+            expect(visitor.page.locator("#cards")).to_contain_text(question)
+        visitor.press_card(say(f"conversation.step_{number}", "en"))
+        visitor.finish(number)
     assert visitor.questions() == list(QUESTIONS)
     assert all(visitor.answers())
-    assert visitor.page.input_value("#question textarea") == "still typing"
+    expect(visitor.page.locator("#cards")).to_be_hidden()
+    assert visitor.page.input_value("#composer textarea") == "still typing"
     visitor.type_question("")
     visitor.shoot("listed_questions")
 
@@ -69,7 +76,8 @@ def test_listed_questions(visit):
 def test_beams_give_one_piece(visit):
     visitor = visit()
     visitor.show(photo())
-    visitor.page.get_by_text("Settings of the answer").click()
+    visitor.unfold("settings")
+    visitor.unfold("advanced")
     visitor.page.get_by_label("number input for Beam width").fill("3")
     visitor.page.get_by_label("number input for Beam width").press("Tab")
     answer = visitor.ask("What is it?")
@@ -80,7 +88,7 @@ def test_beams_give_one_piece(visit):
 def press_stop(visitor, server):
     """Press Stop in the middle of an answer: the server goes on when the request is on its way."""
     with server.standing_still(), visitor.page.expect_request("**/run/predict*"):
-        visitor.press("Stop")
+        visitor.stop()
 
 
 def test_an_answer_streams_until_it_is_stopped(visit, rambling_server):
@@ -88,7 +96,7 @@ def test_an_answer_streams_until_it_is_stopped(visit, rambling_server):
     visitor = visit(server.url)
     visitor.show(photo())
     visitor.type_question("Tell me everything.")
-    visitor.press("Send")
+    visitor.send()
     visitor.page.wait_for_function("window.growth.filter(text => text.length > 3).length > 1")
     press_stop(visitor, server)
     visitor.expect_status("Stopped.")
@@ -98,10 +106,10 @@ def test_an_answer_streams_until_it_is_stopped(visit, rambling_server):
     states = [text for text in visitor.growth() if len(text) > 3 and stopped.startswith(text)]
     assert set(states) - {stopped}
     assert len(stopped.split()) < LONGEST_ANSWER / 2, "the answer ended by itself"
-    expect(visitor.page.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
+    expect(visitor.page.locator(STOP)).to_have_count(0)
     visitor.type_question("And in short?")
     seen = visitor.page.evaluate("window.growth.length")
-    visitor.press("Send")
+    visitor.send()
     new_words = "seen => window.growth.slice(seen).some(text => text.length > 3)"
     visitor.page.wait_for_function(new_words, arg=seen)
     press_stop(visitor, server)
@@ -110,29 +118,33 @@ def test_an_answer_streams_until_it_is_stopped(visit, rambling_server):
     assert visitor.questions() == ["Tell me everything.", "And in short?"]
 
 
-def test_restart_forgets_everything(visit, server):
+def test_a_new_conversation_begins_with_nothing(visit, server):
     visitor = visit()
     visitor.show(photo())
     visitor.ask("What is it?")
-    visitor.press("Restart")
-    visitor.expect_status("Add a photo")
+    visitor.page.click("#restart")
+    visitor.expect_status("new conversation")
     visitor.expect_nothing_said()
-    expect(visitor.page.locator("#photo img")).to_have_count(0)
+    expect(visitor.waiting()).to_have_count(0)
     server.wait_for_no_files()
     visitor.type_question("What is it?")
-    visitor.press("Send")
+    visitor.send()
     visitor.expect_status("There is no photo yet")
+    expect(visitor.page.locator("#composer textarea")).to_have_value("What is it?")
 
 
-def test_restart_during_an_answer(visit, server):
-    visitor = visit()
+def test_a_new_conversation_during_an_answer(visit, rambling_server):
+    visitor = visit(rambling_server.url)
     visitor.show(photo())
     visitor.type_question("What is it?")
-    visitor.press("Send")
-    visitor.page.wait_for_function("window.growth.length > 0")
-    visitor.press("Restart")
-    visitor.expect_status("Add a photo")
-    server.wait_until_idle()
+    visitor.send()
+    visitor.page.wait_for_function("window.growth.length > 1")
+    visitor.page.click("#restart")
+    visitor.expect_status("new conversation")
+    visitor.expect_nothing_said()
+    visitor.delete_everything()
+    visitor.expect_status("deleted")
+    rambling_server.wait_until_idle()
     visitor.expect_nothing_said()
 
 
@@ -142,16 +154,16 @@ def test_two_people_stay_apart(visit):
     second.show(photo(size=(250, 250), tint="sienna"))
     first.type_question("Question of the first person")
     second.type_question("Question of the second person")
-    first.press("Send")
-    second.press("Send")
+    first.send()
+    second.send()
     first.finish()
     second.finish()
     assert first.questions() == ["Question of the first person"]
     assert second.questions() == ["Question of the second person"]
     first.expect_photo(320, 200)
     second.expect_photo(250, 250)
-    first.press("Restart")
-    first.expect_status("Add a photo")
+    first.page.click("#restart")
+    first.expect_nothing_said()
     assert second.questions() == ["Question of the second person"]
     assert second.ask("Still there?")
 
@@ -200,10 +212,25 @@ def test_bad_questions_leave_the_conversation_alone(visit):
     answer = visitor.ask("What is it?")
     for question, sentence in [("   ", "empty"), ("x" * 100_000, "100,000 characters")]:
         visitor.type_question(question)
-        visitor.press("Send")
+        visitor.send()
         visitor.expect_status(sentence)
+        expect(visitor.page.locator("#composer textarea")).to_have_value(question)
         assert visitor.answers() == [answer]
     assert visitor.ask("Is it still there?")
+
+
+def test_a_question_sent_during_an_answer_stays_in_the_composer(visit, rambling_server):
+    visitor = visit(rambling_server.url)
+    visitor.show(photo())
+    visitor.type_question("What is it?")
+    visitor.send()
+    expect(visitor.page.locator(STOP)).to_be_visible()
+    visitor.type_question("Is it contagious?")
+    visitor.page.keyboard.press("Enter")
+    visitor.expect_status("wait for its end")
+    expect(visitor.page.locator("#composer textarea")).to_have_value("Is it contagious?")
+    visitor.stop()
+    visitor.expect_status("Stopped.")
 
 
 def test_markup_is_shown_as_text(visit):
@@ -224,7 +251,7 @@ def test_closed_tab_leaves_nothing(visit, server):
 def test_phone(visit):
     visitor = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     visitor.show(photo())
-    visitor.page.locator("#steps button").first.click()
+    visitor.page.locator("#cards button").first.click()
     visitor.finish()
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
     visitor.shoot("phone")

@@ -205,6 +205,13 @@ def test_the_chat_template_gives_our_chat_s_token_ids(llm_folder, name, adds_bos
     assert tokenizer(written).input_ids == chat_ids(tokenizer, conv.get_prompt(), image_id)
 
 
+def test_a_tower_that_blip2_does_not_have_is_not_exported(make_model, tmp_path):
+    tower = {"vit_model": "timm/efficientnet_lite0", "image_size": None}
+    with pytest.raises(ConfigError, match=r"'timm/efficientnet_lite0' cannot be exported: BLIP-2"):
+        export_blip2(make_model(**tower), tmp_path, torch.float16)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_quantised_model_is_not_exported(make_model, tmp_path):
     model = make_model()
     model.llm_model.is_quantized = True

@@ -13,7 +13,6 @@ REASON = "the extra is not installed; make test-llama-cpp installs it and runs t
 @pytest.fixture(scope="session", autouse=True)
 def extra():
     """Skip everything here, with the reason, where the extra is not installed."""
-    pytest.importorskip("gguf", reason=REASON)
     pytest.importorskip("llama_cpp", reason=REASON)
 
 

@@ -122,9 +122,8 @@ def test_a_checkpoint_that_changes_the_language_model_is_refused(make_model, tmp
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"engine": "llama_cpp"}, r"llama_cpp, and no other engine, runs a \.gguf file"),
+        ({"engine": "llama_cpp"}, r"llama_cpp runs a \.gguf file and nothing else"),
         ({"engine": "vllm", "llm_model": "a.gguf"}, r"'a\.gguf' and model\.engine 'vllm'"),
-        ({"llm_model": "a.gguf"}, r"'a\.gguf' and model\.engine 'transformers'"),
         ({"engine": "vllm", "llm_model": "random:tiny"}, r"exists in this process only"),
         ({"engine": "vllm", "freeze_llm": False}, r"model\.freeze_llm is False"),
     ],

@@ -2,14 +2,21 @@
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from einops import rearrange
+from gguf import GGMLQuantizationType, GGUFWriter, TokenType, dequantize, quantize
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from skingpt4.common.errors import ConfigError, WeightsError
+from skingpt4.export.gguf import export_gguf
 from skingpt4.models import llm
+from skingpt4.models.compatibility import FREQUENT_ROWS, differences, sample
 from skingpt4.models.device import Placement
 from skingpt4.models.llm import (
     build_meta_llm,
@@ -225,3 +232,171 @@ def test_quantised_models_are_small_and_nearly_right(kind, error, source, tmp_pa
 def test_a_missing_gguf_file_is_one_sentence(tmp_path, ask):
     with pytest.raises(WeightsError, match=r"absent\.gguf' is no file; check the path"):
         ask(str(tmp_path / "absent.gguf"))
+
+
+# A SmolLM2 in small: bytes as tokens, ChatML's marks, matrices of 4 bits, embeddings of 8.
+SMOL = LlamaConfig(
+    vocab_size=260,
+    hidden_size=64,
+    intermediate_size=96,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=128,
+    tie_word_embeddings=True,
+    initializer_range=0.2,
+)
+GGUF_NAMES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+def written_out(path):
+    """How many folders a file has become."""
+    return len([*(path.parent / "cache").glob(f"*/{path.stem}-hf/model.safetensors")])
+
+
+def gguf_name(name):
+    if name.startswith(("model.embed", "model.norm")):
+        return "token_embd.weight" if "embed" in name else "output_norm.weight"
+    _, _, number, part = name.removesuffix(".weight").split(".", 3)
+    return f"blk.{number}.{GGUF_NAMES[part]}.weight"
+
+
+def byte_tokens():
+    """How GPT-2's vocabulary writes the 256 bytes."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    other = iter(range(256, 512))
+    return [chr(byte) if byte in plain else chr(next(other)) for byte in range(256)]
+
+
+@pytest.fixture
+def smol(tmp_path, monkeypatch):
+    """Write the file as llama.cpp's own converter would; return it and the weights in it."""
+    monkeypatch.setenv("SKINGPT4_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(5)
+    writer = GGUFWriter(tmp_path / "smol.Q4_1.gguf", "llama")
+    writer.add_name("smol")
+    writer.add_context_length(128)
+    writer.add_embedding_length(64)
+    writer.add_block_count(2)
+    writer.add_feed_forward_length(96)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(SMOL.rms_norm_eps)
+    writer.add_rope_dimension_count(16)
+    writer.add_vocab_size(260)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(["<|endoftext|>", "<|im_start|>", "<|im_end|>", *byte_tokens(), "Ġt"])
+    writer.add_token_types([TokenType.CONTROL] * 3 + [TokenType.NORMAL] * 257)
+    writer.add_token_merges(["Ġ t"])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_bos_token(False)
+    expected = {}
+    for name, value in LlamaForCausalLM(SMOL).state_dict().items():
+        if name == "lm_head.weight":
+            continue  # tied
+        heads = {"q_proj": 4, "k_proj": 2}
+        count = next((n for part, n in heads.items() if part in name), 0)
+        array = value.numpy()
+        if count:  # llama.cpp rotates neighbours where transformers rotates halves
+            array = rearrange(array, "(h half pair) c -> (h pair half) c", h=count, half=2)
+        kind = None
+        if array.ndim > 1:
+            kind = GGMLQuantizationType.Q8_0 if "embed" in name else GGMLQuantizationType.Q4_1
+        stored = np.ascontiguousarray(array) if kind is None else quantize(array, kind)
+        writer.add_tensor(gguf_name(name), stored, raw_dtype=kind)
+        array = stored if kind is None else dequantize(stored, kind)
+        if count:
+            array = rearrange(array, "(h pair half) c -> (h half pair) c", h=count, half=2)
+        expected[name] = torch.from_numpy(array.copy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return tmp_path / "smol.Q4_1.gguf", expected
+
+
+def test_a_quantised_file_is_written_out_once_and_is_the_model_in_it(smol, monkeypatch):
+    path, expected = smol
+    model = load_llm(str(path), place())
+    assert type(model) is LlamaForCausalLM
+    assert not any(p.requires_grad for p in model.parameters())
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    state = model.state_dict()
+    for name, value in expected.items():  # half precision keeps 11 bits
+        torch.testing.assert_close(state[name], value, rtol=2**-11, atol=1e-6)
+    # Once it lies there, the file itself is read no more.
+    assert written_out(path) == 1
+    monkeypatch.setattr("skingpt4.models.gguf.GGUFReader", None)
+    again = load_llm(str(path), place(torch.bfloat16))
+    assert torch.equal(again.lm_head.weight, model.lm_head.weight.bfloat16())
+    tokenizer = load_tokenizer(str(path))
+    assert tokenizer("<|im_start|>é t").input_ids == [1, *tokenizer("é t").input_ids]
+    assert tokenizer.decode(tokenizer("12 té").input_ids) == "12 té"
+    assert tokenizer.eos_token == "<|im_end|>"
+    assert context_length(build_meta_llm(str(path))) == 128
+
+
+def test_the_tokens_are_the_same_before_and_after_it_is_written_out(smol):
+    path, _ = smol
+    text = "<|im_start|>user\nWhat is it at 12?<|im_end|>\n"
+    before, config = load_tokenizer(str(path))(text).input_ids, llm_config(str(path)).to_dict()
+    assert written_out(path) == 0
+    load_llm(str(path), place())
+    assert load_tokenizer(str(path))(text).input_ids == before
+    after = llm_config(str(path)).to_dict()
+    for key in ("hidden_size", "num_key_value_heads", "rope_parameters", "eos_token_id"):
+        assert after[key] == config[key]
+
+
+def test_a_changed_file_is_written_out_anew(smol):
+    path, _ = smol
+    for count, changed in ((1, 1), (1, 1), (2, 2)):
+        os.utime(path, ns=(changed, changed))
+        load_llm(str(path), place())
+        assert written_out(path) == count
+
+
+@pytest.mark.parametrize("kind", ["f32", "q8_0"])
+def test_a_file_of_ours_is_the_folder_that_it_was_written_from(
+    llm_folder, tmp_path, monkeypatch, kind
+):
+    monkeypatch.setenv("SKINGPT4_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "llm.gguf"
+    export_gguf(str(llm_folder), path, kind)
+    ours, theirs = load_llm(str(path), place()), AutoModelForCausalLM.from_pretrained(llm_folder)
+    ids = load_tokenizer(str(path))("Plaque.").input_ids
+    assert ids == load_tokenizer(str(llm_folder))("Plaque.").input_ids
+    with torch.no_grad():
+        made, wanted = (one(torch.tensor([ids])).logits for one in (ours, theirs))
+    error = ((made - wanted).norm() / wanted.norm()).item()
+    assert error == 0 if kind == "f32" else 0 < error < 0.03
+
+
+def test_a_checkpoint_knows_the_file_that_it_was_trained_with(make_model, smol):
+    model = make_model(llm_model=str(smol[0]), prompt_style="smollm2")
+    record = model.record()
+    assert record["llm"]["embeddings"] == sample(model.llm_model.lm_head.weight[:FREQUENT_ROWS])
+    assert differences(record, model.record(), model.config, "a.safetensors") == []
+    other = record | {"llm": record["llm"] | {"embeddings": record["llm"]["embeddings"][::-1]}}
+    (sentence,) = differences(other, model.record(), model.config, "a.safetensors")
+    assert "has other token embeddings" in sentence
+    model({"image": torch.randn(1, 3, 28, 28), "text_input": ["Plaque."]})["loss"].backward()
+    assert model.llama_proj.weight.grad.abs().sum() > 0
+
+
+def test_a_file_that_is_no_gguf_is_one_sentence(tmp_path):
+    (tmp_path / "llm.gguf").write_bytes(b"not a model")
+    with pytest.raises(WeightsError, match=r"damaged or no GGUF file"):
+        load_llm(str(tmp_path / "llm.gguf"), place())

@@ -1,13 +1,40 @@
-"""The vision tower against the arithmetic of EVA, written out plainly."""
+"""The vision tower: EVA against its arithmetic, written out plainly; others against timm."""
+
+import importlib
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional
 
-from skingpt4.common.errors import ConfigError
-from skingpt4.models.vision import Float32LayerNorm, build_vision_tower, fit_position_embedding
+from skingpt4.common.checkpoint import save_tensors
+from skingpt4.common.errors import ConfigError, WeightsError
+from skingpt4.common.schema import ModelConfig
+from skingpt4.models.vision import (
+    Float32LayerNorm,
+    build_vision_tower,
+    fit_position_embedding,
+    photo_form,
+)
+from skingpt4.processors.blip_processors import CLIP_MEAN, CLIP_STD
 
 HEADS = 2
+
+# By timm's name: size in pixels, prefix tokens, places, width, as their papers have them.
+FAMILIES = {
+    "eva02_tiny_patch14_224": (224, 1, 256, 192),
+    "vit_small_patch14_reg4_dinov2": (518, 5, 37 * 37, 384),
+    "vit_small_patch16_dinov3": (256, 5, 256, 384),
+    "vit_base_patch16_siglip_224": (224, 0, 196, 768),
+    "vit_base_patch16_clip_224": (224, 1, 196, 768),
+    "vit_tiny_patch16_224": (224, 1, 196, 192),
+    "beit_base_patch16_224": (224, 1, 196, 768),
+    "efficientnet_lite0": (224, 0, 49, 1280),
+    "convnext_atto": (224, 0, 49, 320),
+    "swin_tiny_patch4_window7_224": (224, 0, 49, 768),
+}
+SHALLOW = ("eva02", "vit", "beit")  # have as many blocks as are asked for
 
 
 def scrambled_tower(image_size=28):
@@ -118,3 +145,181 @@ def test_unusable_shapes_are_refused():
         build_vision_tower("eva_tiny", 100)
     with pytest.raises(ConfigError, match=r"'resnet' is unknown; known: eva_clip_g, eva_tiny"):
         build_vision_tower("resnet", 112)
+
+
+@pytest.fixture
+def shallow(monkeypatch):
+    """Give transformers one block, so that they are built in a moment; return the builder."""
+    whole = timm.create_model
+
+    def create(name, **settings):
+        return whole(name, **settings, **({"depth": 1} if name.startswith(SHALLOW) else {}))
+
+    monkeypatch.setattr("skingpt4.models.vision.timm.create_model", create)
+    return create
+
+
+@pytest.fixture
+def tower_file(shallow, tmp_path):
+    """Write what timm would publish of a tower, its head included; return the path."""
+
+    def write(name, **changes):
+        torch.manual_seed(3)
+        tensors = {k: v.contiguous().clone() for k, v in shallow(name).state_dict().items()}
+        for key, value in tensors.items():
+            if key.endswith(("running_mean", "gamma_1", "pos_embed")):
+                value.normal_()
+        save_file(tensors | changes, tmp_path / f"{name}.safetensors")
+        return str(tmp_path / f"{name}.safetensors")
+
+    return write
+
+
+def timm_features(name, path, photo, create):
+    """What timm itself makes of a photo, with its own loading."""
+    model = create(name, **({"img_size": photo.shape[-1]} if name.startswith(SHALLOW) else {}))
+    family = importlib.import_module(type(model).__module__)
+    convert = getattr(family, "checkpoint_filter_fn", None)
+    timm.models.load_checkpoint(model, path, filter_fn=convert)
+    with torch.no_grad():
+        features = model.eval().forward_features(photo)
+    if features.ndim == 3:
+        return features
+    return features.flatten(1, 2) if name.startswith("swin") else features.flatten(2).mT
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_towers_of_timms_give_tokens_of_their_own_size(shallow, name):
+    size, prefix, places, width = FAMILIES[name]
+    assert photo_form(ModelConfig(vit_model=f"timm/{name}"))["image_size"] == size
+    tower = build_vision_tower(f"timm/{name}", size)
+    assert (tower.num_prefix_tokens, tower.num_patches, tower.embed_dim) == (prefix, places, width)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_file_gives_the_features_that_timm_gives(make_model, shallow, tower_file, name):
+    path, photo = tower_file(name), torch.randn(2, 3, 224, 224)
+    model = make_model(vit_model=f"timm/{name}", vit_weights=path, image_size=224)
+    assert "vision tower" not in model.untrained
+    assert not any(t.is_meta for t in [*model.parameters(), *model.buffers()])
+    with torch.no_grad():
+        tokens = model.visual_encoder(photo)
+        torch.testing.assert_close(tokens, timm_features(name, path, photo, shallow))
+        assert model.encode_img(photo).shape == (2, 4, 32)
+        assert not torch.allclose(tokens, tokens.flip(0))
+
+
+def test_eva_is_what_it_was_and_takes_clips_colours(small_shapes):
+    eva = {"image_size": 224, "mean": CLIP_MEAN, "std": CLIP_STD}
+    assert photo_form(ModelConfig()) == eva
+    assert photo_form(ModelConfig(vit_model="eva_tiny", image_size=112)) == eva | {
+        "image_size": 112
+    }
+    siglip = photo_form(ModelConfig(vit_model="timm/vit_base_patch16_siglip_224"))
+    assert siglip == {"image_size": 224, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+
+
+def test_files_of_other_projects_are_read_as_timm_reads_them(make_model, shallow, tower_file):
+    # OpenCLIP's names, beside the text tower; EfficientNet-PyTorch's, in timm's order.
+    siglip, lite = "vit_base_patch16_siglip_224", "efficientnet_lite0"
+    for name in (siglip, lite):
+        plain = tower_file(name)
+        tensors = shallow(name).state_dict()
+        timm.models.load_checkpoint(model := shallow(name), plain)
+        tensors = {k: v.clone() for k, v in model.state_dict().items()}
+        if name == siglip:
+            renamed = {f"visual.trunk.{key}": value for key, value in tensors.items()}
+            renamed["text.token_embedding.weight"] = torch.ones(3, 4)
+        else:
+            places = {"conv_stem": "_conv_stem", "classifier": "_fc"}
+            renamed = {}
+            for number, (key, value) in enumerate(tensors.items()):
+                part, _, kind = key.rpartition(".")
+                renamed[f"{places.get(part, f'_blocks.{number}')}.{kind}"] = value
+        path = plain.replace(".safetensors", ".pth")
+        torch.save(renamed, path)
+        photo = torch.randn(1, 3, 224, 224)
+        settings = {"vit_model": f"timm/{name}", "image_size": None}
+        loaded = make_model(vit_weights=path, **settings)
+        assert "vision tower" not in loaded.untrained
+        expected = make_model(vit_weights=plain, **settings)
+        with torch.no_grad():
+            torch.testing.assert_close(loaded.visual_encoder(photo), expected.visual_encoder(photo))
+
+
+@pytest.mark.parametrize(
+    ("of", "changes", "sentence"),
+    [
+        ("vit_tiny_patch16_224", {"surprise": torch.ones(1)}, r"1 unexpected \(surprise\)"),
+        (
+            "vit_tiny_patch16_224",
+            {"cls_token": torch.ones(1, 1, 8)},
+            r"1 mis-shaped \(cls_token 1x1x8 for 1x1x192\)",
+        ),
+        ("eva02_tiny_patch14_224", {}, r"3 missing \(.*unexpected \(.*mis-shaped \(blocks"),
+        ("efficientnet_lite0", {}, r"missing \(cls_token, pos_embed, .* unexpected"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_key_and_shape(make_model, tower_file, of, changes, sentence):
+    path = tower_file(of, **changes)
+    with pytest.raises(WeightsError, match=sentence) as refused:
+        make_model(vit_model="timm/vit_tiny_patch16_224", vit_weights=path, image_size=None)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_tower_that_learns_keeps_the_running_figures_of_its_norms(make_model, tower_file):
+    model = make_model(
+        vit_model="timm/efficientnet_lite0",
+        vit_weights=tower_file("efficientnet_lite0"),
+        image_size=64,
+        freeze_vit=False,
+    ).train()
+    before = {name: buffer.clone() for name, buffer in model.visual_encoder.named_buffers()}
+    model({"image": torch.randn(2, 3, 64, 64), "text_input": ["Plaque.", "Acne."]})[
+        "loss"
+    ].backward()
+    assert model.visual_encoder.trunk.conv_stem.weight.grad.abs().sum() > 0
+    assert all(torch.equal(b, before[n]) for n, b in model.visual_encoder.named_buffers())
+
+
+def test_a_checkpoint_goes_with_the_tower_that_it_was_trained_with(
+    make_model, tower_file, tmp_path
+):
+    name = "vit_tiny_patch16_224"
+    settings = {"vit_model": f"timm/{name}", "vit_weights": tower_file(name), "image_size": None}
+    model = make_model(**settings)
+    projection = {f"llama_proj.{k}": v for k, v in model.llama_proj.state_dict().items()}
+    path = str(tmp_path / "ours.safetensors")
+    save_tensors(path, projection, model.record())
+    assert make_model(**settings, ckpt=path)
+    changed = tower_file(name, **{"blocks.0.mlp.fc2.weight": torch.ones(192, 768)})
+    with pytest.raises(WeightsError, match=r"tiny_patch16_224', but .* has other weights; name th"):
+        make_model(**settings | {"vit_weights": changed}, ckpt=path)
+    with pytest.raises(WeightsError, match=r"with the vision tower 'timm/vit_tiny.*tower 'test';"):
+        make_model(ckpt=path)
+
+
+def test_a_cnns_places_are_no_multiple_of_four(make_model, tower_file):
+    joined = {"has_qformer": False, "q_former_model": "", "image_size": None}
+    with pytest.raises(ConfigError, match=r"gives 49 patches, no multiple of the 4"):
+        make_model(vit_model="timm/efficientnet_lite0", vit_weights="random", **joined)
+    name = "vit_base_patch16_siglip_224"
+    model = make_model(vit_model=f"timm/{name}", vit_weights=tower_file(name), **joined)
+    assert model.encode_img(torch.randn(1, 3, 224, 224)).shape == (1, 49, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "sentence"),
+    [
+        (
+            "timm/efficentnet_lite0",
+            224,
+            r"unknown to timm .*; did you mean timm/efficientnet_lite0",
+        ),
+        ("timm/vit_tiny_patch16_224", 100, r"100 pixels \(no multiple of its patch size 16\)"),
+        ("timm/swin_tiny_patch4_window7_224", 2, r"gives no features of photos of 2 pixels"),
+    ],
+)
+def test_towers_that_timm_cannot_build_are_refused(name, size, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        build_vision_tower(name, size)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import timm
 import torch
 
 from skingpt4.common.config import Config
@@ -119,3 +120,29 @@ def test_the_loss_needs_no_vision_tower(make_config):
 def test_what_cannot_be_cached_is_refused(make_config, option, said):
     with pytest.raises(ConfigError, match=said):
         cached(make_config(option))
+
+
+def test_a_tower_of_timms_is_cached_by_its_name_and_known_without_being_loaded(
+    make_config, tmp_path
+):
+    torch.manual_seed(0)
+    trunk = timm.create_model("test_vit")
+    torch.save(trunk.state_dict(), tmp_path / "vit.pth")
+    tower = ["model.image_size=32", f"model.vit_weights={tmp_path / 'vit.pth'}", "model.ckpt=''"]
+    size = "datasets.skin_align.vis_processor.train.image_size=32"
+    name = "model.vit_model=timm/test_vit"
+    untrained = Config.load(CONFIG, [*tower, name, "model.q_former_model=random"])
+    qformer = SkinGPT4.from_config(untrained.model).state_dict()
+    mine = {k: v for k, v in qformer.items() if k.startswith(("Qformer.", "query_tokens", "ln_v"))}
+    torch.save({"model": mine}, tmp_path / "qformer.pth")
+    tower += [f"model.q_former_model={tmp_path / 'qformer.pth'}", size]
+    first, other = make_config(*tower, name), make_config(*tower, f"{name}.r160_in1k")
+    folders = [cached(config)[0]["val"].store.folder for config in (first, other)]
+    assert folders[0] != folders[1]
+    absent, whole = (SkinGPT4.from_config(first.model, with_tower=w) for w in (False, True))
+    assert absent.record()["vision"]["values"] == whole.record()["vision"]["values"] is not None
+    features, plain = cached(first)
+    with torch.no_grad():
+        wanted = whole.encode_query(plain["val"][2]["image"][None])[0]
+    made = features["val"][2]["features"].float()
+    assert torch.allclose(made, wanted, atol=2e-3 * wanted.abs().max().item())

@@ -314,12 +314,12 @@ class ConversationActions:
     room: WaitingRoom
 
     def ask(self, composed: dict[str, Any], request: gr.Request) -> Updates:
-        """Send what was typed; it leaves the composer only if it was taken."""
+        """Send what was typed; Gradio has emptied the composer, and what is refused goes back."""
         session = self.page.session(request)
         state = session.case.panel_state(QuestionState)
         put, draft = (session.ask_again if state.is_edit else session.ask), state.draft
         if not self._put(request, partial(put, composed["text"])):
-            return {}
+            return {self.panel.composer: _typed(composed["text"])}
         state.draft = ""
         return {self.panel.composer: _typed(draft)}
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
-from skingpt4.demo.i18n import notice_of, say, status, t
+from skingpt4.demo.i18n import Language, notice_of, say, status, t
 from skingpt4.demo.page import AT_ONCE, FOCUS, PRIVATE, Page, Panel, Updates, wire_job
 from skingpt4.demo.queue import WaitingRoom
-from skingpt4.demo.session import Exchange, Session, photo_url
+from skingpt4.demo.session import Case, Exchange, Session, photo_url
 
 JOB = "evidence"
 
@@ -253,6 +253,17 @@ class EvidencePanel(Panel):
             choices=photos, value=state.chosen_photo, visible=len(photos) > 1
         )
         return updates
+
+
+def map_on(case: Case, language: Language) -> tuple[str, str] | None:
+    """Return the map as a ``data:`` address, and what it says; None if the case has none now."""
+    state = case.panel_state(EvidenceState)
+    # Not before it is whole, nor of an answer that was asked again.
+    if not state.sentence or state.exchange not in case.exchanges:
+        return None
+    question = state.exchange.question
+    about = say("evidence.about", language, number=state.photo, question=question)
+    return state.overlay, f"{state.sentence} {about}"
 
 
 def shortened(question: str) -> str:

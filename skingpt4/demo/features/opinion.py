@@ -203,11 +203,16 @@ def draw(session: Session, draws: float, cancel: threading.Event) -> Iterator[st
         yield "" if opinion.is_complete else progress
 
 
-def counts_on(case: Case, language: Language = "en") -> list[tuple[str, int]]:
-    """Return what a whole second opinion on the case named how often; empty if there is none."""
+def summary_on(case: Case, language: Language) -> tuple[list[tuple[str, int]], str]:
+    """Return what a whole second opinion on the case named how often, and if that is cancer.
+
+    Both are empty if there is none.
+    """
     opinion = case.panel_state(OpinionState).on(case)
-    counts = opinion.counts if opinion and opinion.is_complete else []
-    return [(reading.name(language), count) for reading, count in counts]
+    if not opinion or not opinion.is_complete:
+        return [], ""
+    counts = [(reading.name(language), count) for reading, count in opinion.counts]
+    return counts, malignancy(opinion, language)[1]
 
 
 def verdict(opinion: Opinion, language: Language) -> str:
@@ -218,6 +223,16 @@ def verdict(opinion: Opinion, language: Language) -> str:
     (top, count), done = opinion.counts[0], len(opinion.answers)
     key = "agrees" if opinion.agrees else "differs" if top.conditions else "unnamed"
     same = escape(say(f"opinion.{key}", language, count=count, done=done))
+    cancer, sentence = malignancy(opinion, language)
+    return (
+        f'<div role="status"><p class="verdict {key}">{same}</p>'
+        f'<p class="verdict {cancer}">{escape(sentence)}</p></div>'
+    )
+
+
+def malignancy(opinion: Opinion, language: Language) -> tuple[str, str]:
+    """Say whether the draws agree on malignancy: as a word of ours, and as sentences."""
+    done = len(opinion.answers)
     found = Counter(reading.kind for reading in opinion.readings)
     named = [
         say(
@@ -235,10 +250,7 @@ def verdict(opinion: Opinion, language: Language) -> str:
     sentences = [say(f"opinion.{cancer}", language, done=done, kinds=kinds)]
     if warned := sum(one.warns and one.kind not in ALARMING for one in opinion.readings):
         sentences.append(say("opinion.warned", language, count=warned))
-    return (
-        f'<div role="status"><p class="verdict {key}">{same}</p>'
-        f'<p class="verdict {cancer}">{escape(" ".join(sentences))}</p></div>'
-    )
+    return cancer, " ".join(sentences)
 
 
 def chart(opinion: Opinion, session: Session) -> str:
