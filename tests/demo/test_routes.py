@@ -2,6 +2,7 @@
 
 import threading
 from io import BytesIO
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -11,7 +12,7 @@ from starlette.testclient import TestClient
 from skingpt4.demo.app import EXAMPLE_FILES
 from skingpt4.demo.features.photo_edit import Edit
 from skingpt4.demo.i18n import say, status
-from skingpt4.demo.routes import TAB_HEADER, routes
+from skingpt4.demo.routes import NAME_HEADER, TAB_HEADER, routes
 from skingpt4.demo.session import LEFT_SECONDS, MAX_PHOTOS, Sessions
 from tests.demo.conftest import encoded
 
@@ -39,8 +40,9 @@ def look(browser, key=ANNA):
     return browser.get("/page/look", headers={TAB_HEADER: key}).json()
 
 
-def send(browser, data, key=ANNA):
-    return browser.post("/page/photos", content=data, headers={TAB_HEADER: key})
+def send(browser, data, name="", key=ANNA):
+    headers = {TAB_HEADER: key, NAME_HEADER: quote(name)}
+    return browser.post("/page/photos", content=data, headers=headers)
 
 
 def test_news_are_a_version_and_whether_more_will_come(browser, session):
@@ -92,6 +94,33 @@ def test_a_photo_during_an_answer_waits_its_turn(browser, session, good_photo):
     assert send(browser, good_photo).status_code == 200
     list(pieces)
     assert (len(session.case.photos), len(session.case.attached)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "file_format"),
+    [("IMG_0042.HEIC", "HEIF"), ("a.avif", "AVIF"), ("皮疹.jpg", "JPEG"), ("", "PNG")],
+)
+def test_a_photo_of_a_phone_comes_into_the_composer(browser, session, name, file_format):
+    buffer = BytesIO()
+    Image.effect_noise((640, 480), 90).convert("RGB").save(buffer, file_format)
+    assert send(browser, buffer.getvalue(), name).status_code == 200
+    (attached,) = session.case.attached
+    assert attached.image.size == (640, 480)
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence"),
+    [
+        ("en", "&#x27;皮疹.MOV&#x27; is a film: take a photo, or send a still from it."),
+        ("zh", "文件&#x27;皮疹.MOV&#x27;是视频：请拍一张照片，或发送其中一帧的截图。"),
+    ],
+)
+def test_a_refused_file_is_named_in_the_visitors_language(browser, session, language, sentence):
+    session.language = language
+    film = b"\0\0\0\x14ftypqt  " + bytes(99)
+    assert send(browser, film, "C:\\fakepath\\皮疹.MOV").status_code == 422
+    assert not session.case.attached
+    assert sentence in session.message
 
 
 @pytest.mark.parametrize("data", [b"", b"plain text", b"\xff\xd8\xff\xe0 cut off"])
