@@ -173,7 +173,7 @@
     input.addEventListener("change", () => take(input.files));
     input.click();
   };
-  const IMAGES = "image/*,.heic,.heif,.avif";
+  const IMAGES = "image/*,.heic,.heif,.hif,.avif";
   const choose = () => dialog({accept: IMAGES, multiple: true});
 
   // Gradio's composer would send files by its own way.

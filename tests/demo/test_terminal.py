@@ -103,7 +103,7 @@ def test_what_cannot_be_asked_about_is_named_with_its_whole_path(folder, monkeyp
     monkeypatch.chdir(folder)
     whole = re.escape(str(folder))
     for name, kind, reason in (
-        ("notes.txt", PhotoError, "is not a JPEG"),
+        ("notes.txt", PhotoError, "is a text: send a photo"),
         ("gone.png", ConfigError, "no such file"),
         ("more", ConfigError, "is a folder; --batch"),
     ):
