@@ -389,7 +389,7 @@
 
   const live = Object.assign(document.createElement("div"), {id: "live", className: "sr-only"});
   live.setAttribute("role", "status");
-  let hasStarted = false;
+  let hasStarted = false, undoTimer = null;
 
   function dress() {
     if (!document.body) return;
@@ -420,6 +420,9 @@
       });
     document.querySelectorAll("[data-language]").forEach((button) =>
       button.setAttribute("aria-current", String(button.dataset.language === language)));
+    // An undo is offered for ten seconds.
+    if (!find("#undo")?.offsetParent) undoTimer = null;
+    else undoTimer ??= setTimeout(() => { undoTimer = null; look(); }, 10500);
     if (document.documentElement.lang !== tag) document.documentElement.lang = tag;
   }
 

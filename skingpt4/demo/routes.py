@@ -6,6 +6,7 @@ names its tab by a key that only the tab's browser and this process know; withou
 there is no answer, so that a login to the page also guards these.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
@@ -42,6 +43,7 @@ def routes(sessions: Sessions, examples: Sequence[Path]) -> list[Route]:
         session = sessions.get(request.headers.get(TAB_HEADER, ""))
         if session is None:
             return JSONResponse({"known": False})
+        session.forget_removed(time.monotonic())  # an undo that is too late is not offered
         # In this order: if nothing is under way now, the version is the last one.
         busy, version = session.is_busy, session.version
         return JSONResponse({"known": True, "version": version, "busy": busy})

@@ -383,6 +383,7 @@ class Session:
                 return
             self._undo = None
         self._let_go(undo)
+        self.changed()
 
     def _offer_undo(self, restore: Callable[[], None], **what: Any) -> None:
         undo = Undo(restore, time.monotonic() + UNDO_SECONDS, **what)

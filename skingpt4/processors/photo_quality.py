@@ -157,6 +157,17 @@ def measure(photo: Image.Image) -> Quality:
     )
 
 
+def shows_skin(photo: Image.Image) -> bool:
+    """Tell whether there is skin in a photo; without any, whatever a model names is made up.
+
+    It is asked before a condition is named. In bad light that cannot be judged, and counts as skin.
+
+    Args:
+        photo: An RGB image of any size.
+    """
+    return Problem.NO_SKIN not in measure(photo).problems
+
+
 def _scaled(photo: Image.Image) -> Image.Image:
     scale = MEASURED_SIDE / max(photo.size)
     if scale >= 1:  # never scaled up, which would invent pixels
