@@ -93,7 +93,7 @@ class Rate:
 RATES = {
     "login": Rate(10, 0.2),
     "upload": Rate(40, 2),
-    "other": Rate(400, 50),
+    "other": Rate(400, 100),
 }
 
 
