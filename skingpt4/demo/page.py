@@ -111,8 +111,11 @@ class Page:
                 under which the browser finds it.
             request: Of the page.
         """
-        given = json.loads(entry)
-        if not KEY.fullmatch(str(given.get("key"))):
+        try:
+            given = json.loads(entry)
+        except (TypeError, ValueError):
+            given = None
+        if not isinstance(given, dict) or not KEY.fullmatch(str(given.get("key"))):
             raise gr.Error("The tab gave no key.", print_exception=False)
         session = self.sessions.enter(str(request.session_hash), given["key"])
         session.language = "zh" if given.get("language") == "zh" else "en"

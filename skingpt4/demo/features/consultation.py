@@ -447,11 +447,12 @@ class ConversationActions:
         with self.room.ticket() as ticket:
             for wait in ticket.wait(cancel):
                 yield queue_sentence(wait, session)
-            yield say("conversation.writing", language)
             chosen = session.settings
             decoding = {name: chosen.get(name, getattr(DEFAULTS, name)) for name in CHOICES}
-            for _ in session.answer(case, **decoding):
+            if not cancel.is_set():  # else it has been given up before its turn
                 yield say("conversation.writing", language)
+                for _ in session.answer(case, **decoding):
+                    yield say("conversation.writing", language)
         last = case.last
         if cancel.is_set():
             yield say("conversation.stopped", language)
