@@ -105,7 +105,7 @@ def test_what_is_written_during_a_second_opinion_stays(come):
     text = "Key by key, while bars grow beside it. " * 5
     box(visitor, "more").fill("")
     box(visitor, "more").press_sequentially(text, delay=20)
-    expect(visitor.page.locator("#opinion-chart .verdict")).to_be_visible()
+    expect(visitor.page.locator("#opinion-chart .verdict").first).to_be_visible()
     expect(box(visitor, "more")).to_have_value(text)
 
 
@@ -172,11 +172,11 @@ def test_map_and_bars_are_offered_when_they_are_there(come, tmp_path):
     for name in ("evidence", "opinion"):
         expect(page.locator(f"#report-with-{name}")).to_have_count(0)
     visitor.press(say("opinion.begin", "en"))
-    expect(page.locator("#opinion-chart .verdict")).to_be_visible()
+    expect(page.locator("#opinion-chart .verdict").first).to_be_visible()
     visitor.press(say("evidence.begin", "en"))
-    expect(page.get_by_role("button", name=say("evidence.begin", "en"))).to_be_enabled()
+    expect(page.locator("#report-with-evidence")).to_be_visible()  # the map is whole
     page.click("#make-report")
-    expect(page.locator("#offer-condition .added")).to_contain_text(re.compile(r"\(\d+\)"))
+    expect(page.locator("#offer-condition")).to_contain_text(re.compile(r"\(\d+\)"))
     page.locator("#offer-all button").last.click()
     for name in ("evidence", "opinion"):
         page.locator(f"#report-with-{name} input").check()
