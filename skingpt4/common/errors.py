@@ -2,7 +2,17 @@
 
 
 class UserError(Exception):
-    """Base of every error that scripts show as one sentence, without a traceback."""
+    """Base of every error that scripts show as one sentence, without a traceback.
+
+    Args:
+        sentence: In English.
+        key: Names the sentence for the page's other languages: ``errors.<key>`` in their texts.
+        values: What the sentence is filled with, for a translation to be filled with, too.
+    """
+
+    def __init__(self, sentence: str = "", key: str = "", **values: object) -> None:
+        super().__init__(sentence)
+        self.key, self.values = key, values
 
 
 class ConfigError(UserError):

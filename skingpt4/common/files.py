@@ -16,8 +16,20 @@ from skingpt4.common.errors import DatasetError
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 PROJECT_ROOT = PACKAGE_ROOT.parent
 
-# Endings, in lower case, of the files that count as images when a folder is searched.
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# Endings, in lower case, of the files that count as images when a folder or a shard is searched, in
+# the order in which a name without one is tried. `processors.photo` opens what lies behind them.
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".hif", ".avif"),
+    *(".tif", ".tiff", ".bmp", ".gif"),
+)
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a path that a user gave is a file; it may be no possible path at all."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a null character
+        return False
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:

@@ -402,7 +402,8 @@ class Chat:
         # As the answer would stand in the history, where it was made plain.
         text = self._plain(answer, conv)
         if not text.strip():
-            raise ChatError("The answer is empty, so its likelihood means nothing; name another.")
+            sentence = "The answer is empty, so its likelihood means nothing; name another."
+            raise ChatError(sentence, "empty_answer")
         length = len(self.model.llm_tokenizer(text, add_special_tokens=False).input_ids)
         prompts = [self.prompt(conv, photos, length) for photos in photo_lists]
         # The style may part the role and what it says otherwise than it ends the open prompt.
@@ -470,7 +471,7 @@ class Chat:
                 question alone does not fit.
         """
         if not conv.has_question():
-            raise ChatError("There is no question to answer; ask one first.")
+            raise ChatError("There is no question to answer; ask one first.", "no_question")
         limit = min(max_length or self.engine.context_length, self.engine.context_length)
         room, goal, dropped = limit - max_new_tokens, None, 0
         history = conv.copy()
@@ -480,7 +481,7 @@ class Chat:
             if len(texts) - 1 != len(img_list):
                 raise ChatError(
                     f"The conversation has {len(texts) - 1} photo slots but {len(img_list)} "
-                    "photos; upload each photo with upload_img, or start the conversation again."
+                    "photos; upload each photo with upload_img, or start the conversation again.",
                 )
             # Text, photo, text …; the last text's partner is None.
             segments = [part for pair in zip_longest(texts, img_list) for part in pair][:-1]
@@ -495,8 +496,8 @@ class Chat:
         if len(prompt) > room:
             raise ChatError(
                 f"The question with its photos takes {len(prompt)} tokens and the answer may take "
-                f"{max_new_tokens}, but the limit is {limit}; shorten the question or lower "
-                f"max_new_tokens."
+                f"{max_new_tokens}, but the limit is {limit}; shorten the question or answer.",
+                "no_room",
             )
         if dropped:
             logger.info("Left the %d oldest turns out to fit %d tokens", dropped, limit)
@@ -518,11 +519,14 @@ def checked_question(text: str) -> str:
     # A browser can send half a surrogate pair, which no tokenizer takes.
     question = text.encode("utf-8", errors="replace").decode("utf-8").strip()
     if not question:
-        raise ChatError("The question is empty; write one and send it again.")
+        raise ChatError("The question is empty; write one and send it again.", "no_text")
     if len(question) > MAX_QUESTION_CHARS:
         raise ChatError(
             f"The question has {len(question):,} characters, more than the limit of "
-            f"{MAX_QUESTION_CHARS:,}; shorten it."
+            f"{MAX_QUESTION_CHARS:,}; shorten it.",
+            "long_question",
+            length=len(question),
+            limit=MAX_QUESTION_CHARS,
         )
     return question
 

@@ -21,7 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from skingpt4.common.errors import DatasetError, PhotoError
-from skingpt4.common.files import IMAGE_SUFFIXES
+from skingpt4.common.files import IMAGE_SUFFIXES, is_file
 from skingpt4.common.tables import read_table
 from skingpt4.processors.photo import open_photo
 
@@ -176,14 +176,6 @@ def image_files(folder: Path) -> list[Path]:
     """Return every image file under a folder, hidden ones left out, in a fixed order."""
     files = (file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(file for file in files if not file.name.startswith(".") and file.is_file())
-
-
-def is_file(path: Path) -> bool:
-    """Tell whether a path from a user's table is a file; it may be no possible path at all."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long, or with a null character
-        return False
 
 
 class Collection:

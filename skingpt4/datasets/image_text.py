@@ -18,13 +18,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from skingpt4.common.errors import DatasetError, PhotoError
-from skingpt4.common.files import sha256_of
+from skingpt4.common.files import IMAGE_SUFFIXES, sha256_of
 from skingpt4.processors.photo import open_photo
 
 ANNOTATION_FILE = "filter_cap.json"
 IMAGE_FOLDER = "image"
-# Tried in this order; upstream knows ``.jpg`` only.
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 
 MISSING_SHOWN = 3
 
@@ -117,7 +115,8 @@ class ImageTextDataset(AnnotatedDataset):
         self.ranks = {image_id: rank for rank, image_id in enumerate(ids)}
         self.paths, missing = find_images(self.storage, list(ids))
         if missing:
-            shown = ", ".join(f"{image_id}{EXTENSIONS[0]}" for image_id in missing[:MISSING_SHOWN])
+            # Upstream knows ``.jpg`` only.
+            shown = ", ".join(f"{image_id}.jpg" for image_id in missing[:MISSING_SHOWN])
             raise DatasetError(
                 f"'{self.storage / IMAGE_FOLDER}' lacks {len(missing)} of {len(ids)} images, the "
                 f"first being {shown}."
@@ -272,7 +271,7 @@ def find_images(storage: Path, image_ids: Sequence[str]) -> tuple[dict[str, Path
     present = {path.name for path in folder.iterdir()}
     found = {}
     for image_id in image_ids:
-        names = (image_id + extension for extension in EXTENSIONS)
+        names = (image_id + extension for extension in IMAGE_SUFFIXES)
         name = next((name for name in names if name in present), None)
         if name is not None:
             found[image_id] = folder / name

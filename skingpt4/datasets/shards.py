@@ -18,9 +18,9 @@ from webdataset.filters import shuffle
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from skingpt4.common.errors import DatasetError, PhotoError
+from skingpt4.common.files import IMAGE_SUFFIXES
 from skingpt4.common.seeding import derive_seed, seeded
 from skingpt4.datasets.image_text import (
-    EXTENSIONS,
     MISSING_SHOWN,
     Identity,
     ImageProcessor,
@@ -34,8 +34,8 @@ from skingpt4.processors.photo import open_photo
 
 logger = logging.getLogger(__name__)
 
-# Of folders' files, as webdataset names a sample's members; upstream knows ``jpg`` only.
-IMAGE_KEYS = tuple(ending.removeprefix(".") for ending in EXTENSIONS)
+# As webdataset names a sample's members; upstream knows ``jpg`` only.
+IMAGE_KEYS = tuple(ending.removeprefix(".") for ending in IMAGE_SUFFIXES)
 
 SHUFFLE_BUFFER = 1000  # undecoded samples: 100 MB a worker where a picture has 100 KB
 

@@ -38,8 +38,17 @@ def catalogue(language: Language) -> dict[str, str]:
     """Read the texts of all panels, as ``panel.key``."""
     panels = load_data(f"locales/{language}.yaml")
     return {
-        f"{panel}.{key}": text for panel, texts in panels.items() for key, text in texts.items()
+        f"{panel}.{key}": text
+        for panel, texts in panels.items()
+        if panel != "errors"
+        for key, text in texts.items()
     }
+
+
+@cache
+def error_texts(language: Language) -> dict[str, str]:
+    """Read the sentences of errors, by their key; of English there are none but those raised."""
+    return dict(load_data(f"locales/{language}.yaml").get("errors", {}))
 
 
 def t(key: str) -> I18nData:
@@ -108,7 +117,8 @@ def status(message: str) -> str:
 def failure(error: Exception, language: Language = "en") -> str:
     """Write an error for people; an unforeseen one goes to the log, without what it quotes."""
     if isinstance(error, UserError):
-        sentence = str(error)
+        text = error_texts(language).get(error.key)
+        sentence = text.format(sentence=error, **error.values) if text else str(error)
     else:
         sentence = say("page.unexpected", language)
         log_place(error, logger, "an action of the page")

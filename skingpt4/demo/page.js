@@ -112,6 +112,7 @@
   // nothing and holds no connection.
 
   let isLooking = false;
+  page.isLooking = () => isLooking;
   const shown = () => Number(find("#version")?.textContent);
 
   async function look() {
@@ -172,7 +173,7 @@
     input.addEventListener("change", () => take(input.files));
     input.click();
   };
-  const IMAGES = "image/*,.heic,.heif,.avif";
+  const IMAGES = "image/*,.heic,.heif,.hif,.avif";
   const choose = () => dialog({accept: IMAGES, multiple: true});
 
   // Gradio's composer would send files by its own way.
@@ -343,8 +344,7 @@
     box.add("whole", () => { turns = 0; keep = [0, 0, 1, 1]; draw(); });
     box.add("done", () => {
       const detail = {act: "edit", key, turns, box: keep.join(",")};
-      find("#waiting .prose, #waiting > div, #waiting").dispatchEvent(
-        new CustomEvent("act", {detail, bubbles: true}));
+      find("#waiting .prose").dispatchEvent(new CustomEvent("act", {detail}));
       box.close();
     });
   }

@@ -8,6 +8,7 @@ there is no answer, so that a login to the page also guards these.
 
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -21,6 +22,9 @@ from skingpt4.documents.images import JPEG, jpeg
 
 # Holds the tab's key.
 TAB_HEADER = "x-skingpt4-tab"
+
+# Holds a file's name, percent-encoded, for an error to show it to the visitor who sent it.
+NAME_HEADER = "x-skingpt4-name"
 
 NOT_FOUND = Response("There is nothing here.", 404)
 
@@ -48,8 +52,9 @@ def routes(sessions: Sessions, examples: Sequence[Path]) -> list[Route]:
         if session is None:
             return NOT_FOUND
         content = await request.body()
+        name = unquote(request.headers.get(NAME_HEADER, ""))
         try:
-            photo = await run_in_threadpool(session.attach, content)
+            photo = await run_in_threadpool(session.attach, content, name)
         except Exception as error:
             session.changed(failure(error, session.language))
             return JSONResponse({"taken": False}, 422)

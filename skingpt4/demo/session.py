@@ -265,15 +265,19 @@ class Session:
         # Once a photo is sent, the model has seen it as it is.
         return undo.edited is None or undo.edited in self.case.attached
 
-    def attach(self, source: PhotoSource) -> ShownPhoto:
+    def attach(self, source: PhotoSource, name: str | None = None) -> ShownPhoto:
         """Put a photo into the composer, to go with the next question; judged and encoded now.
+
+        Args:
+            source: The photo.
+            name: Its file's, for an error to name it.
 
         Raises:
             PhotoError: If it is not a photo that can be opened.
             ChatError: If there are ``MAX_PHOTOS`` already.
         """
         self._check_room()  # before the work
-        image = open_photo(source, max_side=OPENED_SIDE)
+        image = open_photo(source, max_side=OPENED_SIDE, name=name)
         problems = measure(image).problems
         (embeddings,) = self.chat.encode_photos([image])  # [1, image_tokens, D]
         # After encoding: the model sees every pixel that was sent.
@@ -288,7 +292,9 @@ class Session:
     def _check_room(self) -> None:
         if len(self.case.photos) + len(self.case.attached) >= MAX_PHOTOS:
             raise ChatError(
-                f"There are {MAX_PHOTOS} photos already; begin a new conversation for another."
+                f"There are {MAX_PHOTOS} photos already; begin a new conversation for another.",
+                "many_photos",
+                most=MAX_PHOTOS,
             )
 
     def attached(self, key: str) -> ShownPhoto:
@@ -299,7 +305,8 @@ class Session:
         """
         photo = next((photo for photo in self.case.attached if photo.key == key), None)
         if photo is None:
-            raise ChatError("This photo has been sent or removed; only waiting photos can change.")
+            sentence = "This photo has been sent or removed; only waiting photos can change."
+            raise ChatError(sentence, "photo_gone")
         return photo
 
     def photo(self, key: str) -> ShownPhoto | None:
@@ -435,7 +442,7 @@ class Session:
         with self._lock:
             case = case or self.case
             if case.is_answering:
-                raise ChatError(BUSY)
+                raise ChatError(BUSY, "busy")
             place = len(case.exchanges) if place is None else place
             history, shown = case.conversation.copy(), len(case.photos)
             if place < len(case.exchanges):
@@ -445,12 +452,15 @@ class Session:
             # Photos that were sent since stay: only what was said is taken back.
             joining = case.photos[shown:] + case.attached
             if not shown and not joining:
-                raise ChatError("There is no photo yet: add one first, then ask about it.")
+                sentence = "There is no photo yet: add one first, then ask about it."
+                raise ChatError(sentence, "no_photo")
             for number, photo in enumerate(joining, shown + 1):
                 if photo.is_undecided:
                     raise ChatError(
                         f"Photo {number} could be better: press “Use it anyway”, or remove it and "
-                        "take another, then ask."
+                        "take another, then ask.",
+                        "undecided",
+                        number=number,
                     )
             before = history.copy().messages
             for _ in joining:
@@ -476,7 +486,8 @@ class Session:
         """
         last = self.case.last
         if last is None:
-            raise ChatError("There is no question to ask again yet: ask one first.")
+            sentence = "There is no question to ask again yet: ask one first."
+            raise ChatError(sentence, "nothing_asked")
         # A question that was taken back is no longer in the list: the new one goes to its end.
         place = len(self.case.exchanges) - (last in self.case.exchanges)
         if question is None:

@@ -21,6 +21,7 @@ from skingpt4.conversation.engines import Decoding
 from skingpt4.conversation.interview import interview
 from skingpt4.dermatology import DISCLAIMER
 from skingpt4.processors.photo import open_photo
+from skingpt4.processors.photo_quality import shows_skin
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,17 +31,29 @@ logger = logging.getLogger(__name__)
 # How each line of a batch's output begins.
 FIRST_KEY = b'{"photo": '
 
+NO_SKIN = (
+    "There seems to be no skin in this photo, so no condition is named; add --even-without-skin to "
+    "ask all the same."
+)
+
 # A photo that has been opened, by the path as it was given.
 NamedPhoto = tuple[str, Image.Image]
 
 
-def open_photos(paths: Sequence[str], question: str) -> list[NamedPhoto]:
+def open_photos(
+    paths: Sequence[str], question: str, even_without_skin: bool | None = False
+) -> list[NamedPhoto]:
     """Open the photos of a question, and see that it is one, before the model is loaded.
+
+    Args:
+        paths: As they were given.
+        question: What will be asked.
+        even_without_skin: Take photos, too, in which there seems to be no skin.
 
     Raises:
         ConfigError: If the question is a photo, or a photo cannot be read.
         ChatError: If the question is empty or too long.
-        PhotoError: If a file is no photo.
+        PhotoError: If a file is no photo, or one without skin.
     """
     checked_question(question)
     if question.lower().endswith(IMAGE_SUFFIXES):
@@ -55,11 +68,14 @@ def open_photos(paths: Sequence[str], question: str) -> list[NamedPhoto]:
         try:
             # As a stream, so that the error does not name the file a second time.
             with whole.open("rb") as file:
-                opened.append((path, open_photo(file)))
+                photo = open_photo(file)
         except OSError as error:
             raise ConfigError(f"--ask {whole} cannot be read: {error.strerror}.") from None
         except PhotoError as error:
             raise PhotoError(f"--ask {whole}: {error}") from None
+        if not even_without_skin and not shows_skin(photo):
+            raise PhotoError(f"--ask {whole}: {NO_SKIN}")
+        opened.append((path, photo))
     return opened
 
 
@@ -76,13 +92,15 @@ def ask(
         chat: Answers.
         photos: One or more, which the question is about together.
         question: What to ask.
-        out: Gets the answer piece by piece; with `as_json` one line of JSON at the end.
-        as_json: Write an object with photos, question, answer, seconds, model and disclaimer.
+        out: Gets the answer piece by piece and then what must be known of it; with `as_json` one
+            line of JSON at the end.
+        as_json: Write an object with photos, question, answer, seconds, model, notice and
+            disclaimer.
 
     Raises:
         UserError: If the question cannot be used.
     """
-    about = {"model": model_name(chat.model.config), "disclaimer": DISCLAIMER}
+    about = _about(chat)
     start = time.perf_counter()
     conversation = chat.new_conversation()
     embeddings: list[Tensor] = []
@@ -100,9 +118,16 @@ def ask(
         row |= {"answer": "".join(pieces), "seconds": round(time.perf_counter() - start, 3)}
         out.write(json_line(row | about))
     else:
-        # To the log, which goes to stderr: a pipe gets the answer and nothing else.
-        out.write("\n")
-        logger.info("%s", " ".join(filter(None, (chat.model.notice, DISCLAIMER))))
+        # With the answer, so that it is wherever the answer goes: a pipe, a file, --quiet.
+        out.write(f"\n\n{about['notice']}\n")
+        logger.info("%s", DISCLAIMER)
+
+
+def _about(chat: Chat) -> dict[str, str]:
+    """Return what stands beside every answer; the notice is never empty."""
+    notice = chat.model.notice or DISCLAIMER
+    name = model_name(chat.model.config)
+    return {"model": name, "notice": notice, "disclaimer": DISCLAIMER}
 
 
 @dataclass(frozen=True)
@@ -191,7 +216,7 @@ def _answered(output: Path, questions: Sequence[str], model: str) -> list[Mappin
     return rows
 
 
-def ask_folder(chat: Chat, batch: BatchPlan) -> int:
+def ask_folder(chat: Chat, batch: BatchPlan, even_without_skin: bool | None = False) -> int:
     """Ask about each photo, some at once, and add a line of JSON for each to the output.
 
     A run that was cut short goes on where it stopped; photos that could not be opened then are
@@ -200,6 +225,7 @@ def ask_folder(chat: Chat, batch: BatchPlan) -> int:
     Args:
         chat: Answers.
         batch: From :func:`plan_batch`.
+        even_without_skin: Ask about photos, too, in which there seems to be no skin.
 
     Returns:
         How many photos could not be asked about.
@@ -208,7 +234,7 @@ def ask_folder(chat: Chat, batch: BatchPlan) -> int:
         ConfigError: If the output cannot be written any more.
         KeyboardInterrupt: With a sentence, if the user presses Ctrl+C.
     """
-    about = {"model": model_name(chat.model.config), "disclaimer": DISCLAIMER}
+    about = _about(chat)
     done = {row["photo"] for row in batch.rows}
     left = [name for name in batch.photos if name not in done]
     total, failed = len(batch.photos), 0
@@ -220,7 +246,8 @@ def ask_folder(chat: Chat, batch: BatchPlan) -> int:
         with tqdm(initial=total - len(left), total=total, unit="photo", disable=is_quiet) as bar:
             for start in range(0, len(left), batch.size):
                 some = left[start : start + batch.size]
-                rows = _converse(chat, [batch.photos[name] for name in some], batch.questions)
+                photos = [batch.photos[name] for name in some]
+                rows = _converse(chat, photos, batch.questions, even_without_skin)
                 failed += sum("error" in row for row in rows)
                 named = zip(some, rows, strict=True)
                 lines = [json_line({"photo": name} | row | about) for name, row in named]
@@ -238,7 +265,7 @@ def ask_folder(chat: Chat, batch: BatchPlan) -> int:
     logger.info("%d photos are answered, in %s", total - failed, batch.output)
     if failed:
         logger.error(
-            "%d of %d photos could not be opened: their lines in %s say why, and the same command "
+            "%d of %d photos were not asked about: their lines in %s say why, and the same command "
             "tries them again",
             failed,
             total,
@@ -259,14 +286,19 @@ def _writing(output: Path) -> Iterator[None]:
         ) from None
 
 
-def _converse(chat: Chat, photos: Sequence[Path], questions: Sequence[str]) -> list[dict[str, Any]]:
-    """Ask about several photos; one that cannot be opened becomes a row that says why."""
+def _converse(
+    chat: Chat, photos: Sequence[Path], questions: Sequence[str], even_without_skin: bool | None
+) -> list[dict[str, Any]]:
+    """Ask about several photos; one that cannot be asked about becomes a row that says why."""
     rows: list[dict[str, Any]] = []
     encoded: list[Tensor] = []
     for photo in photos:
         # One by one, so that a photo that cannot be opened costs the others nothing.
         try:
-            encoded += chat.encode_photos([photo])
+            opened = open_photo(photo)
+            if not even_without_skin and not shows_skin(opened):
+                raise PhotoError(NO_SKIN)
+            encoded += chat.encode_photos([opened])
         except PhotoError as error:
             rows.append({"error": str(error)})
         else:

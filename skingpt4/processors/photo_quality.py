@@ -50,6 +50,23 @@ MIN_CONTRAST = 0.1
 MIN_SKIN = 0.15
 
 
+# A screenshot's bars, above and below or beside the photo: lines of which at least half have the
+# outermost line's colour, for a clock or a name may stand in them. Two things tell them from the
+# white or black of a photo: most lines are flat to the last bit, and a bar ends at once, within the
+# lines that scaling blurs, from nearly all of its colour to less than half.
+BAR_LINES = 4
+
+# Of 255: JPEG wavers by so much beside a photo's edge, and by less than one level elsewhere.
+BAR_TOLERANCE, BAR_DEVIATION = 12, 1.0
+
+BAR_SHARE = 0.9
+
+BLURRED_LINES = 2
+
+# Bars of several colours may lie within each other: a page's heading, an app's frame.
+MOST_BARS = 12
+
+
 class Problem(str, Enum):
     """What is wrong with a photo; its value is the key of the hint to show."""
 
@@ -66,7 +83,7 @@ class Quality:
     """Measures of a photo.
 
     Attributes:
-        short_side: Its shorter side, in pixels.
+        short_side: Its shorter side, in pixels; as all that follows, without a screenshot's bars.
         sharpness: How strongly its sharpest tenth has edges, for its brightness; 0 for none.
         brightness: The 95 % quantile of its brightness, 0 to 255.
         glare: Share of pixels that are as bright as can be in some colour, 0 to 1.
@@ -102,17 +119,19 @@ class Quality:
 
 
 def measure(photo: Image.Image) -> Quality:
-    """Measure a photo; about 10 ms.
+    """Measure a photo; 10 to 40 ms.
 
     Args:
         photo: An RGB image of any size.
     """
-    view = photo
-    scale = MEASURED_SIDE / max(photo.size)
-    if scale < 1:  # never scaled up, which would invent pixels
-        width, height = (max(1, round(side * scale)) for side in photo.size)
-        # Reducing by whole factors first makes a large photo several times faster.
-        view = photo.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    view = _scaled(photo)
+    left, top, right, bottom = photo_box(np.asarray(view, dtype=np.float32))
+    if (left, top, right, bottom) != (0, 0, *view.size):
+        # From the whole photo again: in a tall screenshot's view it is small, and so looks sharp.
+        across, down = photo.width / view.width, photo.height / view.height
+        left, right = round(left * across), round(right * across)
+        photo = photo.crop((left, round(top * down), right, round(bottom * down)))
+        view = _scaled(photo)
     pixels = np.asarray(view, dtype=np.float32)  # [H, W, 3]
     grey = pixels @ LUMA  # [H, W]
     dark, bright = (float(value) for value in np.percentile(grey, [5, 95]))
@@ -136,3 +155,67 @@ def measure(photo: Image.Image) -> Quality:
         contrast=1 - dark / max(bright, 1.0),
         skin=float((pixels @ (CR - CB) > SKIN_WARMTH).mean()),
     )
+
+
+def shows_skin(photo: Image.Image) -> bool:
+    """Tell whether there is skin in a photo; without any, whatever a model names is made up.
+
+    It is asked before a condition is named. In bad light that cannot be judged, and counts as skin.
+
+    Args:
+        photo: An RGB image of any size.
+    """
+    return Problem.NO_SKIN not in measure(photo).problems
+
+
+def _scaled(photo: Image.Image) -> Image.Image:
+    scale = MEASURED_SIDE / max(photo.size)
+    if scale >= 1:  # never scaled up, which would invent pixels
+        return photo
+    width, height = (max(1, round(side * scale)) for side in photo.size)
+    # Reducing by whole factors first makes a large photo several times faster.
+    return photo.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def photo_box(pixels: np.ndarray) -> tuple[int, int, int, int]:
+    """Find the photo between the flat bars that a screenshot has around it.
+
+    Args:
+        pixels: ``[H, W, 3]``, of the size in which photos are measured.
+
+    Returns:
+        Its left, top, right and bottom; the whole image if there is none, or a strip.
+    """
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = whole = (0, 0, width, height)
+    for _ in range(MOST_BARS):
+        before = (left, top, right, bottom)
+        top += _bar(pixels[top:bottom, left:right])
+        bottom -= _bar(pixels[top:bottom, left:right][::-1])
+        left += _bar(pixels[top:bottom, left:right].swapaxes(0, 1))
+        right -= _bar(pixels[top:bottom, left:right].swapaxes(0, 1)[::-1])
+        if (left, top, right, bottom) == before:
+            break
+    return (left, top, right, bottom) if min(right - left, bottom - top) >= TILE else whole
+
+
+def _bar(lines: np.ndarray) -> int:
+    """Count the lines ``[n, m, 3]`` at the start that are a bar."""
+    if min(lines.shape[:2]) < TILE:
+        return 0
+    lines = lines[:, ::4]  # every fourth pixel tells as much
+    colour = np.median(lines[0], axis=0)
+
+    def share(some: np.ndarray) -> np.ndarray:
+        return (np.abs(some - colour).max(axis=-1) <= BAR_TOLERANCE).mean(axis=1)
+
+    if share(lines[:BAR_LINES]).min() < 0.5:  # nearly every side of a photo: done at once
+        return 0
+    shares = share(lines)  # [n]
+    if shares.min() >= 0.5:  # flat from end to end: no photo begins here
+        return 0
+    end = int(np.argmax(shares < 0.5))
+    is_flat = np.median(lines[:end].std(axis=1).max(axis=-1)) <= BAR_DEVIATION
+    is_bar = is_flat and shares[end - BAR_LINES : end - 1].min() >= BAR_SHARE
+    # With the blurred lines of its end, in which a bar inside would not be known.
+    return end + BLURRED_LINES if is_bar else 0

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from skingpt4.common.errors import DatasetError
+from skingpt4.common.files import IMAGE_SUFFIXES
 from skingpt4.datasets.image_text import ImageTextDataset, TextDialogueDataset
 from skingpt4.processors import build_processor
 from tests.conftest import TEST_DATA
@@ -63,7 +64,7 @@ def test_a_byte_order_mark_is_accepted(write):
     assert len(ImageTextDataset(folder, SMALL)) == 1
 
 
-@pytest.mark.parametrize("extension", [".jpg", ".jpeg", ".png", ".webp"])
+@pytest.mark.parametrize("extension", IMAGE_SUFFIXES)
 def test_extensions(write, extension):
     dataset = ImageTextDataset(write([{"image_id": "a", "caption": "c"}], ["a" + extension]), SMALL)
     assert dataset[0]["image"].shape == (3, 8, 8)
@@ -169,7 +170,7 @@ def test_a_corrupt_image_is_named_by_its_id(write):
     folder = write([{"image_id": "2", "caption": "c"}])
     (folder / "image" / "2.jpg").write_text("no photo", encoding="utf-8")
     dataset = ImageTextDataset(folder, SMALL)
-    with pytest.raises(DatasetError, match=r"Image id '2' in .*: The photo '2\.jpg' is not a JPEG"):
+    with pytest.raises(DatasetError, match=r"Image id '2' in .*: '2\.jpg' is a text"):
         dataset[0]
 
 

@@ -11,15 +11,18 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from skingpt4.common.errors import ChatError, ConfigError, PhotoError
 from skingpt4.common.network import settle_offline
 from skingpt4.common.schema import ModelConfig
-from skingpt4.demo.app import EXAMPLES_FOLDER
-from skingpt4.demo.terminal import ask, ask_folder, open_photos, plan_batch
+from skingpt4.demo.app import EXAMPLE_FILES, EXAMPLES_FOLDER
+from skingpt4.demo.terminal import NO_SKIN, ask, ask_folder, open_photos, plan_batch
+from skingpt4.dermatology import DISCLAIMER
 from skingpt4.processors.photo import open_photo
+from skingpt4.processors.photo_quality import shows_skin
 from tests.conftest import PROJECT
 from tests.scripts import run_here, run_script
 
@@ -77,12 +80,12 @@ def ask_all(chat, folder, questions, output, size=8):
     return ask_folder(chat, plan_batch(folder, questions, output, size, chat.model.config))
 
 
-def test_one_answer_streams_and_the_warning_does_not_mix_with_it(folder, caplog):
+def test_one_answer_streams_and_the_notice_goes_where_it_goes(folder, caplog):
     written = []
     out = SimpleNamespace(write=written.append, flush=lambda: None)
     with caplog.at_level(logging.INFO):
         ask(OneAnswerChat(), open_photos([folder / "a.png"], "What is it?"), "What is it?", out)
-    assert written == ["What is it? ", "[(10, 8)]", "\n"]
+    assert written == ["What is it? ", "[(10, 8)]", "\n\nDrawn.\n"]
     assert "not a medical device" in caplog.text
 
 
@@ -96,14 +99,59 @@ def test_json_is_one_line_about_all_photos(folder):
     assert row["photos"] == photos
     assert row["model"].endswith(", llm")
     assert "medical device" in row["disclaimer"]
+    assert row["notice"] == "Drawn."
     assert row["seconds"] >= 0
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_model_without_a_notice_of_its_own_has_the_softwares(folder, as_json):
+    chat, out = OneAnswerChat(), io.StringIO()
+    chat.model.notice = ""
+    ask(chat, open_photos([str(folder / "a.png")], "Same?"), "Same?", out, as_json)
+    if as_json:
+        assert json.loads(out.getvalue())["notice"] == DISCLAIMER
+    else:
+        assert out.getvalue().endswith(f"\n\n{DISCLAIMER}\n")
+
+
+@pytest.fixture
+def meadow(folder):
+    """A sharp photo of grass: green and nothing else."""
+    grass = np.random.default_rng(0).integers(0, 255, (320, 320, 1), dtype=np.uint8)
+    Image.fromarray(grass * np.array([0, 1, 0], dtype=np.uint8)).save(folder / "meadow.png")
+    return folder / "meadow.png"
+
+
+def test_without_skin_no_condition_is_named_unless_the_person_insists(meadow):
+    sentence = f"{re.escape(str(meadow))}: There seems to be no skin .* --even-without-skin"
+    with pytest.raises(PhotoError, match=sentence):
+        open_photos([EXAMPLES_FOLDER / "acne.jpg", meadow], "What is it?")
+    ((_, photo),) = open_photos([meadow], "What is it?", even_without_skin=True)
+    assert photo.size == (320, 320)
+
+
+def test_a_photo_of_a_folder_without_skin_is_a_row_that_says_so(meadow, tmp_path):
+    folder, output, chat = meadow.parent, tmp_path / "answers.jsonl", OneAnswerChat()
+    assert ask_all(chat, folder, QUESTIONS, output) == 1
+    by_name = {row["photo"]: row for row in rows(output)}
+    assert by_name["meadow.png"]["error"] == NO_SKIN
+    assert "answers" not in by_name["meadow.png"] and "answers" in by_name["a.png"]
+    assert {row["notice"] for row in by_name.values()} == {"Drawn."}
+    batch = plan_batch(folder, QUESTIONS, output, 8, chat.model.config)
+    assert ask_folder(chat, batch, even_without_skin=True) == 0
+    assert all("answers" in row for row in rows(output))
+
+
+@pytest.mark.parametrize("path", EXAMPLE_FILES, ids=lambda path: path.name)
+def test_every_example_shows_skin(path):
+    assert shows_skin(open_photo(path))
 
 
 def test_what_cannot_be_asked_about_is_named_with_its_whole_path(folder, monkeypatch):
     monkeypatch.chdir(folder)
     whole = re.escape(str(folder))
     for name, kind, reason in (
-        ("notes.txt", PhotoError, "is not a JPEG"),
+        ("notes.txt", PhotoError, "is a text: send a photo"),
         ("gone.png", ConfigError, "no such file"),
         ("more", ConfigError, "is a folder; --batch"),
     ):
@@ -150,7 +198,7 @@ def test_a_broken_photo_is_a_row_and_is_tried_again(folder, tmp_path, caplog):
     (folder / "a.png").write_bytes(b"no photo")
     assert ask_all(OneAnswerChat(), folder, QUESTIONS, output) == 1
     assert "a.png" in rows(output)[0]["error"]
-    assert f"1 of 3 photos could not be opened: their lines in {output}" in caplog.text
+    assert f"1 of 3 photos were not asked about: their lines in {output}" in caplog.text
     assert len(rows(output)) == 3
     Image.new("RGB", (11, 8)).save(folder / "a.png")
     assert ask_all(OneAnswerChat(), folder, QUESTIONS, output) == 0
@@ -278,6 +326,7 @@ def test_offline_against_what_needs_others_is_a_contradiction(model, share, name
         (["--host", "0.0.0.0", "--ask", "a.jpg", "b?"], "--host belongs to the page"),
         (["--ask", "a.jpg", "b?", "--batch", "photos"], "not allowed with"),
         (["--offline", "--online"], "not allowed with"),
+        (["--even-without-skin"], "--even-without-skin belongs to --ask, not to the page"),
     ],
 )
 def test_half_a_command_is_refused_before_anything_is_loaded(arguments, sentence, capsys, demo):
@@ -309,10 +358,11 @@ def test_the_script_answers_about_a_folder(demo, capsys, embedded_photo, tmp_pat
     assert "7/7" in capsys.readouterr().err
 
 
-def test_quiet_is_the_answer_alone(embedded_photo):
+def test_quiet_is_the_answer_and_its_notice(embedded_photo):
     done = run_script("demo.py", "--quiet", "--ask", embedded_photo, "What's wrong with my skin?")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "psoriasis" in done.stdout and done.stdout.count("\n") == 1
+    answer, notice = done.stdout.split("\n\n")
+    assert "psoriasis" in answer and notice.startswith("Demonstration model")
 
 
 NO_GRADIO = """

@@ -1,19 +1,21 @@
 """Any photo opens as plain RGB; anything else is one sentence."""
 
 import io
+import random
 import struct
 import threading
 import zlib
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import Image, ImageCms, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from skingpt4.common.errors import PhotoError
-from skingpt4.processors.photo import open_photo
+from skingpt4.processors.photo import FORMATS, open_photo
 from tests.conftest import TEST_DATA
 
 pytestmark = [
@@ -42,7 +44,7 @@ def left_dark_right_light(width=16, height=8):
     return Image.fromarray(pixels)
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "MPO"])
+@pytest.mark.parametrize("file_format", [*FORMATS, "MPO"])
 def test_every_format_opens(file_format):
     photo = open_photo(encoded(Image.new("RGB", (9, 7), RED), file_format))
     assert (photo.mode, photo.size) == ("RGB", (9, 7))
@@ -132,14 +134,14 @@ def test_wide_pixels_are_scaled(values, expected):
     assert [photo.getpixel((x, 0))[0] for x in range(3)] == expected
 
 
-@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_an_animation_gives_its_first_frame(file_format):
     frames = [Image.new("RGB", (6, 6), colour) for colour in (RED, (0, 255, 0), (0, 0, 255))]
     data = encoded(frames[0], file_format, save_all=True, append_images=frames[1:])
     assert near(open_photo(data).getpixel((3, 3)), RED)
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 @pytest.mark.parametrize(
     ("orientation", "size", "light"),
     [
@@ -157,7 +159,9 @@ def test_exif_rotation_is_applied_and_metadata_dropped(file_format, orientation,
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     exif[0x010F] = "maker of the camera"
-    photo = open_photo(encoded(left_dark_right_light(), file_format, exif=exif, quality=95))
+    photo = open_photo(
+        encoded(left_dark_right_light(), file_format, exif=exif.tobytes(), quality=95)
+    )
     assert photo.size == size
     assert min(photo.getpixel(light)) > 200
     assert photo.info == {}
@@ -235,7 +239,7 @@ def test_a_text_file_named_jpg(tmp_path):
     path.write_text("This is no photo.\n" * 50, encoding="utf-8")
     with pytest.raises(PhotoError) as caught:
         open_photo(path)
-    assert "'rash.jpg' is not a JPEG" in str(caught.value)
+    assert "'rash.jpg' is a text: send a photo" in str(caught.value)
     assert "secret-folder" not in str(caught.value)
 
 
@@ -249,11 +253,154 @@ def test_a_missing_file_is_one_sentence_without_its_folder(name):
     assert "anna" not in str(caught.value)
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
-def test_a_truncated_photo(file_format):
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
+@pytest.mark.parametrize("file_format", sorted(set(FORMATS) - {"GIF"}))
+def test_a_truncated_photo(file_format, share):
     data = encoded(Image.effect_noise((200, 200), 90).convert("RGB"), file_format)
     with pytest.raises(PhotoError, match="damaged, incomplete"):
-        open_photo(data[: len(data) // 2])
+        open_photo(data[: int(len(data) * share)])
+
+
+def tiff(**tags):
+    info = {int(tag.removeprefix("tag")): value for tag, value in tags.items()}
+    return encoded(Image.new("RGB", (160, 120), RED), "TIFF", tiffinfo=info)
+
+
+OTHER_KINDS = {
+    "film": [
+        b"\0\0\0\x14ftypqt  \0\0\0\0qt  \0\0\0\x08wide",
+        b"\0\0\0\x18ftypmp42\0\0\0\0isom",
+        b"RIFF\0\0\0\0AVI LIST",
+        b"\x1a\x45\xdf\xa3\x01\0\0\0webm",
+    ],
+    "pdf": [b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj"],
+    "dicom": [bytes(128) + b"DICM\x02\0\0\0UL"],
+    "raw": [
+        tiff(tag50706=b"\1\4\0\0"),  # DNG, whose first image is a small preview
+        tiff(tag254=1),  # NEF, ARW
+        b"II*\0\x10\0\0\0CR\x02\0" + bytes(99),  # CR2
+        b"\0\0\0\x18ftypcrx \0\0\0\1crx isom",  # CR3
+        b"FUJIFILMCCD-RAW 0201",
+    ],
+    "svg": [b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'],
+    "web_page": [b"\xef\xbb\xbf\n<!DOCTYPE html><title>Rash</title>", b"<HTML><img></HTML>"],
+    "text": [b"It itches.", "皮肤发痒".encode() * 999],
+    "archive": [b"PK\x03\x04\x14\0\6\0", b"Rar!\x1a\7\1\0", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"],
+    "other": [random.Random(0).randbytes(999), b"P6\n1 1\n255\n\0\0\0", b"8BPS\0\1"],
+    "damaged": [b"\0\0\0\x1cftypheic\0\0\0\0mif1heic", b"\xff\xd8\xff\xe1\0"],
+}
+
+
+@pytest.mark.parametrize("ending", ["jpg", "heic", "bin"])
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_what_is_no_photo_is_told_by_its_first_bytes(kind, ending):
+    for data in OTHER_KINDS[kind]:
+        with pytest.raises(PhotoError) as caught:
+            open_photo(data, name=f"C:\\anna\\IMG_0042.{ending}")
+        assert str(caught.value).startswith(f"'IMG_0042.{ending}' ")
+        assert (caught.value.key, caught.value.values["name"]) == (
+            f"photo_{kind}",
+            f"'IMG_0042.{ending}'",
+        )
+
+
+def test_a_refusal_is_one_sentence_with_its_remedy():
+    film = OTHER_KINDS["film"][0]
+    sentence = "is a film: take a photo, or send a still from it."
+    with pytest.raises(PhotoError, match=f"^'IMG_0042.MOV' {sentence}$"):
+        open_photo(film, name="IMG_0042.MOV")
+    with pytest.raises(PhotoError, match=f"^The file {sentence}$"):
+        open_photo(film)
+
+
+def heic_of_exif(turned):
+    """A HEIC with EXIF that says to turn it: with or without the file's own field, which counts."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    if turned:
+        return encoded(left_dark_right_light(64, 32), "HEIF", exif=exif.tobytes())
+    upright = Image.Exif()
+    upright[ORIENTATION] = 1
+    data = encoded(left_dark_right_light(64, 32), "HEIF", exif=upright.tobytes())
+    assert data.count(upright.tobytes()[6:]) == 1
+    return data.replace(upright.tobytes()[6:], exif.tobytes()[6:])
+
+
+def test_a_heic_is_turned_once_by_its_own_field():
+    photo = open_photo(heic_of_exif(turned=True))
+    assert (photo.size, min(photo.getpixel((16, 60))) > 200) == ((32, 64), True)
+    photo = open_photo(heic_of_exif(turned=False))
+    assert (photo.size, min(photo.getpixel((60, 16))) > 200) == ((64, 32), True)
+
+
+def test_the_primary_image_of_a_heic_is_opened():
+    burst = [Image.new("RGB", (64, 64), colour) for colour in ("green", RED, "blue")]
+    options = {"save_all": True, "append_images": burst[1:], "primary_index": 1}
+    assert near(open_photo(encoded(burst[0], "HEIF", **options)).getpixel((30, 30)), RED)
+
+
+def test_a_heic_of_ten_bits_keeps_its_brightness():
+    levels = np.full((64, 64, 3), RED, np.uint16) * 257
+    heif = pillow_heif.from_bytes("RGB;16", (64, 64), levels.tobytes())
+    buffer = io.BytesIO()
+    heif.save(buffer, quality=95)
+    assert pillow_heif.open_heif(buffer.getvalue()).info["bit_depth"] == 10
+    assert near(open_photo(buffer.getvalue()).getpixel((30, 30)), RED)
+
+
+@pytest.mark.parametrize("file_format", ["HEIF", "AVIF", "WEBP"])
+def test_a_files_transparency_lies_over_white(file_format):
+    image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 32, 64))
+    photo = open_photo(encoded(image, file_format, quality=95))
+    assert near(photo.getpixel((8, 32)), (0, 0, 0))
+    assert near(photo.getpixel((56, 32)), (255, 255, 255))
+
+
+@pytest.mark.parametrize("file_format", ["HEIF", "AVIF"])
+@pytest.mark.parametrize("brand", [b"mif1", b"msf1"])
+def test_the_common_brand_of_heic_and_avif_opens(file_format, brand):
+    data = encoded(Image.new("RGB", (64, 64), RED), file_format)
+    assert near(open_photo(data[:8] + brand + data[12:]).getpixel((30, 30)), RED)
+
+
+@pytest.mark.parametrize(("side", "reason"), [(11_000, "limit of 120"), (65_000, "limit of 120")])
+def test_a_heic_that_claims_too_much_is_refused_before_decoding(side, reason, monkeypatch):
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("was decoded"))
+    data = encoded(Image.new("RGB", (64, 64), RED), "HEIF")
+    place = data.index(b"ispe") + 8
+    data = data[:place] + struct.pack(">II", side, side) + data[place + 8 :]
+    with pytest.raises(PhotoError, match=reason):
+        open_photo(data)
+
+
+def swapped_profile():
+    """An RGB profile in which red and green have changed places, and which is not called sRGB."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for old, new in ((b"rXYZ", b"?XYZ"), (b"gXYZ", b"rXYZ"), (b"?XYZ", b"gXYZ")):
+        data = data.replace(old, new)
+    return data.replace("sRGB".encode("utf-16-be"), "odd!".encode("utf-16-be"))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
+def test_a_colour_profile_is_honoured(file_format):
+    image = Image.new("RGB", (64, 64), RED)
+    data = encoded(image, file_format, icc_profile=swapped_profile(), quality=95)
+    red, green, blue = RED
+    assert near(open_photo(data).getpixel((30, 30)), (green, red, blue), 12)
+    assert open_photo(data).info == {}
+
+
+@pytest.mark.parametrize("profile", ["sRGB", b"broken" * 40, "GRAY"])
+def test_other_colour_profiles_leave_the_photo_as_it_is(profile):
+    if isinstance(profile, str):
+        is_grey = profile == "GRAY"
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        if is_grey:
+            profile = profile[:16] + b"GRAY" + profile[20:]
+    image = Image.effect_noise((40, 30), 80).convert("RGB")
+    data = encoded(image, "PNG", icc_profile=profile)
+    assert open_photo(data).tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize("empty", [b"", bytearray(), io.BytesIO()])
@@ -349,8 +496,7 @@ def test_pillows_switches_stay_as_they_are():
 
 
 VALID = [
-    encoded(Image.effect_noise((24, 18), 90).convert("RGB"), file_format)
-    for file_format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+    encoded(Image.effect_noise((24, 18), 90).convert("RGB"), file_format) for file_format in FORMATS
 ]
 
 

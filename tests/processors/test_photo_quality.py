@@ -86,6 +86,74 @@ def test_jpeg_of_a_phone_is_judged_as_the_array():
     assert measure(open_photo(buffer.getvalue())).problems == ()
 
 
+def in_bars(photo, sides, colour, writing=True):
+    """Put bars of these widths (left, top, right, bottom) around a photo, with a clock in them."""
+    left, top, right, bottom = sides
+    size = (left + photo.width + right, top + photo.height + bottom)
+    screen = Image.new("RGB", size, colour)
+    if writing:
+        other = "black" if sum(screen.getpixel((0, 0))) > 380 else "white"
+        draw = ImageDraw.Draw(screen)
+        for x in range(0, size[0] // 3, 12):
+            draw.rectangle((10 + x, 12, 16 + x, 22), fill=other)
+            draw.rectangle((10 + x, size[1] - 22, 16 + x, size[1] - 12), fill=other)
+    screen.paste(photo, (left, top))
+    return screen
+
+
+BARS = {
+    "above and below": (0, 700, 0, 700),
+    "above": (0, 300, 0, 0),
+    "beside": (400, 0, 400, 0),
+    "around": (60, 240, 60, 200),
+}
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "#202124", "#f2f2f7"])
+@pytest.mark.parametrize("sides", BARS.values(), ids=BARS)
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
+def test_a_screenshots_bars_are_not_judged(sides, colour, file_format):
+    photo = drawn(size=(800, 600))
+    buffer = io.BytesIO()
+    in_bars(photo, sides, colour, writing=sides != BARS["beside"]).save(buffer, file_format)
+    quality = measure(open_photo(buffer.getvalue()))
+    assert quality.problems == ()
+    assert quality.short_side == pytest.approx(600, rel=0.03)
+    assert quality.skin == pytest.approx(measure(photo).skin, abs=0.03)
+
+
+def test_bars_within_bars_are_left_out():
+    photo = drawn(size=(800, 600))
+    app = in_bars(photo, (0, 120, 0, 120), "#2b5cab")
+    screen = in_bars(app, (0, 80, 0, 500), "white")
+    assert measure(screen).problems == ()
+    assert measure(screen).skin == pytest.approx(measure(photo).skin, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda image: scaled(image, 0.25), Problem.DARK),
+        (lambda image: scaled(image, 3), Problem.BRIGHT),
+        (lambda image: image.convert("L").convert("RGB"), Problem.NO_SKIN),
+    ],
+)
+def test_a_poor_photo_between_bars_is_still_poor(spoil, problem):
+    for colour in ("white", "black", "#c68a63"):
+        assert problem in measure(in_bars(spoil(drawn()), (0, 300, 0, 300), colour)).problems
+
+
+def test_a_photos_own_white_is_judged():
+    """Burnt-out skin ends in no straight line, and a sheet of paper is no screen."""
+    photo = scaled(drawn(), 1)
+    ImageDraw.Draw(photo).ellipse((-200, -300, 840, 300), fill="white")
+    assert measure(photo).problems == (Problem.BRIGHT,)
+    assert measure(photo).short_side == 480
+    blank = Image.new("RGB", (640, 480), "white")
+    assert measure(blank).problems == (Problem.BRIGHT,)
+    assert measure(blank).short_side == 480
+
+
 def fitzpatrick_types():
     with TYPES.open(encoding="utf-8", newline="") as file:
         return {row["md5hash"]: int(row["fitzpatrick_scale"]) for row in csv.DictReader(file)}

@@ -58,7 +58,8 @@ class Decoding:
         }
         for name, (holds, allowed) in rules.items():
             if not holds:  # NaN fails every comparison, so it ends here too
-                raise ChatError(f"{name} is {getattr(self, name)}; it must be {allowed}.")
+                sentence = f"{name} is {getattr(self, name)}; it must be {allowed}."
+                raise ChatError(sentence, "setting")
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ class Engine(ABC):
         """
         raise ChatError(
             "How likely an answer is cannot be asked of the engine "
-            f"'{self.model.config.engine}'; set model.engine=transformers for it."
+            f"'{self.model.config.engine}'; set model.engine=transformers for it.",
+            "engine_setting",
         )
 
     def generate_batch(

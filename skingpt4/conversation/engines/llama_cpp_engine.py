@@ -64,7 +64,8 @@ class TokenSampler:
         if decoding.num_beams > 1:
             raise ChatError(
                 f"num_beams is {decoding.num_beams}, but the engine 'llama_cpp' answers without "
-                "beams; set it to 1, or set model.engine=transformers."
+                "beams; set it to 1, or set model.engine=transformers.",
+                "engine_setting",
             )
         self.ids: list[int] = []
         self.ended = False

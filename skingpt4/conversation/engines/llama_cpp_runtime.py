@@ -161,7 +161,8 @@ class LlamaRuntime:
         code = api.llama_decode(self._context, batch.raw)
         if code:
             raise ChatError(
-                f"llama.cpp could not go on (code {code}); ask again, or begin a new conversation."
+                f"llama.cpp could not go on (code {code}); ask again, or begin a new conversation.",
+                "engine_stopped",
             )
         scores = []
         for place, is_wanted in enumerate(wanted):

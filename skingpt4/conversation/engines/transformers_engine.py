@@ -196,7 +196,8 @@ class TransformersEngine(Engine):
         if decoding.num_beams > 1:
             raise ChatError(
                 f"num_beams is {decoding.num_beams}, but several answers at once are given without "
-                "beams; set it to 1, or answer one by one."
+                "beams; set it to 1, or answer one by one.",
+                "engine_setting",
             )
         # Each different prompt goes through the model once. Photos are compared as objects: the
         # same photo of the same conversation is one.

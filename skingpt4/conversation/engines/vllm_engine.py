@@ -151,9 +151,11 @@ class VllmServer:
                     continue  # server-sent events part with empty lines
                 event = json.loads(data)
                 if "error" in event:
+                    reason = _quoted(event)
                     raise ChatError(
-                        f"The language model's server at {self.url} broke off "
-                        f"({_quoted(event)}); ask again, and look at its log if that does not help."
+                        f"The language model's server at {self.url} broke off ({reason}); ask "
+                        "again, and look at its log if that does not help.",
+                        "server",
                     )
                 (choice,) = event["choices"]
                 reason = choice["finish_reason"]  # of the last part only
@@ -170,22 +172,26 @@ class VllmServer:
         except (httpx.ConnectError, httpx.ConnectTimeout, socket.gaierror) as error:
             raise ChatError(
                 f"The language model's server at {self.url} cannot be reached "
-                f"({_quoted(error)}); start it, or correct model.engine_url, and ask again."
+                f"({_quoted(error)}); start it, or correct model.engine_url, and ask again.",
+                "server",
             ) from None
         except httpx.TimeoutException:
             raise ChatError(
                 f"The language model's server at {self.url} said nothing for {TIMEOUT.read:.0f} "
-                "seconds; it may be overloaded: ask again later."
+                "seconds; it may be overloaded: ask again later.",
+                "server",
             ) from None
         except httpx.TransportError as error:
             raise ChatError(
                 f"The language model's server at {self.url} broke off in the middle "
-                f"({_quoted(error)}); ask again, and look at its log if that does not help."
+                f"({_quoted(error)}); ask again, and look at its log if that does not help.",
+                "server",
             ) from None
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise ChatError(
                 f"What {self.url} sent is not what vLLM sends ({_quoted(error)}); check "
-                "model.engine_url, and that vLLM is 0.26 or newer."
+                "model.engine_url, and that vLLM is 0.26 or newer.",
+                "server",
             ) from None
 
     async def _refuse_failure(self, response: httpx.Response) -> None:
@@ -204,7 +210,8 @@ class VllmServer:
             message = _quoted(response.text.strip() or response.reason_phrase)
         raise ChatError(
             f"The language model's server at {self.url} refused with status "
-            f"{response.status_code} ({message}); {remedy}."
+            f"{response.status_code} ({message}); {remedy}.",
+            "server",
         )
 
 
@@ -313,7 +320,8 @@ class VllmEngine(Engine):
             if (value := getattr(decoding, name)) != 1:
                 raise ChatError(
                     f"{name} is {value}, which the engine 'vllm' cannot do; set it to 1, or set "
-                    "model.engine=transformers."
+                    "model.engine=transformers.",
+                    "engine_setting",
                 )
         # Each setting is sent, lest the server's own defaults count.
         return {
@@ -360,7 +368,8 @@ class VllmEngine(Engine):
                 raise ChatError(
                     f"The conversation takes {length} tokens and the answer may take {longest}, "
                     f"but the server holds {served.context}; ask again, which leaves the oldest "
-                    "turns out, or start the server with a larger --max-model-len."
+                    "turns out, or start the server with a larger --max-model-len.",
+                    "server_full",
                 )
             async with aclosing(self.server.stream(request | {"model": served.name})) as answer:
                 async for new_ids in answer:
@@ -410,7 +419,8 @@ class VllmEngine(Engine):
             raise ChatError(
                 f"The server at {self.server.url} serves '{served.name}', which embeds text "
                 f"otherwise than model.llm_model '{self.model.config.llm_model}'; start it with "
-                "that folder, or name the server's model."
+                "that folder, or name the server's model.",
+                "server",
             )
         self.context_length = min(self.model.context_length, served.context)
         logger.info("%s serves '%s', %d tokens", self.server.url, served.name, served.context)

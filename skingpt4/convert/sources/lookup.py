@@ -8,8 +8,9 @@ from importlib import resources
 from pathlib import Path
 
 from skingpt4.common.errors import DatasetError
+from skingpt4.common.files import is_file
 from skingpt4.common.tables import read_table
-from skingpt4.convert.fingerprints import image_files, is_file
+from skingpt4.convert.fingerprints import image_files
 from skingpt4.dermatology import CLASSES, FITZPATRICK_TYPES
 
 # The paper's name for what belongs to none of its 15 classes.

@@ -217,7 +217,7 @@ def lay_out_composer(
                 show_label=False,
                 placeholder=t("conversation.question_hint"),  # type: ignore[arg-type]
                 sources=["upload"],
-                file_types=["image"],
+                file_types=["image", ".heic", ".heif", ".hif", ".avif"],
                 file_count="multiple",
                 max_lines=6,
                 max_plain_text_length=100_000,
@@ -399,7 +399,7 @@ class ConversationActions:
         case = session.case
         try:
             if JOB in case.running:  # also between two of all four questions
-                raise ChatError(BUSY)
+                raise ChatError(BUSY, "busy")
             put()
         except Exception as error:
             session.changed(failure(error, session.language))

@@ -280,9 +280,10 @@ def figure(state: EvidenceState, session: Session) -> str:
     language, exchange = session.language, state.exchange
     label = escape(say("evidence.label", language))
     sentence = escape(state.sentence)
-    question = escape(exchange.question if exchange else "")
+    question = exchange.question if exchange else ""
+    lang = ' lang="en"' if question.isascii() else ""
     about = escape(say("evidence.about", language, number=state.photo, question="{question}"))
-    about = about.replace("{question}", f'<q lang="en">{question}</q>')
+    about = about.replace("{question}", f"<q{lang}>{escape(question)}</q>")
     notice = escape(notice_of(language, session.chat.model.notice))
     # All of it in the caption: whoever cuts the figure out of the page takes it along.
     return (
