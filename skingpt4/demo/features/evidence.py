@@ -368,7 +368,7 @@ def make_map(
             place = say(f"evidence.place_{row * 3 // GRID}_{column * 3 // GRID}", language)
             # Nats a token to "so many times as likely" and "so many per cent less likely".
             times = f"{math.exp(evidence.alone[row, column]):.1f}"
-            drop = f"{100 * -math.expm1(min(0, -evidence.hidden[row, column])):.1f}"
+            drop = f"{100 * abs(math.expm1(min(0, -evidence.hidden[row, column]))):.1f}"
             state.sentence = say("evidence.result", language, place=place, times=times, drop=drop)
         percent = round(100 * evidence.done / len(places()))
         yield say("evidence.progress", language, percent=percent) if percent < 100 else ""
