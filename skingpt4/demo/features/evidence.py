@@ -340,7 +340,7 @@ def wire(panel: EvidencePanel, page: Page, room: WaitingRoom) -> None:
 
     choices = [panel.answer, panel.photo]
     gr.on([one.input for one in choices], choose, choices, None, **AT_ONCE)
-    wire_job(panel, page, JOB, room, (panel.begin, panel.stop), choices, make_map)
+    wire_job(page, JOB, room, (panel.begin, panel.stop), choices, make_map)
     panel.stop.click(None, js=FOCUS.format(button="begin-evidence"), **PRIVATE)
 
 
