@@ -238,8 +238,8 @@ def measure(modules: list[Module]) -> list[tuple[str, str, str, bool]]:
     repeated = repeated_share(modules)
     largest = max(per_folder.values())
     return [
-        ("lines of Python", f"{lines:,}", "≤ 25,000", lines <= 25_000),
-        ("files", str(len(modules)), "≤ 150", len(modules) <= 150),
+        ("lines of Python", f"{lines:,}", "≤ 28,000", lines <= 28_000),
+        ("files", str(len(modules)), "≤ 155", len(modules) <= 155),
         ("files in the largest folder", str(largest), "≤ 15", largest <= 15),
         ("files that share a base name", str(shared), "≤ 10", shared <= 10),
         ("types that share a name", str(types), "0", types == 0),

@@ -75,6 +75,8 @@ class ModelConfig:
     max_txt_len: int = 160  # longest answer in training, in tokens, end symbol included
     end_sym: str = ""  # what ends an answer; empty for the prompt style's own
     notice: str = ""  # sentence shown wherever the model speaks (ours)
+    # Whether it understands English only: the page then says so to who asks in Chinese (ours).
+    english_only: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values out of range.

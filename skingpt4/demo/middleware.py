@@ -93,7 +93,7 @@ class Rate:
 RATES = {
     "login": Rate(10, 0.2),
     "upload": Rate(40, 2),
-    "other": Rate(400, 50),
+    "other": Rate(400, 100),
 }
 
 
@@ -177,7 +177,10 @@ class PageMiddleware:
         host = headers.get("host", "")
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         if self._names is not None and name.lower() not in self._names and not is_loopback(name):
-            return PlainTextResponse("This page is not served under this name.", 421)
+            return PlainTextResponse(
+                "This page is not served under this name; whoever runs it can add --allowed-host.",
+                421,
+            )
         if OPEN_ROUTES.fullmatch(path) is None or ".." in path:
             return PlainTextResponse("There is nothing here.", 404)
         # A body may also come in pieces of undeclared length; `_Limited` counts those.

@@ -67,6 +67,8 @@
     for (;;) {
       try {
         const answer = await fetchPlainly(address, options);
+        // Too many requests, or a proxy whose server is not there at the moment.
+        if ([429, 502, 503, 504].includes(answer.status)) throw new Error("later");
         if (!hasEnded) tell(null);
         return answer;
       } catch (error) {
@@ -159,7 +161,10 @@
   async function takeOne(file) {
     const line = find("#waiting");
     line?.setAttribute("data-sending", `${text("sending")} ${file.name}`);
-    const headers = {"x-skingpt4-name": encodeURIComponent(file.name)};
+    // Sent again when the answer was lost on its way, a photo is known by its number.
+    const headers = {
+      "x-skingpt4-name": encodeURIComponent(file.name), "x-skingpt4-photo": String(Math.random()),
+    };
     const answer = await ask("photos", {method: "POST", body: file, headers});
     line?.removeAttribute("data-sending");
     if (answer.status === 404) return end();
@@ -389,7 +394,7 @@
 
   const live = Object.assign(document.createElement("div"), {id: "live", className: "sr-only"});
   live.setAttribute("role", "status");
-  let hasStarted = false;
+  let hasStarted = false, undoTimer = null;
 
   function dress() {
     if (!document.body) return;
@@ -420,11 +425,16 @@
       });
     document.querySelectorAll("[data-language]").forEach((button) =>
       button.setAttribute("aria-current", String(button.dataset.language === language)));
+    // An undo is offered for ten seconds.
+    if (!find("#undo")?.offsetParent) undoTimer = null;
+    else undoTimer ??= setTimeout(() => { undoTimer = null; look(); }, 10500);
     if (document.documentElement.lang !== tag) document.documentElement.lang = tag;
   }
 
   // The button pressed is gone: who works by keyboard goes on where the page does.
-  document.addEventListener("focusout", () => setTimeout(() => {
+  // Who presses on nothing keeps the focus nowhere, or a phone's keyboard would come up.
+  document.addEventListener("focusout", (event) => setTimeout(() => {
+    if (event.target.isConnected && event.target.offsetParent) return;
     if (document.activeElement !== document.body || document.querySelector("dialog[open]")) return;
     const next = find("#agree")?.offsetParent ? find("#agree")
       : find("#choose")?.offsetParent ? find("#choose") : find("#composer textarea");

@@ -180,7 +180,8 @@ def run_job(
             for wait in ticket.wait(cancel) if ticket else ():
                 tell(status(queue_sentence(wait, session)))
                 yield
-            for sentence in steps(cancel):
+            # Who gave up waiting has not been let in.
+            for sentence in () if cancel.is_set() else steps(cancel):
                 # Said once, so that what is told meanwhile of something else stays to be read.
                 if status(sentence) != message:
                     message = status(sentence)

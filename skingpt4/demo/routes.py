@@ -6,6 +6,7 @@ names its tab by a key that only the tab's browser and this process know; withou
 there is no answer, so that a login to the page also guards these.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
@@ -22,6 +23,9 @@ from skingpt4.documents.images import JPEG, jpeg
 
 # Holds the tab's key.
 TAB_HEADER = "x-skingpt4-tab"
+
+# Holds a photo's number, by which the tab tells its photos apart.
+PHOTO_HEADER = "x-skingpt4-photo"
 
 # Holds a file's name, percent-encoded, for an error to show it to the visitor who sent it.
 NAME_HEADER = "x-skingpt4-name"
@@ -42,6 +46,7 @@ def routes(sessions: Sessions, examples: Sequence[Path]) -> list[Route]:
         session = sessions.get(request.headers.get(TAB_HEADER, ""))
         if session is None:
             return JSONResponse({"known": False})
+        session.forget_removed(time.monotonic())  # an undo that is too late is not offered
         # In this order: if nothing is under way now, the version is the last one.
         busy, version = session.is_busy, session.version
         return JSONResponse({"known": True, "version": version, "busy": busy})
@@ -51,6 +56,9 @@ def routes(sessions: Sessions, examples: Sequence[Path]) -> list[Route]:
         session = sessions.get(request.headers.get(TAB_HEADER, ""))
         if session is None:
             return NOT_FOUND
+        number = request.headers.get(PHOTO_HEADER, "")
+        if number and number in session.taken:  # sent again, since the answer was lost on its way
+            return JSONResponse({"taken": True})
         content = await request.body()
         name = unquote(request.headers.get(NAME_HEADER, ""))
         try:
@@ -58,6 +66,7 @@ def routes(sessions: Sessions, examples: Sequence[Path]) -> list[Route]:
         except Exception as error:
             session.changed(failure(error, session.language))
             return JSONResponse({"taken": False}, 422)
+        session.taken.add(number)
         session.changed(status(joined(session, photo)))
         return JSONResponse({"taken": True})
 

@@ -227,6 +227,7 @@ class Session:
         has_agreed: Whether the visitor has agreed to what is said before the first photo.
         message: The line of status, as HTML.
         settings: Those of an answer that the visitor has changed, by name.
+        taken: The numbers of the photos that have come, as the tab counts them.
         version: Grows whenever there is something new to show.
         workers: Threads that do something for the visitor.
     """
@@ -239,6 +240,7 @@ class Session:
         self.has_agreed = False
         self.message = ""
         self.settings: dict[str, float] = {}
+        self.taken: set[str] = set()
         self.version = 1
         self.workers: set[threading.Thread] = set()
         self._versions = itertools.count(2)
@@ -383,6 +385,7 @@ class Session:
                 return
             self._undo = None
         self._let_go(undo)
+        self.changed()
 
     def _offer_undo(self, restore: Callable[[], None], **what: Any) -> None:
         undo = Undo(restore, time.monotonic() + UNDO_SECONDS, **what)

@@ -15,9 +15,11 @@ from typing import Any, cast
 import timm
 import torch
 from einops import rearrange
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import resample_abs_pos_embed
+from timm.models import register_model
 from timm.models._manipulate import reinit_non_persistent_buffers
-from timm.models.eva import Eva
+from timm.models.eva import Eva, _create_eva
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -98,6 +100,29 @@ class _Tower(Eva):
         # On the meta device there is nothing to draw, yet timm's way takes seconds there.
         if not cast(Tensor, self.pos_embed).is_meta:
             super().init_weights(needs_reset)
+
+
+# PanDerm, pre-trained on two million images of skin, is of timm's EVA class, though timm does not
+# list it: layer scale, a final norm, ImageNet's colours (its authors' code).
+PANDERM = {"patch_size": 16, "init_values": 0.1, "global_pool": "token"}
+_PHOTOS = {"input_size": (3, 224, 224), "fixed_input_size": True}
+_PHOTOS |= {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+# timm looks for a module's configurations under this name.
+default_cfgs = {"panderm_base_patch16_224": _PHOTOS, "panderm_large_patch16_224": _PHOTOS}
+
+
+@register_model
+def panderm_base_patch16_224(pretrained: bool = False, **settings: Any) -> nn.Module:
+    """Build PanDerm's smaller tower; timm calls this by its name."""
+    shape = {"embed_dim": 768, "depth": 12, "num_heads": 12}
+    return _create_eva("panderm_base_patch16_224", pretrained, **PANDERM | shape | settings)
+
+
+@register_model
+def panderm_large_patch16_224(pretrained: bool = False, **settings: Any) -> nn.Module:
+    """Build PanDerm's larger tower; timm calls this by its name."""
+    shape = {"embed_dim": 1024, "depth": 24, "num_heads": 16}
+    return _create_eva("panderm_large_patch16_224", pretrained, **PANDERM | shape | settings)
 
 
 class TimmTower(nn.Module):
@@ -211,6 +236,10 @@ def timm_tensors(
         names = [*trunk.state_dict(), "fc.weight", "fc.bias"]
         names += list(tensors)[len(names) :]
         return dict(zip(names, tensors.values(), strict=False))
+    # PanDerm's file holds its pre-training's other parts, too.
+    if "encoder.cls_token" in tensors:
+        own, prefix = tensors, "encoder."
+        tensors = {k.removeprefix(prefix): own[k] for k in own if k.startswith(prefix)}
     convert = getattr(import_module(type(trunk).__module__), "checkpoint_filter_fn", None)
     try:
         return dict(convert(dict(tensors), trunk) if convert else tensors)

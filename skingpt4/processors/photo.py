@@ -146,7 +146,8 @@ def open_photo(
     if name is None:
         name = str(source) if isinstance(source, str | Path) else ""
     # A file's name may be shown; its folder, which may hold a patient's name, never is.
-    name = f"'{part}'" if (part := re.split(r"[\\/]", name)[-1]) else ""
+    part = "".join(filter(str.isprintable, re.split(r"[\\/]", name)[-1]))
+    name = f"'{part}'" if part else ""
     try:
         if isinstance(source, np.ndarray):
             source = Image.fromarray(source)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from skingpt4.common.errors import DatasetError
+from skingpt4.common.files import IMAGE_SUFFIXES
 from skingpt4.convert import fingerprints as module
 from skingpt4.convert.fingerprints import (
     NEAR_BITS,
@@ -88,6 +89,13 @@ def test_a_folder_is_read_with_what_lies_below_it(folder):
     assert photos["broken.png"].dhash is None
     content = (folder / "below" / "0.jpg").read_bytes()
     assert photos["below/0.jpg"].sha256 == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("ending", IMAGE_SUFFIXES)
+def test_photos_of_every_format_are_found_and_looked_alike(tmp_path, ending):
+    picture(1).save(tmp_path / f"A{ending.upper()}")
+    (photo,) = read_fingerprints(tmp_path)
+    assert bits_apart(picture(1), open_photo(tmp_path / photo.name)) <= NEAR_BITS
 
 
 def test_a_table_that_names_image_files_is_read(folder):

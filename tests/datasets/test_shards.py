@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from skingpt4.common.errors import DatasetError
+from skingpt4.common.files import IMAGE_SUFFIXES
 from skingpt4.datasets import shards as shards_module
 from skingpt4.datasets.loaders import TrainLoader
 from skingpt4.datasets.shards import ShardDataset, expand_shards
@@ -65,6 +66,14 @@ def test_a_sample(two_shards):
     assert sample["text_input"].startswith("spot no ")
     assert sample["dialogue"] == [(None, sample["text_input"])]
     assert sample["image_id"] == 0
+
+
+@pytest.mark.parametrize("ending", IMAGE_SUFFIXES)
+def test_members_of_every_format(tmp_path, ending):
+    file_format = Image.registered_extensions()[ending]
+    members = {"a" + ending: image_bytes(file_format), "a.json": caption("A spot")}
+    dataset = ShardDataset(write_shard(tmp_path / "0.tar", members), SMALL)
+    assert texts(dataset, 2) == ["A spot"] * 2
 
 
 def test_the_stream_has_no_end_and_meets_every_sample(two_shards):

@@ -44,23 +44,36 @@ OPEN = [
     "/theme.css",
     "/assets/index-Dphvyg_B.js",
     "/static/js/iframeResizer.contentWindow.min.js",
-    "/gradio_api/queue/join",
-    "/gradio_api/queue/data",
+    "/login",
     "/gradio_api/run/predict",
-    "/gradio_api/heartbeat/abc123",
-    "/gradio_api/upload",
+    "/gradio_api/run/predict/",
+    "/gradio_api/startup-events",
+    "/page/look",
+    "/page/leave",
+    "/page/photos",
+    "/page/photos/8oKOz7yhJ_-Pbr-1vSyuAQ",
+    "/page/examples/5",
 ]
 CLOSED = [
     "/docs",
     "/openapi.json",
     "/monitoring",
     "/monitoring/summary",
+    "/gradio_api/upload",
+    "/gradio_api/upload_progress",
+    "/gradio_api/file=examples/acne.jpg",
+    "/gradio_api/file=http://example.com/x.png",
+    "/gradio_api/file/etc/passwd",
+    "/gradio_api/queue/join",
+    "/gradio_api/queue/data",
+    "/gradio_api/queue/status",
+    "/gradio_api/heartbeat/abc123",
+    "/gradio_api/cancel",
+    "/gradio_api/reset",
     "/gradio_api/info",
     "/gradio_api/runs",
     "/gradio_api/vibe-edit/",
     "/gradio_api/proxy=http://example.com/",
-    "/gradio_api/file=http://example.com/x.png",
-    "/gradio_api/file/etc/passwd",
     "/gradio_api/call/ask",
     "/gradio_api/run/ask",
     "/gradio_api/component_server",
@@ -68,6 +81,13 @@ CLOSED = [
     "/gradio_api/deep_link",
     "/gradio_api/process_recording",
     "/dev/reload",
+    "/page",
+    "/page/look/more",
+    "/page/photos/a/b",
+    "/page/photos/../../etc/passwd",
+    "/page/photos/" + "x" * 65,
+    "/page/examples/acne.jpg",
+    "/page/examples/12345",
     "/static/../../etc/passwd",
     "/assets/%2e%2e/%2e%2e/config.py",
     "/%00",
@@ -83,34 +103,6 @@ def test_what_the_page_needs_is_open(path):
 def test_everything_else_is_closed(path):
     answer = ask(PageMiddleware(echo), path)
     assert (answer.status_code, answer.text) == (404, "There is nothing here.")
-
-
-def test_files_are_open_one_folder_at_a_time(tmp_path):
-    (tmp_path / "examples").mkdir()
-    wanted = tmp_path / "examples" / "acne.jpg"
-    app = PageMiddleware(echo, files=[tmp_path / "examples"])
-    assert ask(app, f"/gradio_api/file={wanted}").status_code == 200
-    for name in (
-        tmp_path / "other.jpg",
-        f"{tmp_path}/examples/../other.jpg",
-        f"{tmp_path}/examples/%2e%2e/other.jpg",
-        f"{tmp_path}/examples/%252e%252e/other.jpg",
-        f"{tmp_path}/examples-too/x.jpg",
-        "x" * 5000,
-        "%00",
-    ):
-        assert ask(app, f"/gradio_api/file={name}").status_code == 404
-
-
-def test_a_link_out_of_an_open_folder_is_closed(tmp_path):
-    folder = tmp_path / "open"
-    folder.mkdir()
-    (tmp_path / "secret").write_text("x")
-    (folder / "link").symlink_to(tmp_path / "secret")
-    assert (
-        ask(PageMiddleware(echo, files=[folder]), f"/gradio_api/file={folder}/link").status_code
-        == 404
-    )
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:7860", "[::1]:7860"])
@@ -157,23 +149,93 @@ def test_only_the_pages_own_inline_scripts_may_run():
     assert "unsafe-inline" not in rules["script-src"]
 
 
+def test_the_pages_own_script_comes_first_and_may_run():
+    """Gradio's own script reads the browser's language as soon as it runs."""
+    script = 'window.skingpt4 = {text: "照片"};'
+    html = "<html><head><script>theirs()</script></head><body>é</body></html>"
+    answer = ask(PageMiddleware(HTMLResponse(html), script=script), "/")
+    assert answer.text == html.replace("<head>", f"<head><script>{script}</script>")
+    assert answer.headers["content-length"] == str(len(answer.content))
+    policy = answer.headers["content-security-policy"]
+    for one in (script, "theirs()"):
+        digest = base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+
+
+def test_a_page_that_comes_in_pieces_gets_the_script_once():
+    async def pieces(scope, receive, send):
+        headers = [(b"content-type", b"text/html; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for piece in (b"<html><he", b"ad></head>", b"<head></html>"):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    answer = ask(PageMiddleware(pieces, script="ours()"), "/")
+    assert answer.text == "<html><head><script>ours()</script></head><head></html>"
+    assert answer.headers["content-length"] == str(len(answer.content))
+
+
+def test_only_a_page_gets_the_script():
+    for path in ("/config", "/docs", "/page/look"):
+        assert "ours()" not in ask(PageMiddleware(echo, script="ours()"), path).text
+
+
+def test_a_server_error_of_gradio_is_a_refused_request():
+    broken = PlainTextResponse("Internal Server Error", 500)
+    assert ask(PageMiddleware(broken), "/config").status_code == 400
+
+
 def test_large_requests_are_refused_before_and_while_they_come(monkeypatch):
     monkeypatch.setattr(middleware, "MAX_BODY_BYTES", 100)
+    monkeypatch.setattr(middleware, "MAX_UPLOAD_BYTES", 200)
 
-    async def pieces():
-        for _ in range(3):
+    async def pieces(count):
+        for _ in range(count):
             yield b"x" * 50
 
-    for body in (b"x" * 101, pieces()):
-        answer = ask(PageMiddleware(echo), "/gradio_api/queue/join", "POST", content=body)
+    def code(path, body):
+        answer = ask(PageMiddleware(echo), path, "POST", content=body)
+        assert (answer.status_code == 413) == ("smaller" in answer.text)
+        return answer.status_code
+
+    for path, limit in (("/gradio_api/run/predict", 100), ("/page/photos", 200)):
+        assert code(path, b"x" * limit) == code(path, pieces(limit // 50)) == 200
+        assert code(path, b"x" * (limit + 1)) == code(path, pieces(limit // 50 + 1)) == 413
+    for odd in ("-1", "many"):
+        headers = {"content-length": odd}
+        answer = ask(PageMiddleware(echo), "/page/photos", "POST", headers=headers)
         assert answer.status_code == 413
-        assert "smaller" in answer.text
-    assert (
-        ask(PageMiddleware(echo), "/gradio_api/upload", "POST", content=b"x" * 101).status_code
-        == 200
-    )
-    odd = {"content-length": "-1"}
-    assert ask(PageMiddleware(echo), "/gradio_api/upload", "POST", headers=odd).status_code == 413
+
+
+def test_photos_come_a_few_at_a_time(monkeypatch):
+    """A photo of 100 MB is held in memory while it comes."""
+    monkeypatch.setattr(middleware, "UPLOADS_AT_ONCE", 2)
+    inside, most = 0, 0
+
+    async def count(scope, receive, send):
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        inside -= 1
+        await PlainTextResponse("done")(scope, receive, send)
+
+    async def go():
+        transport = httpx.ASGITransport(app=PageMiddleware(count))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            await asyncio.gather(*(client.post("/page/photos") for _ in range(6)))
+
+    run(go())
+    assert most == 2
+
+
+def test_photos_have_a_rate_of_their_own(monkeypatch):
+    monkeypatch.setitem(RATES, "upload", Rate(2, 0))
+    app = PageMiddleware(echo)
+    assert [ask(app, "/page/photos", "POST").status_code for _ in range(3)] == [200, 200, 429]
+    assert ask(app, "/page/leave", "POST").status_code == 200
+    assert ask(app, "/page/photos/key").status_code == 200, "looking at photos is not counted"
 
 
 def test_an_error_is_one_sentence_and_not_quoted_in_the_log(caplog):

@@ -1,4 +1,4 @@
-"""Switches, the private folder and uploads."""
+"""Switches, the private folder, and what keeps it and memory clean."""
 
 import os
 import stat
@@ -7,9 +7,12 @@ import time
 
 import pytest
 
-from skingpt4.common.errors import ConfigError, PhotoError
+from skingpt4.common.errors import ConfigError
+from skingpt4.demo import session as session_module
 from skingpt4.demo import uploads
 from skingpt4.demo.address import Address
+from skingpt4.demo.session import Sessions
+from tests.waiting import wait_for
 
 
 def test_importing_the_package_turns_telemetry_off():
@@ -35,24 +38,8 @@ def test_private_folder_goes_after_an_error(monkeypatch):
     assert "GRADIO_TEMP_DIR" not in os.environ
 
 
-def test_upload_is_read_then_deleted_with_its_folder(tmp_path):
-    path = tmp_path / "hash" / "a.jpg"
-    path.parent.mkdir()
-    path.write_bytes(b"photo")
-    assert uploads.read_upload(path) == b"photo"
-    uploads.delete_upload(path)
-    uploads.delete_upload(path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_lost_upload_is_one_sentence_without_its_name(tmp_path):
-    with pytest.raises(PhotoError, match="send the photo again") as caught:
-        uploads.read_upload(tmp_path / "anna.jpg")
-    assert "anna" not in str(caught.value)
-
-
-def upload_to(folder):
-    """Put a file where Gradio puts what visitors send."""
+def file_in(folder):
+    """Put a file where Gradio puts what it writes."""
     path = folder / "hash" / "anna.jpg"
     path.parent.mkdir()
     path.write_bytes(b"x")
@@ -61,35 +48,53 @@ def upload_to(folder):
 
 def test_sweep_deletes_what_is_due_and_the_folders_left_empty():
     with uploads.private_folder() as folder:
-        upload = upload_to(folder)
+        path = file_in(folder)
         now = time.time()
-        assert uploads.sweep(folder, now + uploads.UPLOAD_SECONDS - 5) == 0
-        assert upload.exists()
-        assert uploads.sweep(folder, now + uploads.UPLOAD_SECONDS + 5) == 1
-        uploads.sweep(folder, time.time() + 2 * uploads.UPLOAD_SECONDS)
+        assert uploads.sweep(folder, now + uploads.FILE_SECONDS - 5) == 0
+        assert path.exists()
+        assert uploads.sweep(folder, now + uploads.FILE_SECONDS + 5) == 1
+        uploads.sweep(folder, time.time() + 2 * uploads.FILE_SECONDS)
         assert list(folder.iterdir()) == []
 
 
-def test_janitor_cleans_up_goes_on_after_an_error_and_ends(monkeypatch):
+@pytest.fixture
+def swept(monkeypatch):
+    """The janitor comes all the time, and everything is due."""
     monkeypatch.setattr(uploads, "SWEEP_SECONDS", 0.01)
-    monkeypatch.setattr(uploads, "UPLOAD_SECONDS", -1)
-    rounds = threading.Semaphore(0)
+    monkeypatch.setattr(uploads, "FILE_SECONDS", -1)
+    monkeypatch.setattr(session_module, "LEFT_SECONDS", 0)
+    monkeypatch.setattr(session_module, "UNDO_SECONDS", 0)
 
-    def idle(seconds):
-        assert seconds == uploads.IDLE_SECONDS
-        return ["anna"]
 
-    def forget(key):
-        assert key == "anna"
-        rounds.release()
-        raise RuntimeError("once more")
-
+def test_janitor_forgets_files_tabs_and_what_was_removed(swept, make_chat, good_photo):
+    sessions = Sessions(make_chat())
+    anna, bert = sessions.enter("page", "anna"), sessions.enter("other page", "bert")
+    for session in (anna, bert):
+        session.attach(good_photo)
+    removed = bert.case
+    bert.begin_again()
+    sessions.leave("page")
     with uploads.private_folder() as folder:
-        upload = upload_to(folder)
-        with uploads.janitor(folder, idle, forget):
-            assert rounds.acquire(timeout=60) and rounds.acquire(timeout=60)
-        assert not upload.exists()
+        path = file_in(folder)
+        with uploads.janitor(folder, sessions):
+            wait_for(lambda: not path.exists() and list(sessions.open) == ["bert"])
+            wait_for(lambda: removed.conversation in sessions.chat.forgotten)
+            assert anna.case.is_empty
+    assert sessions.open == {}, "the others go at the end"
+
+
+def test_janitor_goes_on_after_an_error_and_ends(swept, make_chat, monkeypatch, caplog):
+    sessions, rounds = Sessions(make_chat()), threading.Semaphore(0)
+
+    def due(now):
+        rounds.release()
+        raise RuntimeError("anna's secret")
+
+    monkeypatch.setattr(sessions, "due", due)
+    with uploads.private_folder() as folder, uploads.janitor(folder, sessions):
+        assert rounds.acquire(timeout=60) and rounds.acquire(timeout=60)
     assert "janitor" not in {thread.name for thread in threading.enumerate()}
+    assert "RuntimeError" in caplog.text and "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])

@@ -177,8 +177,11 @@ def test_two_people_stay_apart(visit):
         ("a.gif", "image/gif", photo("GIF", mode="P")),
         ("a.webp", "image/webp", photo("WEBP")),
         ("a.bmp", "image/bmp", photo("BMP")),
+        ("IMG_0042.HEIC", "image/heic", photo("HEIF")),
+        ("a.heic", "", photo("HEIF")),  # Windows knows no type for it
+        ("a.avif", "image/avif", photo("AVIF")),
     ],
-    ids=["tiff", "cmyk-jpeg", "rgba-png", "gif", "webp", "bmp"],
+    ids=["tiff", "cmyk-jpeg", "rgba-png", "gif", "webp", "bmp", "heic", "heic-untyped", "avif"],
 )
 def test_photo_formats(visit, server, name, mime, data):
     visitor = visit()
@@ -192,7 +195,8 @@ def test_bad_files_leave_the_conversation_alone(visit, server):
     visitor.show(photo())
     answer = visitor.ask("What is it?")
     for data, sentence in [
-        (b"this is text, not a photo", "is not a"),
+        (b"this is text, not a photo", "'my-secret-name.jpg' is a text: send a photo"),
+        (b"\0\0\0\x14ftypqt  " + bytes(99), "'my-secret-name.jpg' is a film: take a photo"),
         (photo()[:900], "cannot be decoded"),
         (b"", "is empty"),
     ]:

@@ -30,11 +30,12 @@ FAMILIES = {
     "vit_base_patch16_clip_224": (224, 1, 196, 768),
     "vit_tiny_patch16_224": (224, 1, 196, 192),
     "beit_base_patch16_224": (224, 1, 196, 768),
+    "panderm_base_patch16_224": (224, 1, 196, 768),
     "efficientnet_lite0": (224, 0, 49, 1280),
     "convnext_atto": (224, 0, 49, 320),
     "swin_tiny_patch4_window7_224": (224, 0, 49, 768),
 }
-SHALLOW = ("eva02", "vit", "beit")  # have as many blocks as are asked for
+SHALLOW = ("eva02", "vit", "beit", "panderm")  # have as many blocks as are asked for
 
 
 def scrambled_tower(image_size=28):
@@ -46,10 +47,10 @@ def scrambled_tower(image_size=28):
     return tower.eval()
 
 
-def attend(x, w, block):
+def attend(x, w, block, heads=HEADS):
     bias = torch.cat([w[block + "attn.q_bias"], torch.zeros(x.shape[-1]), w[block + "attn.v_bias"]])
     qkv = functional.linear(x, w[block + "attn.qkv.weight"], bias)
-    q, k, v = qkv.unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+    q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     scores = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
     mixed = (scores @ v).transpose(1, 2).flatten(2)
     return functional.linear(mixed, w[block + "attn.proj.weight"], w[block + "attn.proj.bias"])
@@ -245,6 +246,35 @@ def test_files_of_other_projects_are_read_as_timm_reads_them(make_model, shallow
         expected = make_model(vit_weights=plain, **settings)
         with torch.no_grad():
             torch.testing.assert_close(loaded.visual_encoder(photo), expected.visual_encoder(photo))
+
+
+def test_panderm_equals_the_plain_arithmetic_and_its_file_is_read(make_model, shallow, tmp_path):
+    name, photo = "panderm_base_patch16_224", torch.randn(1, 3, 32, 32)
+    torch.manual_seed(4)
+    w = {k: torch.randn(v.shape) * 0.2 for k, v in shallow(name).state_dict().items()}
+    w = {k: v for k, v in w.items() if not k.startswith(("head", "pos_embed"))}
+    w["pos_embed"] = torch.randn(1, 5, 768)
+    file = {f"encoder.{k}": v for k, v in w.items()} | {"rd_pos_embed": torch.ones(3)}
+    torch.save({"model": file}, tmp_path / "panderm.pth")
+    settings = {"vit_model": f"timm/{name}", "image_size": 32}
+    model = make_model(vit_weights=str(tmp_path / "panderm.pth"), **settings)
+
+    def norm(x, name):
+        return functional.layer_norm(x, (768,), w[name + ".weight"], w[name + ".bias"], 1e-6)
+
+    patches = functional.conv2d(
+        photo, *(w[f"patch_embed.proj.{k}"] for k in ("weight", "bias")), 16
+    )
+    x = torch.cat([w["cls_token"], patches.flatten(2).mT], dim=1) + w["pos_embed"]
+    x = x + w["blocks.0.gamma_1"] * attend(norm(x, "blocks.0.norm1"), w, "blocks.0.", heads=12)
+    hidden = norm(x, "blocks.0.norm2")
+    for part in ("fc1", "fc2"):
+        hidden = hidden if part == "fc1" else functional.gelu(hidden)
+        weight, bias = (w[f"blocks.0.mlp.{part}.{kind}"] for kind in ("weight", "bias"))
+        hidden = functional.linear(hidden, weight, bias)
+    expected = norm(x + w["blocks.0.gamma_2"] * hidden, "norm")
+    with torch.no_grad():
+        assert relative_error(model.visual_encoder(photo), expected) < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -308,7 +308,7 @@ def test_a_refusal_is_one_sentence_with_its_remedy():
     film = OTHER_KINDS["film"][0]
     sentence = "is a film: take a photo, or send a still from it."
     with pytest.raises(PhotoError, match=f"^'IMG_0042.MOV' {sentence}$"):
-        open_photo(film, name="IMG_0042.MOV")
+        open_photo(film, name="/anna/IMG_\n0042\u202e.MOV")
     with pytest.raises(PhotoError, match=f"^The file {sentence}$"):
         open_photo(film)
 

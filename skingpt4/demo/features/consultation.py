@@ -3,6 +3,7 @@
 Beside it, folded away, stand the settings of an answer.
 """
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from skingpt4.dermatology import QUESTIONS
 JOB = "writing"
 
 DEFAULTS = Decoding()
+
+# Chinese characters.
+CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 LARGEST_SEED = 2**31 - 1
 
@@ -318,6 +322,9 @@ class ConversationActions:
         session = self.page.session(request)
         state = session.case.panel_state(QuestionState)
         put, draft = (session.ask_again if state.is_edit else session.ask), state.draft
+        if session.chat.model.config.english_only and CHINESE.search(composed["text"]):
+            session.changed(status(say("conversation.english", session.language)))
+            return {self.panel.composer: _typed(composed["text"])}
         if not self._put(request, partial(put, composed["text"])):
             return {self.panel.composer: _typed(composed["text"])}
         state.draft = ""
@@ -341,7 +348,7 @@ class ConversationActions:
         session = self.page.session(request)
         state, last = session.case.panel_state(QuestionState), session.case.last
         if last is None or session.case.is_answering:
-            return {}
+            return {self.panel.composer: _typed(composed["text"])}
         if not state.is_edit:
             state.is_edit, state.draft = True, composed["text"]
         self.page.act(request, lambda session: say("conversation.editing", session.language))
@@ -440,11 +447,12 @@ class ConversationActions:
         with self.room.ticket() as ticket:
             for wait in ticket.wait(cancel):
                 yield queue_sentence(wait, session)
-            yield say("conversation.writing", language)
             chosen = session.settings
             decoding = {name: chosen.get(name, getattr(DEFAULTS, name)) for name in CHOICES}
-            for _ in session.answer(case, **decoding):
+            if not cancel.is_set():  # else it has been given up before its turn
                 yield say("conversation.writing", language)
+                for _ in session.answer(case, **decoding):
+                    yield say("conversation.writing", language)
         last = case.last
         if cancel.is_set():
             yield say("conversation.stopped", language)
