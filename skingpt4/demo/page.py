@@ -172,7 +172,6 @@ def wire_news(app: gr.Blocks, page: Page) -> None:
 
 
 def wire_job(
-    panel: Panel,
     page: Page,
     name: str,
     room: WaitingRoom,
@@ -180,10 +179,9 @@ def wire_job(
     inputs: Sequence[Any],
     steps: Callable[..., Iterator[str]],
 ) -> None:
-    """Let one button begin a job that the panel shows, and another stop it.
+    """Let one button begin a job that a panel shows, and another stop it.
 
     Args:
-        panel: Shows how far the job is.
         page: Knows the visitors.
         name: Of the job.
         room: Where the visitors wait for the model.
@@ -192,16 +190,15 @@ def wire_job(
         steps: Takes the session, the values and what is set to end the job; yields sentences.
     """
 
-    def begin(request: gr.Request, *given: Any) -> Updates:
+    def begin(request: gr.Request, *given: Any) -> None:
+        # What changes is sent as all news is: sent from here, it would be nobody's to take back.
         session = page.session(request)
-        job = run_job(name, session, room, partial(steps, session, *given))
-        start_job(session, name, job)
-        return panel.show(session)
+        start_job(session, name, run_job(name, session, room, partial(steps, session, *given)))
 
     def stop(request: gr.Request) -> None:
         page.session(request).case.end(name)
 
     # Actions of a page are told apart by name, and both jobs' would be the same.
     begin.__name__ = f"begin_{name}"
-    buttons[0].click(begin, inputs, panel.outputs, **AT_ONCE, **SHOWING)
+    buttons[0].click(begin, inputs, None, **AT_ONCE)
     buttons[1].click(stop, None, None, **AT_ONCE)

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -14,15 +15,14 @@ SECONDS = 60
 class Client:
     """Visitors at a page that is served by this process; each name is a browser tab.
 
-    Actions are named as their functions are; where two have one name, the first on the page is
-    meant unless the number of its inputs is added, as in ``save/7``.
+    Actions are named as their functions are; of several with one name, the first on the page is
+    meant.
     """
 
     def __init__(self, app: Any) -> None:
         self.http = httpx.Client(base_url=app.local_url, timeout=SECONDS, trust_env=False)
         actions = list(reversed(app.fns.items()))
         self.numbers = {fn.name: number for number, fn in actions}
-        self.numbers |= {f"{fn.name}/{len(fn.inputs)}": number for number, fn in actions}
         self._outputs = {number: [part._id for part in fn.outputs] for number, fn in actions}
         self._names = {
             block["id"]: block["props"].get("elem_id") for block in app.config["components"]
@@ -42,7 +42,7 @@ class Client:
 
     def send_photo(self, data: bytes, name: str = "x.jpg", tab: str = "anna") -> httpx.Response:
         """Send a photo by the way of all photos."""
-        headers = {TAB_HEADER: key_of(tab), "x-skingpt4-name": name.encode("utf-8").hex()}
+        headers = {TAB_HEADER: key_of(tab), "x-skingpt4-name": quote(name)}
         return self.http.post("/page/photos", content=data, headers=headers)
 
     def look(self, tab: str = "anna") -> dict[str, Any]:

@@ -22,9 +22,6 @@ from tests.e2e.client import Client
 
 SIOCSIFFLAGS = 0x8914
 UP_AND_RUNNING = 0x1 | 0x40
-DECODING = (0, 1, 0.9, 100)
-"""What the page's sliders send: temperature, beams, top-p, longest answer."""
-
 BOXES = (*["Text"] * len((*FIELDS, *SECTIONS)), True, False, False)
 """What the report's boxes hold."""
 
@@ -54,19 +51,22 @@ def visit() -> dict[str, Any]:
     with served(chat, Address()) as app:
         client = Client(app)
         page = client.http.get("/").status_code
-        client.queue("example", 0)
-        client.act("ask", QUESTIONS[0])
-        answer = client.queue("answer", *DECODING)
-        client.act("refresh")
-        opinion = client.queue("begin_opinion", 3)
-        evidence = client.queue("begin_evidence", 0, 1)
+        client.enter()
+        client.act("press", event={"act": "example", "key": "0"})
+        client.act("ask", {"text": QUESTIONS[0], "files": []})
+        client.wait()
+        client.shown()  # only what has been offered can be chosen
+        client.act("begin_opinion", 3)
+        client.act("begin_evidence", 0, 1)
+        client.wait()
         client.act("make_report")
-        report = client.act(f"save/{len(BOXES)}", *BOXES)
+        report = client.act("save", *BOXES)
+        shown = client.shown()
         return {
             "page": page,
-            "answer": client.output("answer", answer, "conversation"),
-            "opinion": client.output("begin_opinion", opinion, "opinion-chart"),
-            "evidence": client.output("begin_evidence", evidence, "evidence-map"),
+            "answer": shown["conversation"],
+            "opinion": shown["opinion-chart"],
+            "evidence": shown["evidence-map"],
             "report": report,
         }
 

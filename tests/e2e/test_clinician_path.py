@@ -17,19 +17,9 @@ from pypdf import PdfReader
 from skingpt4.demo.app import EXAMPLES_FOLDER
 from skingpt4.demo.i18n import say
 from skingpt4.dermatology import QUESTIONS
+from tests.e2e.conftest import SEND, STOP
 
 MOST_TABS = 80
-STOP_ATTEMPTS = 5
-QUICK_STOP = """stop => {
-    new MutationObserver((_, observer) => {
-        const said = document.querySelector('#conversation .bot .message-content')?.innerText ?? '';
-        if (said.length < 4 || stop.disabled) return;
-        observer.disconnect();
-        stop.click();
-    }).observe(document.querySelector('#main'), {subtree: true, childList: true, attributes: true});
-}"""
-"""Presses Stop at the first words; no hand is quick enough for the embedded model."""
-
 GOOD = (EXAMPLES_FOLDER / "psoriasis.jpg").read_bytes()
 
 
@@ -67,15 +57,15 @@ class Clinician:
     def choose_photo(self, data: bytes) -> None:
         self.visitor.send_photo(data)
 
+    def show_photo(self, data: bytes) -> None:
+        """Choose a photo, and wait until it can be asked about."""
+        self.choose_photo(data)
+        self.expect("#status", self.say("photo.ready"))
+
     def pause(self, place: str) -> None:
         """Look at the page as it is now."""
         assert self.visitor.violations() == []
         self.visitor.shoot(f"{self.name}_{place}")
-
-    def quick_stop(self) -> None:
-        """Press Stop as soon as an answer begins."""
-        stop = self.page.locator(self.button("conversation.stop")).element_handle()
-        self.page.evaluate(QUICK_STOP, stop)
 
     def write(self, selector: str, text: str) -> None:
         self.page.fill(selector, text)
@@ -100,7 +90,7 @@ class KeyboardClinician(Clinician):
 
     def choose_photo(self, data: bytes) -> None:
         with self.page.expect_file_chooser() as chooser:
-            self.press("#photo button.upload-container")
+            self.press("#choose")
         file = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": data}
         chooser.value.set_files(file)
 
@@ -113,10 +103,10 @@ class KeyboardClinician(Clinician):
 def walk(person: Clinician, folder: Path) -> str:
     """Go all the way; return the text of the saved PDF."""
     person.pause("1_consent")
-    expect(person.page.locator("#photo")).to_have_count(0)
+    expect(person.page.locator("#composer, #choose")).to_have_count(0)
     person.press("#agree")
-    expect(person.page.locator("#conversation")).to_be_visible()
-    person.pause("2_guide")
+    expect(person.page.locator("#composer textarea")).to_be_visible()
+    person.pause("2_start")
     show_photos(person)
     converse(person)
     look_deeper(person)
@@ -128,49 +118,27 @@ def walk(person: Clinician, folder: Path) -> str:
 def show_photos(person: Clinician) -> None:
     """Send a photo that is too dark, be told, and send a better one."""
     person.choose_photo(dark_photo())
-    person.expect("#hint", person.say("photo.dark"))
+    person.expect("#waiting .hint", person.say("photo.dark"))
+    expect(person.page.locator("#cards")).to_have_count(0)  # nothing is asked before the decision
     person.pause("3_poor_photo")
-    person.press(person.button("photo.retake"))
-    person.expect("#status", person.say("photo.empty"))
-    person.choose_photo(GOOD)
-    person.expect("#status", person.say("photo.ready"))
+    person.press("#waiting [data-act=remove]")
+    person.expect("#status", person.say("photo.removed"))
+    expect(person.visitor.waiting()).to_have_count(0)
+    person.show_photo(GOOD)
+    person.pause("4_photo")
 
 
 def converse(person: Clinician) -> None:
-    """Take the four steps, stop them half-way, ask the last again, then go to the end."""
+    """Take the four steps, ask one more question."""
     visitor = person.visitor
-    stop_half_way(person)
-    person.press(person.button("conversation.retry"))
-    for state in ("stopped", "writing"):  # the one that was, then the one that follows
-        over = person.say(f"conversation.{state}")
-        expect(person.page.locator("#status")).not_to_contain_text(over)
-    stopped = len(visitor.questions())
-    visitor.finish(stopped)
-    if stopped < len(QUESTIONS):
-        person.press("#steps button:last-of-type")
+    person.press("#ask-all")
     visitor.finish(len(QUESTIONS))
     assert visitor.questions() == list(QUESTIONS)
     assert "psoriasis" in visitor.answers()[0]
-    person.pause("4_consultation")
-    person.write("#question textarea", "Is it contagious?")
-    person.press(person.button("conversation.send"))
+    person.pause("5_consultation")
+    person.write("#composer textarea", "Is it contagious?")
+    person.press(SEND)
     visitor.finish(len(QUESTIONS) + 1)
-
-
-def stop_half_way(person: Clinician) -> None:
-    """Stop the four steps; where all four were quicker than Stop, begin again."""
-    ends = [person.say(f"conversation.{end}") for end in ("stopped", "all_asked")]
-    for _ in range(STOP_ATTEMPTS):
-        person.quick_stop()
-        person.press("#steps button:last-of-type")
-        person.expect("#status", re.compile("|".join(map(re.escape, ends))))
-        if ends[0] in person.page.locator("#status").inner_text():
-            return
-        person.press(person.button("conversation.restart"))
-        person.expect("#status", person.say("photo.empty"))
-        person.choose_photo(GOOD)
-        person.expect("#status", person.say("photo.ready"))
-    pytest.fail(f"Stop came too late {STOP_ATTEMPTS} times")
 
 
 def look_deeper(person: Clinician) -> None:
@@ -180,7 +148,7 @@ def look_deeper(person: Clinician) -> None:
     person.press(person.button("evidence.begin"))
     expect(person.page.locator("#evidence img")).to_be_visible()
     expect(person.page.locator(person.button("evidence.stop"))).to_have_count(0)
-    person.pause("5_opinion_and_evidence")
+    person.pause("6_opinion_and_evidence")
 
 
 def report(person: Clinician, folder: Path) -> str:
@@ -188,7 +156,7 @@ def report(person: Clinician, folder: Path) -> str:
     person.press("#make-report")
     person.expect("#report-status", person.say("report.made"))
     person.write("#report-doctor-questions textarea", "Do I need a biopsy?")
-    person.pause("6_report")
+    person.pause("7_report")
     with person.page.expect_download() as saved:
         person.press("#save-pdf")
     path = folder / saved.value.suggested_filename
@@ -203,8 +171,8 @@ def forget(person: Clinician) -> None:
     person.expect("#status", person.say("privacy.deleted"))
     person.visitor.expect_nothing_said()
     expect(person.page.locator("#report-editor")).to_have_count(0)
-    expect(person.page.locator("#photo img")).to_have_count(0)
-    person.pause("7_deleted")
+    expect(person.visitor.waiting()).to_have_count(0)
+    person.pause("8_deleted")
 
 
 def check(text: str, person: Clinician) -> None:
@@ -251,15 +219,26 @@ def test_the_whole_way_by_keyboard_alone(visit, server, tmp_path):
     server.wait_for_no_files()
 
 
-def test_stop_is_reached_by_keyboard(visit, rambling_server):
+def test_stop_and_ask_again_by_keyboard(visit, rambling_server):
     person = KeyboardClinician(visit(rambling_server.url, agrees=False), "stop", "en")
     person.press("#agree")
     person.press("#examples button:first-child")
     person.expect("#status", person.say("photo.ready"))
     person.visitor.watch_answers()
-    person.write("#question textarea", "Tell me everything.")
-    person.page.keyboard.press("Enter")
+    person.press("#ask-all")
+    stop_at_the_first_words(person, rambling_server)
+    stopped = person.visitor.finish()
+    assert person.visitor.questions() == [QUESTIONS[0]]
+    person.press(person.button("conversation.retry"))
+    stop_at_the_first_words(person, rambling_server)
+    person.visitor.finish()
+    assert person.visitor.questions() == [QUESTIONS[0]]
+    assert len(person.visitor.answers()) == 1 and stopped
+
+
+def stop_at_the_first_words(person: Clinician, server) -> None:
+    person.page.evaluate("window.growth = []")
     person.page.wait_for_function("window.growth.some(text => text.length > 3)")
-    with rambling_server.standing_still(), person.page.expect_request("**/run/predict*"):
-        person.press(person.button("conversation.stop"))
+    with server.standing_still(), person.page.expect_request("**/run/predict*"):
+        person.press(STOP)
     person.expect("#status", person.say("conversation.stopped"))

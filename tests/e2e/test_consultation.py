@@ -20,34 +20,34 @@ LEFT_OVER_MIB = 48
 """How much bigger the server may be once all have left; ten photos in full size take 150 MiB."""
 
 
-def step(visitor, number):
-    return visitor.page.locator("#steps button").nth(number - 1)
-
-
 def press_in(visitor, panel, name):
     visitor.page.locator(panel).get_by_role("button", name=name, exact=True).click()
 
 
 def test_a_guided_consultation(visit):
     visitor = visit(viewport={"width": 1280, "height": 900})
+    cards = visitor.page.locator("#cards button")
     visitor.page.locator("#examples button").nth(2).click()
     visitor.expect_status("The photo is ready.")
-    expect(visitor.page.locator("#opinion, #evidence")).to_have_count(0)
-    expect(step(visitor, 1)).to_have_text(f"▸ {say('conversation.step_1', 'en')}")
-    step(visitor, 1).click()
+    expect(visitor.page.locator("#opinion, #evidence, #make-report")).to_have_count(0)
+    expect(cards).to_have_count(len(QUESTIONS) + 1)
+    visitor.press_card(QUESTIONS[0])
     first = visitor.finish()
-    expect(step(visitor, 1)).to_have_text(f"✓ {say('conversation.step_1', 'en')}")
-    visitor.press(say("conversation.ask_all", "en"))
+    expect(cards).to_have_text(
+        [say("conversation.step_2", "en"), say("conversation.ask_rest", "en", number=3)]
+    )
+    cards.last.click()
     visitor.finish(4)
     visitor.expect_status(say("conversation.all_asked", "en"))
+    expect(cards).to_have_count(0)
     assert visitor.questions() == list(QUESTIONS)
 
-    visitor.press("Retry")
-    visitor.expect_status("always the same")
-    visitor.press("Edit last question")
-    expect(visitor.page.locator("#question textarea")).to_have_value(QUESTIONS[-1])
+    press_in(visitor, "#controls", say("conversation.retry", "en"))
+    visitor.expect_status(say("conversation.same_again", "en"))
+    press_in(visitor, "#controls", say("conversation.edit", "en"))
+    expect(visitor.page.locator("#composer textarea")).to_have_value(QUESTIONS[-1])
     visitor.type_question("Is it dangerous?")
-    visitor.press("Send")
+    visitor.send()
     expect(visitor.page.locator("#conversation .user-row").nth(3)).to_contain_text("dangerous")
     visitor.finish(4)
     assert visitor.questions() == [*QUESTIONS[:3], "Is it dangerous?"]
@@ -55,7 +55,7 @@ def test_a_guided_consultation(visit):
     check_opinion(visitor)
     check_map(visitor)
     visitor.shoot("consultation")
-    press_in(visitor, "#controls", "Restart")
+    visitor.page.click("#restart")
     expect(visitor.page.locator("#opinion")).to_have_count(0)
     expect(visitor.page.locator("#evidence")).to_have_count(0)
 
@@ -83,8 +83,7 @@ def check_map(visitor):
 def test_stop_hands_the_focus_back_to_the_button_that_began(visit):
     visitor = visit(viewport={"width": 390, "height": 844})
     visitor.page.locator("#examples button").first.click()
-    visitor.expect_status("The photo is ready.")
-    step(visitor, 1).click()
+    visitor.press_card(QUESTIONS[0])
     visitor.finish()
     begin = visitor.page.locator("#begin-evidence")
     begin.press("Enter")
@@ -130,7 +129,9 @@ def alone():
 
 def test_ten_people_at_once_stay_apart_and_leave_nothing(visit, server, alone):
     assert len(set(alone)) >= len(EXAMPLES)
-    consult([visit()], first=VISITORS)[0].context.close()  # what is loaded once stays loaded
+    (once,) = consult([visit()], first=VISITORS)  # what is loaded once stays loaded
+    once.finish()
+    once.context.close()
     server.wait_until_idle()
     before = server.resident_mib()
     visitors = consult([visit() for _ in range(VISITORS)])
@@ -139,9 +140,10 @@ def test_ten_people_at_once_stay_apart_and_leave_nothing(visit, server, alone):
         assert visitor.questions() == [question_of(number)]
         visitor.expect_photo(300 + 10 * number, 300 + 10 * number)
     for visitor in visitors:
+        visitor.delete_everything()
+        visitor.expect_status(say("privacy.deleted", "en"))
         visitor.context.close()
     server.wait_for_no_files()
-    # A closed tab is noticed after some seconds, and forgotten then.
     wait_for(lambda: server.resident_mib() < before + LEFT_OVER_MIB)
 
 
@@ -150,8 +152,8 @@ def consult(visitors, first=0):
     for number, visitor in enumerate(visitors, first):
         visitor.send_photo(photo_of(number), mime="image/png")
     for visitor in visitors:
-        visitor.expect_status("The photo is ready.")
+        expect(visitor.waiting()).to_have_count(1)
     for number, visitor in enumerate(visitors, first):
         visitor.type_question(question_of(number))
-        visitor.press("Send")
+        visitor.send()
     return visitors

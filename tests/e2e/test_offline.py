@@ -40,7 +40,7 @@ def test_nothing_leaves_during_a_visit(tmp_path):
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
     assert seen["page"] == 200
-    assert "Not a diagnosis" in seen["answer"]
+    assert "Answer about photo 1." in seen["answer"]
     assert "<table" in seen["opinion"]
     assert "data:image/jpeg;base64," in seen["evidence"]
     assert "data:application/" in seen["report"]

@@ -170,7 +170,7 @@ def lay_out() -> OpinionPanel:
 
 def wire(panel: OpinionPanel, page: Page, draws: gr.Slider, room: WaitingRoom) -> None:
     """Connect the panel's two buttons."""
-    wire_job(panel, page, JOB, room, (panel.begin, panel.stop), [draws], draw)
+    wire_job(page, JOB, room, (panel.begin, panel.stop), [draws], draw)
     panel.stop.click(None, js=FOCUS.format(button="begin-opinion"), **PRIVATE)
 
 
