@@ -236,6 +236,8 @@ def test_the_figure_tells_whose_answer_it_explains_and_holds_the_notice(panel, a
     (caption,) = re.findall("<figcaption>.*</figcaption>", last["map"])
     assert '<q lang="en">What &lt;is&gt; it?</q>' in caption and "photo 1" in caption
     assert "<p>Drawn.</p>" in caption
+    asked.language = "zh"  # the switch of the page
+    assert say("evidence.nothing", "zh", most="+0.0", least="5") in panel.show(asked)["map"]
 
 
 def test_an_added_photo_or_a_retry_makes_it_stale(panel, asked, send):

@@ -9,13 +9,14 @@ from io import BytesIO
 from types import SimpleNamespace
 
 import gradio as gr
+import numpy as np
 import pytest
 from PIL import Image
 from pypdf import PdfReader
 
 from skingpt4.common.errors import ChatError
 from skingpt4.demo.features import patient_report
-from skingpt4.demo.features.evidence import EvidenceState, map_on
+from skingpt4.demo.features.evidence import GRID, Evidence, EvidenceState, map_on, places
 from skingpt4.demo.features.opinion import Opinion, OpinionState, summary_on
 from skingpt4.demo.features.report_draft import (
     FIELDS,
@@ -578,7 +579,9 @@ def test_map_and_bars_are_offered_only_when_there_are_any(reporter):
     assert offered() == ["with_photos"]
     picture = data_url(jpeg(Image.new("RGB", (30, 20), "peru")))
     state = case.panel_state(EvidenceState)
-    state.overlay, state.sentence = picture, "Upper left."
+    weights = np.zeros((GRID, GRID))
+    weights[0, 0] = 1
+    state.overlay, state.evidence = picture, Evidence(weights, weights, len(places()))
     assert offered() == ["with_photos"]  # it is of no answer that there still is
     state.exchange = case.exchanges[0]
     state = case.panel_state(OpinionState)
@@ -590,7 +593,7 @@ def test_map_and_bars_are_offered_only_when_there_are_any(reporter):
     chosen = {"with_photos": False, "with_evidence": True, "with_opinion": True}
     content = json.loads(save(reporter, "json", **chosen)[2])
     assert content["photos"] == [] and content["evidence"]["map"] == picture
-    assert "Upper left." in content["evidence"]["sentence"]
+    assert say("evidence.place_0_0", "en") in content["evidence"]["sentence"]
     assert case.exchanges[0].question in content["evidence"]["sentence"]
     assert sum(one["answers"] for one in content["opinion"]) == 2
 

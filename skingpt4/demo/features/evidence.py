@@ -191,7 +191,7 @@ class EvidenceState:
 
     Attributes:
         overlay: The map, drawn over the photo, as a ``data:`` address; empty before.
-        sentence: What it says.
+        evidence: What it was drawn from.
         exchange: The answer that it explains.
         photo: Number of the photo that it lies over.
         photos: How many photos there were when it was made.
@@ -201,7 +201,7 @@ class EvidenceState:
     """
 
     overlay: str = ""
-    sentence: str = ""
+    evidence: Evidence | None = None
     exchange: Exchange | None = None
     photo: int = 1
     photos: int = 0
@@ -259,11 +259,29 @@ def map_on(case: Case, language: Language) -> tuple[str, str] | None:
     """Return the map as a ``data:`` address, and what it says; None if the case has none now."""
     state = case.panel_state(EvidenceState)
     # Not before it is whole, nor of an answer that was asked again.
-    if not state.sentence or state.exchange not in case.exchanges:
+    is_whole = state.evidence and state.evidence.done == len(places())
+    if not state.evidence or not is_whole or state.exchange not in case.exchanges:
         return None
     question = state.exchange.question
     about = say("evidence.about", language, number=state.photo, question=question)
-    return state.overlay, f"{state.sentence} {about}"
+    return state.overlay, f"{told(state.evidence, language)} {about}"
+
+
+def told(evidence: Evidence, language: Language) -> str:
+    """Tell what a map says; nothing of one that is not whole and shows nothing yet."""
+    if evidence.matters:
+        row, column = evidence.strongest
+        place = say(f"evidence.place_{row * 3 // GRID}_{column * 3 // GRID}", language)
+        # Nats a token to "so many times as likely" and "so many per cent less likely".
+        times = f"{math.exp(evidence.alone[row, column]):.1f}"
+        drop = f"{100 * abs(math.expm1(min(0, -evidence.hidden[row, column]))):.1f}"
+        return say("evidence.result", language, place=place, times=times, drop=drop)
+    if evidence.done < len(places()):
+        return ""
+    # Exactly what was measured: all of it may be below the threshold, or even negative.
+    most = f"{100 * math.expm1(evidence.weights.max()):+.1f}"
+    least = f"{100 * math.expm1(LEAST_WEIGHT):.0f}"
+    return say("evidence.nothing", language, most=most, least=least)
 
 
 def shortened(question: str) -> str:
@@ -279,7 +297,7 @@ def figure(state: EvidenceState, session: Session) -> str:
     """Show the map with what it is, what it says and of which answer, and the model's notice."""
     language, exchange = session.language, state.exchange
     label = escape(say("evidence.label", language))
-    sentence = escape(state.sentence)
+    sentence = escape(told(state.evidence, language)) if state.evidence else ""
     question = exchange.question if exchange else ""
     lang = ' lang="en"' if question.isascii() else ""
     about = escape(say("evidence.about", language, number=state.photo, question="{question}"))
@@ -347,28 +365,12 @@ def make_map(
     exchange = case.answered[answer or 0]
     # The answer rests on the photos that there were then.
     number = min(photo or 1, exchange.photos) - 1
-    photos, image, state = (
-        len(case.photos),
-        case.photos[number].image,
-        case.panel_state(EvidenceState),
-    )
-    seen = [one.embeddings for one in case.photos[: exchange.photos]]
+    state, photos = case.panel_state(EvidenceState), list(case.photos)
+    image, seen = photos[number].image, [one.embeddings for one in photos[: exchange.photos]]
     for evidence in look_for_evidence(
         session.chat, exchange.history, seen, (number, image), exchange.answer, cancel
     ):
-        state.overlay, state.exchange = photo_url(draw(image, evidence)), exchange
-        state.photo, state.photos, state.sentence = number + 1, photos, ""
-        if evidence.done == len(places()):
-            # Exactly what was measured: all of it may be below the threshold, or even negative.
-            most = f"{100 * math.expm1(evidence.weights.max()):+.1f}"
-            least = f"{100 * math.expm1(LEAST_WEIGHT):.0f}"
-            state.sentence = say("evidence.nothing", language, most=most, least=least)
-        if evidence.matters:
-            row, column = evidence.strongest
-            place = say(f"evidence.place_{row * 3 // GRID}_{column * 3 // GRID}", language)
-            # Nats a token to "so many times as likely" and "so many per cent less likely".
-            times = f"{math.exp(evidence.alone[row, column]):.1f}"
-            drop = f"{100 * -math.expm1(min(0, -evidence.hidden[row, column])):.1f}"
-            state.sentence = say("evidence.result", language, place=place, times=times, drop=drop)
+        state.overlay, state.evidence = photo_url(draw(image, evidence)), evidence
+        state.exchange, state.photo, state.photos = exchange, number + 1, len(photos)
         percent = round(100 * evidence.done / len(places()))
         yield say("evidence.progress", language, percent=percent) if percent < 100 else ""
