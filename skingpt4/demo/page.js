@@ -113,21 +113,23 @@
   // ---- News: looked for after each action, and while something is under way. An idle tab asks for
   // nothing and holds no connection.
 
-  let isLooking = false;
+  let isLooking = false, wasAsked = false;
   page.isLooking = () => isLooking;
   const shown = () => Number(find("#version")?.textContent);
 
   async function look() {
+    wasAsked = true; // also while a look is on its way, whose answer may be older
     if (isLooking || hasEnded || !view) return;
     isLooking = true;
     try {
       for (;;) {
+        wasAsked = false;
         const news = await (await ask("look")).json();
         if (!news.known) return end();
         if (news.version !== shown()) {
           find("#refresh").click();
           for (let n = 0; n < 20 && news.version > shown(); n++) await pause(LOOK_MS / 4);
-        } else if (!news.busy) return;
+        } else if (!news.busy && !wasAsked) return;
         await pause(LOOK_MS);
       }
     } finally {
