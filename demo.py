@@ -136,7 +136,7 @@ def _add_page_arguments(parser: argparse.ArgumentParser) -> list[argparse.Action
         add("--auth", type=parse_login, metavar="USER:PASSWORD", help="ask visitors to log in"),
         add("--ssl-certfile", metavar="FILE", help="serve with TLS: the certificate, as PEM"),
         add("--ssl-keyfile", metavar="FILE", help="its private key, if that is another file"),
-        add("--root-path", metavar="PATH", help="behind a proxy: where it shows it, as /skin"),
+        add("--root-path", metavar="PATH", help="behind a proxy: its path to the page, as /skin"),
         add(
             "--allowed-host",
             action="append",

@@ -124,7 +124,7 @@ def open_tensors(path: str | Path) -> TensorSource:
     if place.is_dir():
         return TensorSource(place, _folder_files(place))
     if not place.is_file():
-        raise WeightsError(f"The weight file '{path}' does not exist; check the path.")
+        raise WeightsError(f"The weight file '{place.absolute()}' does not exist; check the path.")
     return TensorSource(place, [place])
 
 

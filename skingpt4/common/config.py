@@ -89,7 +89,7 @@ class Config:
             place = Path(locate(str(path)))
             if not place.is_file():
                 raise ConfigError(
-                    f"The configuration file '{path}' does not exist; check --cfg-path."
+                    f"The configuration file '{place.absolute()}' does not exist; check --cfg-path."
                 )
             files += _file_layers(place, f"'{path}'", seen)
         for option in options:

@@ -88,9 +88,8 @@ def lay_out(chat: Chat, samples: tuple[Path, ...]) -> tuple[Panels, information.
         gr.Row(equal_height=False, elem_id="columns"),
     ):
         with gr.Column(scale=3, min_width=300, elem_id="talk"):
-            start, pictures = photos.lay_out_start(samples)
-            chatbot = consultation.lay_out_messages()
-            conversation, waiting = consultation.lay_out_composer(chatbot, photos.lay_out_waiting)
+            photo_panel = photos.lay_out(samples)
+            conversation = consultation.lay_out(photo_panel.waiting)
         with gr.Column(scale=2, min_width=300, elem_id="tools"):
             opinion_panel = opinion.lay_out()
             evidence_panel = evidence.lay_out()
@@ -99,7 +98,7 @@ def lay_out(chat: Chat, samples: tuple[Path, ...]) -> tuple[Panels, information.
             privacy = information.lay_out_privacy(is_sent_elsewhere)
     panels = Panels(
         information.ConsentPanel([box, main], box, main, agree),
-        photos.PhotoPanel([waiting, start, pictures], waiting, start, pictures, samples),
+        photo_panel,
         conversation,
         settings,
         opinion_panel,

@@ -17,7 +17,6 @@ from html import escape
 from pathlib import Path
 from typing import Literal, get_args
 
-import gradio as gr
 from gradio.i18n import I18nData
 
 from skingpt4.common.errors import UserError
@@ -72,11 +71,6 @@ def say(key: str, language: Language, **values: object) -> str:
     return catalogue(language)[key].format(**values)
 
 
-def translations() -> gr.I18n:
-    """Give every text to Gradio, whose ``launch`` takes it as ``i18n``."""
-    return gr.I18n(en=catalogue("en"), **{CHINESE: catalogue("zh")})
-
-
 def page_script() -> str:
     """Return the page's own script, with its texts in both languages, as JavaScript."""
     texts = {name: load_data(f"locales/{name}.yaml")["script"] for name in ("en", "zh")}
@@ -102,11 +96,6 @@ def login_message() -> str:
 def translated_notice(language: Language, notice: str) -> str:
     """Give the embedded model's notice in the visitor's language, and any other as it is."""
     return say("masthead.drawn", language) if notice == say("masthead.drawn", "en") else notice
-
-
-def notice_of(language: Language, notice: str) -> str:
-    """Give what must be known of a model's answers: its own notice, else that of this software."""
-    return translated_notice(language, notice) or say("masthead.disclaimer", language)
 
 
 def status(message: str) -> str:

@@ -144,7 +144,10 @@ class PageMiddleware:
             if scope["type"] == "lifespan":  # websockets have no business here
                 await self._app(scope, receive, send)
             return
-        scope = _own_scope(scope)
+        # As if there were no proxy: one may show the page under a path, and leave it out or not.
+        own_path = scope["path"].removeprefix(scope.get("root_path", ""))
+        headers = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]
+        scope = {**scope, "path": own_path, "headers": headers}
         outgoing = _Outgoing(send, scope["path"], self._script)
         path = scope["path"].rstrip("/")
         kind = {UPLOAD_ROUTE: "upload", "/login": "login"}.get(path, "other")
@@ -194,16 +197,6 @@ class PageMiddleware:
                     "Too many requests; wait a few seconds.", 429, {"retry-after": "5"}
                 )
         return None
-
-
-def _own_scope(scope: Scope) -> Scope:
-    """Give a request as if there were no proxy: without the path under which it shows the page.
-
-    A proxy may leave that path out itself, or pass it on.
-    """
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    headers = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]
-    return {**scope, "path": path, "headers": headers}
 
 
 @dataclass

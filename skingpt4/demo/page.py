@@ -16,7 +16,6 @@ from typing import Any
 
 import gradio as gr
 
-from skingpt4.demo.i18n import failure, status
 from skingpt4.demo.queue import WaitingRoom, run_job, start_job
 from skingpt4.demo.session import Session, Sessions
 
@@ -73,12 +72,6 @@ class Page:
     status: gr.HTML
     version: gr.HTML
     panels: tuple[Panel, ...]
-
-    @property
-    def outputs(self) -> list[Any]:
-        """Every component that :meth:`show` may change."""
-        panels = (part for panel in self.panels for part in panel.outputs)
-        return [self.status, self.version, *panels]
 
     def session(self, request: gr.Request) -> Session:
         """Return the session of the tab that a request comes from.
@@ -144,28 +137,14 @@ class Page:
         view = self.sessions.views[str(request.session_hash)]
         view.written = view.written | written
 
-    def act(self, request: gr.Request, action: Callable[..., str | None], *given: Any) -> None:
-        """Let an action happen to the tab's session, and say what came of it.
-
-        Args:
-            request: Of the tab.
-            action: Takes the session and the values; returns the sentence to show, if any.
-            given: The values.
-        """
-        session = self.session(request)
-        try:
-            sentence = action(session, *given)
-            session.changed(status(sentence) if sentence is not None else None)
-        except Exception as error:
-            session.changed(failure(error, session.language))
-
 
 def wire_news(app: gr.Blocks, page: Page) -> None:
     """Let the page's script ask for what there is to show, by parts that nobody sees."""
     entry = gr.Textbox(visible="hidden", elem_id="entry")
     enter = gr.Button(visible="hidden", elem_id="enter")
     refresh = gr.Button(visible="hidden", elem_id="refresh")
-    shown: dict[str, Any] = {"outputs": page.outputs} | AT_ONCE | SHOWING
+    parts = [page.status, page.version, *(part for one in page.panels for part in one.outputs)]
+    shown: dict[str, Any] = {"outputs": parts} | AT_ONCE | SHOWING
     key = "() => window.skingpt4.entry()"
     gr.on([app.load, enter.click], page.enter, [entry], js=key, **shown)
     refresh.click(page.refresh, [page.version], **shown)

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from skingpt4.demo.features.photos import joined
 from skingpt4.demo.i18n import failure, status
-from skingpt4.demo.session import Sessions
+from skingpt4.demo.session import PREVIEW_QUALITY, PREVIEW_SIDE, Sessions
 from skingpt4.documents.images import JPEG, jpeg
 
 # Holds the tab's key.
@@ -34,12 +34,7 @@ NOT_FOUND = Response("There is nothing here.", 404)
 
 
 def routes(sessions: Sessions, examples: Sequence[Path]) -> list[Route]:
-    """Make the page's own routes.
-
-    Args:
-        sessions: The visitors.
-        examples: Example photos, which anybody may fetch.
-    """
+    """Make the page's own routes, for the visitors, and for examples that anybody may fetch."""
 
     async def look(request: Request) -> Response:
         """Tell whether there is something new to show, or going to be."""
@@ -56,17 +51,18 @@ def routes(sessions: Sessions, examples: Sequence[Path]) -> list[Route]:
         session = sessions.get(request.headers.get(TAB_HEADER, ""))
         if session is None:
             return NOT_FOUND
+        content = await request.body()
         number = request.headers.get(PHOTO_HEADER, "")
         if number and number in session.taken:  # sent again, since the answer was lost on its way
             return JSONResponse({"taken": True})
-        content = await request.body()
+        session.taken.add(number)  # before the work, during which it may be sent again
         name = unquote(request.headers.get(NAME_HEADER, ""))
         try:
             photo = await run_in_threadpool(session.attach, content, name)
         except Exception as error:
+            session.taken.discard(number)
             session.changed(failure(error, session.language))
             return JSONResponse({"taken": False}, 422)
-        session.taken.add(number)
         session.changed(status(joined(session, photo)))
         return JSONResponse({"taken": True})
 
@@ -77,9 +73,8 @@ def routes(sessions: Sessions, examples: Sequence[Path]) -> list[Route]:
         photo = next((photo for photo in photos if photo is not None), None)
         if photo is None:
             return NOT_FOUND
-        if request.query_params.get("original"):
-            return Response(jpeg(photo.original, side=1024), media_type=JPEG)
-        return Response(photo.preview(), media_type=JPEG)
+        image = photo.original if request.query_params.get("original") else photo.image
+        return Response(jpeg(image, PREVIEW_SIDE, PREVIEW_QUALITY), media_type=JPEG)
 
     def example(request: Request) -> Response:
         number = request.path_params["number"]

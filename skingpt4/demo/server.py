@@ -18,7 +18,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from skingpt4.conversation.chat import Chat
 from skingpt4.demo.address import PORTS, Address
 from skingpt4.demo.app import EXAMPLE_FILES, build_app
-from skingpt4.demo.i18n import login_message, page_script, translations
+from skingpt4.demo.i18n import CHINESE, catalogue, login_message, page_script
 from skingpt4.demo.middleware import MAX_UPLOAD_BYTES, PageMiddleware
 from skingpt4.demo.routes import routes
 from skingpt4.demo.session import Sessions
@@ -145,7 +145,7 @@ def served(chat: Chat, address: Address) -> Iterator[gr.Blocks]:
             auth=address.auth,
             auth_message=login_message(),
             css_paths=STYLES,
-            i18n=translations(),
+            i18n=gr.I18n(en=catalogue("en"), **{CHINESE: catalogue("zh")}),
             max_file_size=MAX_UPLOAD_BYTES,
             max_threads=THREADS,
             state_session_capacity=SESSIONS_KEPT,

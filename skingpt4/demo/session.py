@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -19,7 +20,6 @@ from skingpt4.common.errors import ChatError
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
 from skingpt4.demo.features.photo_edit import WHOLE, Edit
-from skingpt4.documents.images import data_url, jpeg
 from skingpt4.processors.photo import PhotoSource, open_photo
 from skingpt4.processors.photo_quality import Problem, measure
 
@@ -81,10 +81,6 @@ class ShownPhoto:
     def is_undecided(self) -> bool:
         """Whether the visitor still has to say what to do with a poor photo."""
         return bool(self.problems) and not self.is_accepted
-
-    def preview(self) -> bytes:
-        """Return the JPEG that the page shows."""
-        return jpeg(self.image, quality=PREVIEW_QUALITY)
 
 
 @dataclass(eq=False)
@@ -173,15 +169,12 @@ class Case:
         self.cancel[job] = threading.Event()
         return self.cancel[job]
 
-    def end(self, job: str) -> None:
-        """Ask a job to end, if it has begun."""
-        if job in self.cancel:
-            self.cancel[job].set()
-
-    def end_all(self) -> None:
-        """Ask every job to end."""
-        for job in list(self.cancel):  # a copy, for another thread may begin one just now
-            self.end(job)
+    def end(self, *jobs: str) -> None:
+        """Ask jobs to end, if they have begun; by default all."""
+        # A copy, for another thread may begin one just now.
+        for job, cancel in list(self.cancel.items()):
+            if not jobs or job in jobs:
+                cancel.set()
 
     def take_back(self, exchange: Exchange) -> None:
         """Undo a question that got no answer: it can be asked again, its photos go back."""
@@ -341,15 +334,11 @@ class Session:
         problems = measure(image).problems
         with self._lock:
             photo = self.attached(key)  # looking took a while, in which it may have been sent
-            before = (photo.image, photo.embeddings, photo.problems, photo.edit, photo.key)
+            before = vars(photo).copy()
             photo.image, photo.embeddings, photo.problems = _small(image), embeddings, problems
             # A new name, so that no browser shows the picture that it has kept.
             photo.edit, photo.key = edit, secrets.token_urlsafe(16)
-
-        def restore() -> None:
-            photo.image, photo.embeddings, photo.problems, photo.edit, photo.key = before
-
-        self._offer_undo(restore, edited=photo)
+        self._offer_undo(partial(vars(photo).update, before), edited=photo)
 
     def begin_again(self) -> None:
         """Begin a new conversation; the old one can be had back for a while."""
@@ -360,7 +349,7 @@ class Session:
 
         def restore() -> None:
             new, self.case = self.case, old
-            new.end_all()
+            new.end()
             self.chat.forget(new.conversation)
             # Photos that have come since are not lost either.
             old.attached += [*new.photos, *new.attached]
@@ -396,7 +385,7 @@ class Session:
 
     def _let_go(self, undo: Undo) -> None:
         if undo.lost is not None:
-            undo.lost.end_all()
+            undo.lost.end()
             self.chat.forget(undo.lost.conversation)
 
     def forget(self) -> None:
@@ -404,7 +393,7 @@ class Session:
         with self._lock:
             old, self.case = self.case, Case(self.chat.new_conversation())
             undo, self._undo = self._undo, None
-        old.end_all()
+        old.end()
         self.chat.forget(old.conversation)
         if undo is not None:
             self._let_go(undo)
@@ -642,8 +631,3 @@ class Sessions:
             session.forget()
         for name in names:
             self.forget_page(name)
-
-
-def photo_url(image: Image.Image) -> str:
-    """Return an RGB image as a ``data:`` URL, so that showing it leaves no file."""
-    return data_url(jpeg(image, quality=PREVIEW_QUALITY))

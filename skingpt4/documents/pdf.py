@@ -153,10 +153,6 @@ class Pdf(FPDF):
         if after:
             self.ln(after)
 
-    def unknown(self, text: str) -> list[str]:
-        """Return the characters of a text that none of the fonts has, each once."""
-        return list(dict.fromkeys(c for c in plain(text) if c != "\n" and ord(c) not in self.known))
-
     def printable(self, text: str) -> str:
         """Leave out what has no form, and mark what no font has; fpdf2 would log the character."""
         return "".join(c if c == "\n" or ord(c) in self.known else MISSING for c in plain(text))

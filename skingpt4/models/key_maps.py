@@ -112,7 +112,12 @@ def translate(keys: Iterable[str]) -> Translation:
 def translate_eva(keys: Iterable[str], depth: int) -> Translation:
     """Translate the names of a file that holds a vision tower alone."""
     translation = _apply(keys, EVA_RULES, lambda key: [Piece(VISION_PREFIX + key, key)])
-    kept = [p for p in translation.pieces if _block(p.target) < depth]
+    block = re.compile(r"visual_encoder\.blocks\.(\d+)\.")
+    kept = [
+        piece
+        for piece in translation.pieces
+        if not (found := block.match(piece.target)) or int(found.group(1)) < depth
+    ]
     beyond = Counter({BEYOND_DEPTH: len(translation.pieces) - len(kept)})
     return Translation(kept, translation.ignored + beyond)
 
@@ -162,9 +167,3 @@ def _blip2_pieces(key: str) -> list[Piece]:
         stem = target.removesuffix("qkv.bias")
         return [Piece(stem + "q_bias", key, third=0), Piece(stem + "v_bias", key, third=2)]
     return [Piece(target, key)]
-
-
-def _block(name: str) -> int:
-    """Return the number of the vision block that a tensor of ours belongs to, else -1."""
-    found = re.match(r"visual_encoder\.blocks\.(\d+)\.", name)
-    return int(found.group(1)) if found else -1

@@ -85,15 +85,12 @@ def is_timm(name: str) -> bool:
 class _Tower(Eva):
     """timm's EVA ViT, without its delay on the meta device."""
 
+    num_patches: int
+
     @property
     def trunk(self) -> nn.Module:
         """What a file of its own fills: all of it."""
         return self
-
-    @property
-    def num_patches(self) -> int:
-        """How many places of a photo it tells apart (N)."""
-        return cast(int, self.patch_embed.num_patches)
 
     def init_weights(self, needs_reset: bool = True) -> None:
         """Draw the initial weights."""
@@ -321,7 +318,7 @@ def _build_eva(name: str, image_size: int, drop_path_rate: float) -> _Tower:
             f"model.image_size {image_size} is no multiple of the patch size {PATCH_SIZE}; "
             f"use {round(image_size / PATCH_SIZE) * PATCH_SIZE}."
         )
-    return _Tower(
+    tower = _Tower(
         img_size=image_size,
         patch_size=PATCH_SIZE,
         qkv_bias=True,
@@ -333,6 +330,8 @@ def _build_eva(name: str, image_size: int, drop_path_rate: float) -> _Tower:
         drop_path_rate=drop_path_rate,
         **VIT_SHAPES[name],
     )
+    tower.num_patches = cast(int, tower.patch_embed.num_patches)
+    return tower
 
 
 def telling_weight(trunk: nn.Module) -> str:

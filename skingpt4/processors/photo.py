@@ -197,8 +197,15 @@ def _reader(stream: BinaryIO, name: str) -> Image.Image:
     """Read a file's header with one of the readers allowed, or say what else it is."""
     stream.seek(0)
     head = stream.read(HEAD_BYTES)
-    if _is_raw(head, stream):
-        raise _refused("raw", name)
+    # Of a camera's raw form of TIFF, Pillow would open a preview.
+    if head[:4] in (b"II*\0", b"MM\0*"):
+        tags = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
+        stream.seek(tags.next)
+        tags.load(stream)
+        # CR2 has a mark of its own; the first image of NEF, ARW and PEF is a reduced one.
+        is_reduced = tags.get(NEW_SUBFILE_TYPE) == 1
+        if head[8:10] == b"CR" or DNG_VERSION in tags or is_reduced:
+            raise _refused("raw", name)
     stream.seek(0)
     try:
         return Image.open(stream, formats=FORMATS)
@@ -210,18 +217,6 @@ def _refused(kind: str, name: str, **values: object) -> PhotoError:
     values |= {"formats": FORMATS_TEXT}
     sentence = f"{name or 'The file'} {REFUSALS[kind].format(**values)}"
     return PhotoError(sentence, f"photo_{kind}", name=name, **values)
-
-
-def _is_raw(head: bytes, stream: BinaryIO) -> bool:
-    """Tell whether a file is a camera's raw form of TIFF, of which Pillow would open a preview."""
-    if head[:4] not in (b"II*\0", b"MM\0*"):
-        return False
-    tags = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
-    stream.seek(tags.next)
-    tags.load(stream)
-    # CR2 has a mark of its own; the first image of NEF, ARW and PEF is a reduced one.
-    is_reduced = tags.get(NEW_SUBFILE_TYPE) == 1
-    return head[8:10] == b"CR" or DNG_VERSION in tags or is_reduced
 
 
 def _kind(head: bytes) -> str:

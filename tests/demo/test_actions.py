@@ -250,6 +250,19 @@ def test_a_question_sent_during_an_answer_is_not_lost(paused_tab):
     assert texts(tab.settle(), "user") == ["One?"]
 
 
+def test_a_question_in_chinese_to_a_model_that_reads_english_only_goes_back(open_tab):
+    tab = open_tab()
+    tab.session.language = "zh"
+    config = tab.session.chat.model.config
+    config.english_only = True
+    assert tab.ask("这是什么？") == composed("这是什么？")
+    shown = tab.look()
+    assert shown["status"] == status(say("conversation.english", "zh"))
+    assert shown["chatbot"]["value"] == [] and len(tab.session.case.attached) == 1
+    config.english_only = False
+    assert texts(tab.finish("这是什么？"), "user") == ["这是什么？"]
+
+
 def test_a_question_that_waits_for_a_poor_photo_names_it(open_tab, poor_photo):
     tab = open_tab()
     tab.finish()
@@ -279,8 +292,8 @@ def test_settings_reach_the_model_and_survive_a_reload(open_tab):
     chosen = {"temperature": 0.7, "num_beams": 2.0, "top_p": 0.5, "max_new_tokens": 40.0}
     for name, value in chosen.items():
         tab.actions.keep(name)(value, tab.request)
-    tab.actions.keep_seed(5.0, tab.request)
-    tab.actions.keep_seed(None, tab.request)
+    tab.actions.keep("seed")(5.0, tab.request)
+    tab.actions.keep("seed")(None, tab.request)
     tab.finish()
     (decoding,) = tab.session.chat.decodings
     assert decoding == chosen | {"seed": 5}
@@ -348,7 +361,7 @@ def test_a_card_ends_the_edit_of_a_question(open_tab):
 
 def test_nothing_to_edit_or_retry(open_tab):
     tab = open_tab()
-    assert tab.edit({"text": "typed", "files": []}) == {}
+    assert tab.edit(composed("typed")["composer"]) == composed("typed")
     tab.retry()
     assert "ask one first" in tab.look()["status"]
     assert visible(tab.look(), "retry", "edit") == []

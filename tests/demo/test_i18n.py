@@ -8,6 +8,7 @@ import pytest
 
 from skingpt4.common.config import Config
 from skingpt4.common.errors import ChatError, PhotoError
+from skingpt4.demo.address import Address
 from skingpt4.demo.i18n import (
     CHINESE,
     catalogue,
@@ -16,11 +17,12 @@ from skingpt4.demo.i18n import (
     say,
     t,
     translated_notice,
-    translations,
 )
+from skingpt4.demo.server import served
 from skingpt4.dermatology import DISCLAIMER
 from skingpt4.processors.photo import REFUSALS, open_photo
 from tests.conftest import PROJECT
+from tests.waiting import free_port
 
 SAME_IN_BOTH = {"report.filename"}
 
@@ -53,8 +55,9 @@ def test_a_text_that_no_panel_has_is_found_out_when_the_page_is_built():
         t("report.nonsense")
 
 
-def test_gradio_gets_every_text_for_the_locales_that_its_page_knows():
-    dictionary = translations().translations_dict
+def test_gradio_gets_every_text_for_the_locales_that_its_page_knows(make_chat):
+    with served(make_chat(), Address(port=free_port())) as app:
+        dictionary = app.i18n_instance.translations_dict
     assert dictionary.keys() == {"en", CHINESE}
     assert dictionary["en"]["report.make"] == say("report.make", "en")
     assert dictionary["zh-CN"].keys() == dictionary["en"].keys()

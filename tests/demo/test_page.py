@@ -1,14 +1,11 @@
 """How a page comes to its session, and what it is sent."""
 
 import json
-import logging
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 
-from skingpt4.common.errors import ChatError
-from skingpt4.demo.i18n import failure, say, status
 from skingpt4.demo.page import Page, Panel
 from skingpt4.demo.session import Sessions
 from tests.demo.conftest import Tab
@@ -124,7 +121,6 @@ def test_a_page_whose_session_has_ended_is_told_so_and_changes_nothing(tab):
     tab.page.sessions.close(tab.key)
     for ask in (
         lambda: refresh(tab),
-        lambda: tab.page.act(tab.request, lambda _: pytest.fail("it acted")),
         lambda: tab.page.session(tab.request),
         lambda: tab.page.session(SimpleNamespace(session_hash="made up")),
         lambda: tab.page.session(SimpleNamespace(session_hash=None)),
@@ -166,24 +162,3 @@ def test_the_language_is_english_unless_it_is_chinese(page):
     assert enter(page, language="zh").language == "zh"
     for other in ("en", "de", None, ["zh"], 7):
         assert enter(page, language=other).language == "en"
-
-
-def test_what_an_action_says_is_shown(tab):
-    tab.page.act(tab.request, lambda session, text: f"<{text}>", "done")
-    assert tab.look()["status"] == status("<done>")
-    before = tab.session.version
-    tab.page.act(tab.request, lambda session: None)
-    assert tab.look()["status"] == status("<done>") and tab.session.version > before
-
-
-def test_an_action_that_fails_is_a_sentence(tab, caplog):
-    def fail(session, error):
-        raise error
-
-    error = ChatError("Too long.")
-    tab.page.act(tab.request, fail, error)
-    assert tab.look()["status"] == failure(error)
-    with caplog.at_level(logging.DEBUG):
-        tab.page.act(tab.request, fail, ValueError("secret"))
-    assert say("page.unexpected", "en") in tab.look()["status"]
-    assert "ValueError" in caplog.text and "secret" not in caplog.text

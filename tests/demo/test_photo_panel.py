@@ -2,11 +2,14 @@
 
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from PIL import Image
 
 from skingpt4.demo.app import EXAMPLE_FILES
+from skingpt4.demo.features import photos
 from skingpt4.demo.features.photo_edit import SMALLEST, WHOLE, Edit
 from skingpt4.demo.features.photos import PhotoPanel, act, joined
 from skingpt4.demo.i18n import say, status
@@ -37,6 +40,10 @@ class Tags(HTMLParser):
 class PhotoTab(Tab):
     """A tab with the photo panel's actions, as the browser calls them."""
 
+    def __init__(self, page, actions, name="anna", **tab):
+        super().__init__(page, name, **tab)
+        self.actions = actions
+
     def send(self, data):
         photo = self.session.attach(data)
         self.session.changed(status(joined(self.session, photo)))
@@ -48,9 +55,8 @@ class PhotoTab(Tab):
         return self.do(kind, key, **noted)
 
     def do(self, kind, key="", **noted):
-        samples = self.page.panels[0].samples
-        asked = {"act": kind, "key": key} | noted
-        self.page.act(self.request, lambda session: act(samples, session, asked))
+        event = SimpleNamespace(_data={"act": kind, "key": key} | noted)
+        self.actions["press"](event, self.request)
         return self.look()
 
     @property
@@ -64,9 +70,21 @@ class PhotoTab(Tab):
 
 @pytest.fixture
 def open_tab(make_chat):
-    panel = PhotoPanel([], "waiting", "start", "examples", tuple(EXAMPLE_FILES))
-    page = Page(Sessions(make_chat()), "status", "version", (panel,))
-    return lambda name="anna", language="en": PhotoTab(page, name, language=language)
+    """Open a tab of the one page; its parts are named as the panel's."""
+
+    def make(name="anna", language="en", samples=tuple(EXAMPLE_FILES)):
+        if not made:
+            with gr.Blocks() as app:
+                laid_out = photos.lay_out(samples)
+                laid_out.waiting.render()
+                panel = PhotoPanel([], "waiting", "start", "examples", samples)
+                page = Page(Sessions(make_chat()), "status", "version", (panel,))
+                photos.wire(laid_out, page)
+            made[:] = page, {fn.name: fn.fn for fn in app.fns.values()}
+        return PhotoTab(*made, name, language=language)
+
+    made = []
+    return make
 
 
 def sentence(key, **values):
@@ -161,10 +179,22 @@ def test_an_example_joins_the_photos_that_are_there(open_tab, good_photo):
     assert shown["status"] == sentence("added", number=2)
 
 
-def test_without_examples_none_are_offered(make_chat):
-    panel = PhotoPanel([], "waiting", "start", "examples", ())
-    page = Page(Sessions(make_chat()), "status", "version", (panel,))
-    assert PhotoTab(page).shown["examples"] == ""
+def test_without_examples_none_are_offered(open_tab):
+    assert open_tab(samples=()).shown["examples"] == ""
+
+
+def test_an_unforeseen_error_is_a_sentence_without_what_it_quotes(open_tab, caplog):
+    tab = open_tab()
+    tab.session.chat.encode_photos = lambda images: {}["secret"]
+    assert say("page.unexpected", "en") in tab.do("example", "0")["status"]
+    assert "KeyError" in caplog.text and "secret" not in caplog.text
+
+
+def test_a_press_that_says_nothing_changes_nothing(open_tab, good_photo):
+    tab = open_tab()
+    before = tab.send(good_photo)
+    tab.actions["press"](SimpleNamespace(_data=None), tab.request)
+    assert tab.look() | {"version": before["version"]} == before
 
 
 @pytest.mark.parametrize(

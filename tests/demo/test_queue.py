@@ -240,7 +240,7 @@ def test_one_button_begins_a_job_and_another_stops_it(make_chat):
         buttons, slider = (gr.Button(), gr.Button()), gr.Slider(value=3)
         panel = Line([gr.HTML()])
         page = Page(Sessions(make_chat()), "status", "version", (panel,))
-        wire_job(panel, page, "map", WaitingRoom(1), buttons, [slider], steps)
+        wire_job(page, "map", WaitingRoom(1), buttons, [slider], steps)
     actions = {fn.name: fn.fn for fn in app.fns.values()}
     tab = Tab(page)
     actions["begin_map"](tab.request, 3)

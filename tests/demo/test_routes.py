@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from skingpt4.demo.app import EXAMPLE_FILES
 from skingpt4.demo.features.photo_edit import Edit
 from skingpt4.demo.i18n import say, status
-from skingpt4.demo.routes import NAME_HEADER, TAB_HEADER, routes
+from skingpt4.demo.routes import NAME_HEADER, PHOTO_HEADER, TAB_HEADER, routes
 from skingpt4.demo.session import LEFT_SECONDS, MAX_PHOTOS, Sessions
 from tests.demo.conftest import encoded
 
@@ -108,6 +108,39 @@ def test_a_photo_of_a_phone_comes_into_the_composer(browser, session, name, file
     assert attached.image.size == (640, 480)
 
 
+def send_again(browser, data):
+    headers = {TAB_HEADER: ANNA, PHOTO_HEADER: "0.25"}
+    return browser.post("/page/photos", content=data, headers=headers).json()
+
+
+def test_a_photo_that_is_sent_again_is_taken_once(browser, session, good_photo):
+    """The answer was lost on its way, so the browser does not know that it has come."""
+    assert send_again(browser, good_photo) == send_again(browser, good_photo) == {"taken": True}
+    assert len(session.case.attached) == 1
+    send(browser, good_photo)
+    send(browser, good_photo)
+    assert len(session.case.attached) == 3, "the same photo without a number may be meant twice"
+
+
+def test_a_photo_that_is_sent_again_before_it_is_judged_is_taken_once(browser, session, good_photo):
+    encode, answers = session.chat.encode_photos, []
+
+    def encode_late(images):
+        session.chat.encode_photos = encode
+        answers.append(send_again(browser, good_photo))
+        return encode(images)
+
+    session.chat.encode_photos = encode_late
+    assert send_again(browser, good_photo) == {"taken": True} == answers[0]
+    assert len(session.case.attached) == 1
+
+
+def test_a_photo_that_was_refused_can_be_sent_again(browser, session, good_photo):
+    assert send_again(browser, b"no photo") == {"taken": False}
+    assert send_again(browser, good_photo) == {"taken": True}
+    assert len(session.case.attached) == 1
+
+
 @pytest.mark.parametrize(
     ("language", "sentence"),
     [
@@ -152,7 +185,7 @@ def test_a_photo_is_given_to_who_knows_its_key(browser, session, good_photo):
     photo = session.attach(good_photo)
     answer = browser.get(f"/page/photos/{photo.key}")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
-    assert answer.content == photo.preview()
+    assert Image.open(BytesIO(answer.content)).size == photo.image.size == (400, 300)
     session.edit(photo.key, Edit(turns=1))
     assert Image.open(BytesIO(browser.get(f"/page/photos/{photo.key}").content)).size == (300, 400)
     original = browser.get(f"/page/photos/{photo.key}?original=1")

@@ -20,6 +20,7 @@ from skingpt4.demo.session import (
     Session,
     Sessions,
 )
+from skingpt4.documents.images import jpeg
 from tests.demo.conftest import encoded
 
 ANNA, BERT = "a" * 22, "b" * 22
@@ -326,10 +327,11 @@ def test_preview_is_a_small_upright_jpeg_without_metadata(open_session):
     data = encoded(Image.new("RGB", (2 * PREVIEW_SIDE, PREVIEW_SIDE)), exif=exif)
     assert b"the camera's maker" in data
     photo = open_session(photos=0).attach(data)
-    preview = Image.open(BytesIO(photo.preview()))
-    assert preview.size == (PREVIEW_SIDE // 2, PREVIEW_SIDE)
-    assert dict(preview.getexif()) == {}
-    assert not photo.original.getexif() and b"the camera's maker" not in photo.preview()
+    preview = jpeg(photo.image)
+    assert Image.open(BytesIO(preview)).size == (PREVIEW_SIDE // 2, PREVIEW_SIDE)
+    for image in (photo.image, photo.original, Image.open(BytesIO(preview))):
+        assert dict(image.getexif()) == {} and "exif" not in image.info
+    assert b"the camera's maker" not in preview
 
 
 def test_the_model_sees_every_pixel_and_the_page_keeps_fewer(open_session, monkeypatch):

@@ -17,7 +17,7 @@ from skingpt4.conversation.engines import Decoding
 from skingpt4.demo.i18n import failure, say, status, t, translated_notice
 from skingpt4.demo.page import AT_ONCE, SHOWING, Page, Panel, Updates
 from skingpt4.demo.queue import Steps, WaitingRoom, queue_sentence, run_job, start_job
-from skingpt4.demo.session import BUSY, Case, Exchange, Session
+from skingpt4.demo.session import BUSY, Case, Session
 from skingpt4.dermatology import QUESTIONS
 
 # Names the job that writes answers; `Session.stop` ends the answer itself.
@@ -141,34 +141,30 @@ class ConversationPanel(Panel):
 
 def messages(session: Session) -> list[dict[str, Any]]:
     """Write what has been said so far: photos inside their messages, a note under each answer."""
+    language, notice = session.language, session.chat.model.notice
+    # What the model was trained on.
+    notice = translated_notice(language, notice) or say("conversation.note", language)
     shown: list[dict[str, Any]] = []
     for exchange in session.case.exchanges:
         asked: list[dict[str, Any]] = []
         joined = session.case.photos[exchange.shown : exchange.photos]
         for number, photo in enumerate(joined, exchange.shown + 1):
             url, name = f"{session.root}/page/photos/{photo.key}", str(number)
-            alt = say("photo.number", session.language, number=name)
+            alt = say("photo.number", language, number=name)
             file = {"path": name, "url": url, "orig_name": name, "mime_type": "image/jpeg"}
             asked.append({"type": "file", "file": file, "alt_text": alt})
         asked.append({"type": "text", "text": exchange.question})
         said = [{"type": "text", "text": exchange.answer or "…"}]
         if exchange.is_finished:
-            said.append({"type": "text", "text": note(session, exchange)})
+            key = "conversation.saw" if exchange.photos == 1 else "conversation.saw_several"
+            saw = say(key, language, photos=exchange.photos)
+            said.append({"type": "text", "text": f"{saw} {notice}"})
         for part in (*asked, *said):
             # As text: the chat box would run what is safe HTML, and fetch images in it.
             if "text" in part:
                 part["text"] = part["text"].replace("<", "&lt;")
         shown += [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
     return shown
-
-
-def note(session: Session, exchange: Exchange) -> str:
-    """Say what the model was trained on, and which photos it saw."""
-    language, model = session.language, session.chat.model
-    key = "conversation.saw" if exchange.photos == 1 else "conversation.saw_several"
-    saw = say(key, language, photos=exchange.photos)
-    notice = translated_notice(language, model.notice) or say("conversation.note", language)
-    return f"{saw} {notice}"
 
 
 def steps_left(case: Case) -> tuple[int, ...]:
@@ -178,12 +174,16 @@ def steps_left(case: Case) -> tuple[int, ...]:
     return tuple(number for number, text in enumerate(QUESTIONS, 1) if text not in asked)
 
 
-def lay_out_messages() -> gr.Chatbot:
-    """Make the box of messages, which is not shown before there is one."""
-    return gr.Chatbot(
+def lay_out(waiting: gr.HTML) -> ConversationPanel:
+    """Make the messages, and the composer with cards, status and waiting photos above it.
+
+    Args:
+        waiting: The place of the waiting photos, not rendered yet.
+    """
+    chatbot = gr.Chatbot(
         label=t("conversation.title"),
         show_label=False,
-        visible=False,
+        visible=False,  # before there is a message
         height="100%",
         render_markdown=False,  # text is shown as it is: nothing in it can load or run anything
         sanitize_html=True,
@@ -193,17 +193,6 @@ def lay_out_messages() -> gr.Chatbot:
         buttons=["copy", "copy_all"],
         elem_id="conversation",
     )
-
-
-def lay_out_composer(
-    chatbot: gr.Chatbot, lay_out_waiting: Callable[[], gr.HTML]
-) -> tuple[ConversationPanel, gr.HTML]:
-    """Make the composer with what stands above it: the cards, the status, the waiting photos.
-
-    Args:
-        chatbot: The box of messages.
-        lay_out_waiting: Makes the place of the waiting photos, which is given back.
-    """
     with gr.Column(elem_id="composer-area"):
         with gr.Row(visible=False, elem_id="cards") as cards:
             steps = tuple(
@@ -214,7 +203,7 @@ def lay_out_composer(
         with gr.Row(elem_id="status-line"):
             line = gr.HTML(elem_id="status")
             undo = gr.Button(t("conversation.undo"), size="sm", visible=False, elem_id="undo")
-        waiting = lay_out_waiting()
+        waiting.render()
         with gr.Row(elem_id="ask", equal_height=True):
             composer = gr.MultimodalTextbox(
                 label=t("conversation.question"),
@@ -238,7 +227,7 @@ def lay_out_composer(
             )
     parts = (chatbot, line, undo, cards, steps, ask_all, controls, retry, edit, restart, composer)
     outputs = [chatbot, undo, cards, *steps, ask_all, controls, retry, edit, restart, composer]
-    return ConversationPanel(outputs, *parts), waiting
+    return ConversationPanel(outputs, *parts)
 
 
 def lay_out_settings(draws: int) -> SettingsPanel:
@@ -306,7 +295,7 @@ def wire(panel: ConversationPanel, settings: SettingsPanel, page: Page, room: Wa
         slider.input(actions.keep(name), [slider], None, **AT_ONCE)
     for name, radio in zip(WORDS, settings.words, strict=True):
         radio.input(actions.keep(FIELD_OF[name], WORDS[name]), [radio], None, **AT_ONCE)
-    settings.seed.input(actions.keep_seed, [settings.seed], None, **AT_ONCE)
+    settings.seed.input(actions.keep("seed"), [settings.seed], None, **AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -351,7 +340,7 @@ class ConversationActions:
             return {self.panel.composer: _typed(composed["text"])}
         if not state.is_edit:
             state.is_edit, state.draft = True, composed["text"]
-        self.page.act(request, lambda session: say("conversation.editing", session.language))
+        session.changed(status(say("conversation.editing", session.language)))
         return {self.panel.composer: _typed(last.question)}
 
     def ask_all(self, request: gr.Request) -> None:
@@ -381,24 +370,21 @@ class ConversationActions:
         """Make the action that keeps a setting, so that a reload does not change it.
 
         Args:
-            name: Field of ``Decoding``.
+            name: Field of ``Decoding``, or "seed"; an empty box changes nothing.
             words: What the words that are chosen stand for; by default numbers are chosen.
         """
 
         def keep(chosen: Any, request: gr.Request) -> None:
             session = self.page.session(request)
             value = chosen if words is None else words.get(chosen)
-            if value is not None:
+            if name == "seed" and value is not None:  # the conversation's own
+                session.case.seed = int(value)
+            elif value is not None:
                 # Sliders send floats; whole numbers of ``Decoding`` stay whole.
                 session.settings[name] = type(getattr(DEFAULTS, name))(value)
             session.changed()
 
         return keep
-
-    def keep_seed(self, seed: float | None, request: gr.Request) -> None:
-        """Keep the seed that a visitor chooses; an empty box changes nothing."""
-        if seed is not None:
-            self.page.session(request).case.seed = int(seed)
 
     def _put(self, request: gr.Request, put: Callable[[], None]) -> bool:
         """Put a question, and let its answer be written; tell whether it was taken."""

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from skingpt4.conversation.chat import Chat
 from skingpt4.conversation.conversation import Conversation
-from skingpt4.demo.i18n import Language, notice_of, say, status, t
+from skingpt4.demo.i18n import Language, say, status, t, translated_notice
 from skingpt4.demo.page import AT_ONCE, FOCUS, PRIVATE, Page, Panel, Updates, wire_job
 from skingpt4.demo.queue import WaitingRoom
-from skingpt4.demo.session import Case, Exchange, Session, photo_url
+from skingpt4.demo.session import PREVIEW_QUALITY, Case, Exchange, Session
+from skingpt4.documents.images import data_url, jpeg
 
 JOB = "evidence"
 
@@ -274,7 +275,7 @@ def told(evidence: Evidence, language: Language) -> str:
         place = say(f"evidence.place_{row * 3 // GRID}_{column * 3 // GRID}", language)
         # Nats a token to "so many times as likely" and "so many per cent less likely".
         times = f"{math.exp(evidence.alone[row, column]):.1f}"
-        drop = f"{100 * -math.expm1(min(0, -evidence.hidden[row, column])):.1f}"
+        drop = f"{100 * abs(math.expm1(min(0, -evidence.hidden[row, column]))):.1f}"
         return say("evidence.result", language, place=place, times=times, drop=drop)
     if evidence.done < len(places()):
         return ""
@@ -302,7 +303,9 @@ def figure(state: EvidenceState, session: Session) -> str:
     lang = ' lang="en"' if question.isascii() else ""
     about = escape(say("evidence.about", language, number=state.photo, question="{question}"))
     about = about.replace("{question}", f"<q{lang}>{escape(question)}</q>")
-    notice = escape(notice_of(language, session.chat.model.notice))
+    # Its own notice, else that of this software.
+    notice = translated_notice(language, session.chat.model.notice)
+    notice = escape(notice or say("masthead.disclaimer", language))
     # All of it in the caption: whoever cuts the figure out of the page takes it along.
     return (
         f'<figure><img src="{state.overlay}" alt="{label}: {sentence}">'
@@ -371,7 +374,8 @@ def make_map(
     for evidence in look_for_evidence(
         session.chat, exchange.history, seen, (number, image), exchange.answer, cancel
     ):
-        state.overlay, state.evidence = photo_url(draw(image, evidence)), evidence
+        shown = jpeg(draw(image, evidence), quality=PREVIEW_QUALITY)
+        state.overlay, state.evidence = data_url(shown), evidence
         state.exchange, state.photo, state.photos = exchange, number + 1, len(photos)
         percent = round(100 * evidence.done / len(places()))
         yield say("evidence.progress", language, percent=percent) if percent < 100 else ""

@@ -9,7 +9,7 @@ from html import escape
 
 import gradio as gr
 
-from skingpt4.demo.i18n import Language, notice_of, say, status, t
+from skingpt4.demo.i18n import Language, say, status, t, translated_notice
 from skingpt4.demo.page import FOCUS, PRIVATE, Page, Panel, Updates, wire_job
 from skingpt4.demo.queue import WaitingRoom
 from skingpt4.demo.session import Case, Session
@@ -283,7 +283,9 @@ def chart(opinion: Opinion, session: Session) -> str:
         escape(say(f"opinion.{key}", language, **values))
         for key in ("condition", "answers", "repeat")
     )
-    notice = escape(notice_of(language, session.chat.model.notice))
+    # Its own notice, else that of this software.
+    notice = translated_notice(language, session.chat.model.notice)
+    notice = escape(notice or say("masthead.disclaimer", language))
     # One figure, so that whoever cuts it out of the page takes the notice along.
     return (
         f"<figure>{verdict(opinion, language) if opinion.is_complete else ''}"

@@ -237,7 +237,7 @@ def lay_out(
     """
     boxes: dict[str, gr.Textbox | gr.Checkbox] = {}
     offers, extras = {}, {}
-    with gr.Column(visible=False, elem_id="report") as box:
+    with gr.Column(visible=False, elem_id="report", elem_classes="deeper") as box:
         gr.HTML(t("report.heading"))
         make = gr.Button(t("report.make"), elem_id="make-report")
         line = gr.HTML("", elem_id="report-status")

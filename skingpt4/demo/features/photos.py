@@ -7,7 +7,6 @@ says "Use it anyway" or takes another.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import gradio as gr
 
 from skingpt4.demo.features.photo_edit import Edit
-from skingpt4.demo.i18n import say, t
+from skingpt4.demo.i18n import failure, say, status, t
 from skingpt4.demo.page import AT_ONCE, Page, Panel, Updates
 from skingpt4.demo.session import Session, ShownPhoto
 
@@ -72,36 +71,41 @@ class PhotoPanel(Panel):
 
 def waiting_photo(session: Session, number: int, photo: ShownPhoto) -> str:
     """Write a waiting photo as HTML; all texts in it are our own."""
-
-    def told(key: str) -> str:
-        return escape(say(f"photo.{key}", session.language, number=number))
-
-    def button(act: str, text: str, name: str = "", kind: str = "data-act") -> str:
-        label = f' aria-label="{name}"' if name else ""
-        return f'<button type="button" {kind}="{act}" data-key="{photo.key}"{label}>{text}</button>'
-
-    hint = ""
+    told = {
+        key: escape(say(f"photo.{key}", session.language, number=number))
+        for key in ("hint", "use", "zoom", "number", "edit", "edit_number", "remove")
+    }
+    key, hint = f'data-key="{photo.key}"', ""
     if photo.is_undecided:
-        items = "".join(f"<li>{told(problem.value)}</li>" for problem in photo.problems)
+        names = [say(f"photo.{problem.value}", session.language) for problem in photo.problems]
+        items = "".join(f"<li>{escape(name)}</li>" for name in names)
         hint = (
-            f'<div class="hint"><strong>{told("hint")}</strong><ul>{items}</ul>'
-            f"{button('use', told('use'))}</div>"
+            f'<div class="hint"><strong>{told["hint"]}</strong><ul>{items}</ul>'
+            f'<button type="button" data-act="use" {key}>{told["use"]}</button></div>'
         )
     # What is needed to turn and crop it stands with the photo, for the browser to work with.
     edit = f'data-turns="{photo.edit.turns}" data-box="{",".join(map(str, photo.edit.box))}"'
     source = f"{session.root}/page/photos/{photo.key}"
     return (
         f'<figure {edit} data-original="{source}?original=1">'
-        f'<button type="button" class="zoom" aria-label="{told("zoom")}">'
-        f'<img src="{source}" alt="{told("number")}"></button>'
-        f"<figcaption>{told('number')}</figcaption>"
-        f"{button('edit', told('edit'), told('edit_number'), 'data-local')}"
-        f"{button('remove', '✕', told('remove'))}{hint}</figure>"
+        f'<button type="button" class="zoom" aria-label="{told["zoom"]}">'
+        f'<img src="{source}" alt="{told["number"]}"></button>'
+        f"<figcaption>{told['number']}</figcaption>"
+        f'<button type="button" data-local="edit" {key} aria-label="{told["edit_number"]}">'
+        f"{told['edit']}</button>"
+        f'<button type="button" data-act="remove" {key} aria-label="{told["remove"]}">✕</button>'
+        f"{hint}</figure>"
     )
 
 
-def lay_out_start(examples: Sequence[Path]) -> tuple[gr.Column, gr.HTML]:
-    """Make what an empty page offers: what this is, a photo's ways in, the guide, examples."""
+def lay_out(samples: tuple[Path, ...]) -> PhotoPanel:
+    """Make what an empty page offers: what this is, a photo's ways in, the guide, examples.
+
+    The place of the waiting photos is made, too, and shown by the composer.
+
+    Args:
+        samples: Example photos.
+    """
     with gr.Column(elem_id="start") as start:
         gr.HTML(t("photo.start"))
         with gr.Row(elem_id="ways-in"):
@@ -118,19 +122,21 @@ def lay_out_start(examples: Sequence[Path]) -> tuple[gr.Column, gr.HTML]:
                             gr.HTML((GUIDE_FOLDER / f"{name}.svg").read_text(encoding="utf-8"))
                             gr.HTML(t(f"photo.guide_{name}"), elem_classes=["caption"])
             gr.HTML(t("photo.guide_more"))
-    return start, pictures
-
-
-def lay_out_waiting() -> gr.HTML:
-    """Make the place of the waiting photos."""
-    return gr.HTML(elem_id="waiting", js_on_load=BUTTONS_SCRIPT)
+    waiting = gr.HTML(elem_id="waiting", js_on_load=BUTTONS_SCRIPT, render=False)
+    return PhotoPanel([waiting, start, pictures], waiting, start, pictures, samples)
 
 
 def wire(panel: PhotoPanel, page: Page) -> None:
     """Connect the buttons of the photos and of the examples."""
 
     def press(event: gr.EventData, request: gr.Request) -> None:
-        page.act(request, partial(act, panel.samples), event._data or {})
+        session = page.session(request)
+        try:
+            sentence = act(panel.samples, session, event._data or {})
+        except Exception as error:
+            session.changed(failure(error, session.language))
+        else:
+            session.changed(status(sentence) if sentence else None)
 
     panel.waiting.click(press, None, None, **AT_ONCE)
     panel.examples.click(press, None, None, **AT_ONCE)

@@ -19,7 +19,7 @@ from skingpt4.common.errors import ChatError
 from skingpt4.demo.i18n import Language, say
 from skingpt4.dermatology import QUESTIONS
 from skingpt4.documents.images import data_url, jpeg
-from skingpt4.documents.pdf import MM_PER_POINT, Pdf
+from skingpt4.documents.pdf import MM_PER_POINT, Pdf, plain
 from skingpt4.labeler import label_text
 
 # What stands at the head of the report, for a person to fill in: nothing is filled in before.
@@ -314,7 +314,8 @@ def to_pdf(report: PatientReport) -> bytes:
     lang = "zh-CN" if report.language == "zh" else "en"
     pdf = ReportPdf(report.say("title"), [report.disclaimer], made, lang=lang, margin=18.0)
     written = [*report.sections.values(), *report.head.values(), report.notice]
-    if unknown := pdf.unknown("".join([*written, report.evidence_caption()])):
+    text = plain("\n".join([*written, report.evidence_caption()])).replace("\n", "")
+    if unknown := [char for char in dict.fromkeys(text) if ord(char) not in pdf.known]:
         listed = " ".join(unknown[:LISTED]) + " …" * (len(unknown) > LISTED)
         raise ChatError(report.say("cannot_set", characters=listed))
     pdf.watermark = report.say("watermark") if report.notice else ""
@@ -344,8 +345,7 @@ def to_pdf(report: PatientReport) -> bytes:
             for line in lines:
                 text, indent = (f"• {line}", 2) if is_list else (line, 0)
                 pdf.paragraph(text, BODY, indent=indent)
-    _add_evidence(pdf, report)
-    _add_opinion(pdf, report)
+    _add_extras(pdf, report)
     pdf.ln(4)
     pdf.paragraph(report.say("own_words"), SMALL, colour=pdf.soft)
     return bytes(pdf.output())
@@ -372,27 +372,21 @@ def _add_photos(pdf: ReportPdf, report: PatientReport) -> None:
         pdf.ln(7)
 
 
-def _add_evidence(pdf: ReportPdf, report: PatientReport) -> None:
-    """Add the evidence map, which says in words what it shows."""
-    if report.evidence is None:
-        return
-    file = BytesIO(base64.b64decode(report.evidence[0].partition(",")[2]))
-    # Formats by name: Pillow would otherwise try every decoder that it has.
-    with Image.open(file, formats=("JPEG", "PNG")) as image:
-        shape = image.width / image.height
-    width = min(MAP_BOX[0], MAP_BOX[1] * shape)
-    pdf.section(report.say("with_evidence"), room=width / shape + TITLE_ROOM)
-    pdf.image(file, w=width, alt_text=report.evidence_caption())
-    pdf.ln(1)
-    pdf.paragraph(report.evidence_caption(), SMALL, colour=pdf.soft)
-
-
-def _add_opinion(pdf: ReportPdf, report: PatientReport) -> None:
-    """Add the second opinion's bars; each has its count beside it."""
-    if not report.opinion:
-        return
-    pdf.section(report.say("with_opinion"))
-    pdf.paragraph(report.caption(), SMALL, colour=pdf.soft, after=1)
+def _add_extras(pdf: ReportPdf, report: PatientReport) -> None:
+    """Add the evidence map and the second opinion's bars, each with what it says in words."""
+    if report.evidence:
+        file = BytesIO(base64.b64decode(report.evidence[0].partition(",")[2]))
+        # Formats by name: Pillow would otherwise try every decoder that it has.
+        with Image.open(file, formats=("JPEG", "PNG")) as image:
+            shape = image.width / image.height
+        width = min(MAP_BOX[0], MAP_BOX[1] * shape)
+        pdf.section(report.say("with_evidence"), room=width / shape + TITLE_ROOM)
+        pdf.image(file, w=width, alt_text=report.evidence_caption())
+        pdf.ln(1)
+        pdf.paragraph(report.evidence_caption(), SMALL, colour=pdf.soft)
+    if report.opinion:
+        pdf.section(report.say("with_opinion"))
+        pdf.paragraph(report.caption(), SMALL, colour=pdf.soft, after=1)
     for name, count, share in report.bars():
         if pdf.will_page_break(12):
             pdf.add_page()
