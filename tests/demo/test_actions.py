@@ -196,7 +196,7 @@ def test_a_photo_that_comes_while_all_steps_are_asked_is_not_slipped_in(paused_t
     tab.ask_all()
     wait_for(lambda: tab.session.chat.active)
     late = tab.session.attach(good_photo)
-    let_go(tab, 3)
+    let_go(tab, 12)
     shown = tab.settle()
     assert texts(shown, "user") == [QUESTIONS[0]] and photos_of(shown) == [["Photo 1"]]
     assert tab.session.case.attached == [late]
@@ -231,6 +231,13 @@ def test_all_steps_end_with_a_conversation_that_is_let_go(paused_tab):
     let_go(tab, 12)
     tab.settle()
     assert old.exchanges == [] and len(tab.session.chat.decodings) == 1
+
+
+def test_no_further_step_is_asked_of_a_conversation_that_is_let_go(open_tab):
+    tab, ended = open_tab(), threading.Event()
+    ended.set()
+    assert list(tab.actions._write_all(tab.session, tab.session.case, ended)) == []
+    assert tab.session.case.exchanges == [] and len(tab.session.case.attached) == 1
 
 
 def test_a_refused_question_stays_in_the_composer(open_tab):
