@@ -371,20 +371,13 @@
     if (target.closest?.("#choose")) return choose();
     if (target.closest?.("#take, #camera")) return takePicture();
     if (target.closest?.("[data-local=edit]")) return edit(target.closest("figure"));
-    const image = target.closest?.(".zoom")?.querySelector("img")
-      ?? target.closest?.("#conversation .user img");
+    const image = target.closest?.(".zoom, #conversation .user button")?.querySelector("img");
     if (image) {
       event.preventDefault();
       event.stopImmediatePropagation();
       zoom(image);
     }
   }, true);
-  document.addEventListener("keydown", (event) => {
-    if ((event.key === "Enter" || event.key === " ") && event.target.matches?.("#conversation .user img")) {
-      event.preventDefault();
-      zoom(event.target);
-    }
-  });
 
   // ---- What is being typed survives a reload.
 
@@ -394,6 +387,14 @@
 
   // ---- After Gradio has drawn something: names and roles that it does not give.
 
+  // Parts of the page, what they are, and their names.
+  const PARTS = [
+    ["#talk", "region", "conversation"],
+    ["#tools", "region", "tools"],
+    ["#conversation [role=log]", "log", "conversation"],
+    ["#conversation .user-row", "group", "you"],
+    ["#conversation .bot-row", "group", "model"],
+  ];
   const live = Object.assign(document.createElement("div"), {id: "live", className: "sr-only"});
   live.setAttribute("role", "status");
   let hasStarted = false, undoTimer = null;
@@ -416,10 +417,20 @@
       }
       if (!box.value) sessionStorage.removeItem(DRAFT);
     }
-    document.querySelectorAll("#conversation .user img:not([tabindex])").forEach((image, number) => {
-      image.tabIndex = 0;
-      image.setAttribute("role", "button");
-      image.alt = `${text("photo")} ${image.alt || number + 1}`;
+    for (const [part, role, name] of PARTS)
+      document.querySelectorAll(part).forEach((element) => {
+        element.setAttribute("role", role);
+        element.setAttribute("aria-label", text(name));
+      });
+    // Gradio's own names are English, and on parts that cannot have one.
+    document.querySelectorAll("#conversation [data-testid][aria-label]").forEach((message) =>
+      message.removeAttribute("aria-label"));
+    document.querySelectorAll("#conversation .user button img").forEach((image, number) => {
+      image.alt = `${text("photo")} ${number + 1}`;
+    });
+    document.querySelectorAll(".label-wrap").forEach((button) => {
+      button.setAttribute("aria-expanded", String(button.classList.contains("open")));
+      button.querySelector(".icon")?.setAttribute("aria-hidden", "true");
     });
     if (isChinese)
       document.querySelectorAll("#conversation .bot .message:first-child").forEach((answer) => {
@@ -444,5 +455,5 @@
   }, 150));
 
   new MutationObserver(dress).observe(document.documentElement,
-    {childList: true, subtree: true, characterData: true});
+    {childList: true, subtree: true, characterData: true, attributeFilter: ["class"]});
 })();

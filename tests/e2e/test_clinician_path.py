@@ -237,6 +237,7 @@ def test_stop_and_ask_again_by_keyboard(visit, rambling_server):
 
 
 def stop_at_the_first_words(person: Clinician, server) -> None:
+    expect(person.page.locator(STOP)).to_be_visible()
     person.page.evaluate("window.growth = []")
     person.page.wait_for_function("window.growth.some(text => text.length > 3)")
     with server.standing_still(), person.page.expect_request("**/run/predict*"):

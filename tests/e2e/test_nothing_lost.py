@@ -479,7 +479,7 @@ def test_a_sent_photo_zooms_by_tap_and_by_enter(tab):
     expect_waiting(page, 1)
     ask(page, "What is it?")
     expect_answers(page, 1)
-    sent = page.locator("#conversation .user img")
+    sent = page.get_by_role("button", name="Photo 1")
     sent.click()
     expect(page.locator("dialog img")).to_be_visible()
     page.keyboard.press("Escape")
