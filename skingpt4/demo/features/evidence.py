@@ -343,8 +343,9 @@ def wire(panel: EvidencePanel, page: Page, room: WaitingRoom) -> None:
 
     choices = [panel.answer, panel.photo]
     gr.on([one.input for one in choices], choose, choices, None, **AT_ONCE)
-    wire_job(page, JOB, room, (panel.begin, panel.stop), choices, make_map)
+    # First, for what follows it waits for the server.
     panel.stop.click(None, js=FOCUS.format(button="begin-evidence"), **PRIVATE)
+    wire_job(page, JOB, room, (panel.begin, panel.stop), choices, make_map)
 
 
 def make_map(

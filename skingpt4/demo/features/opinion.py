@@ -170,8 +170,9 @@ def lay_out() -> OpinionPanel:
 
 def wire(panel: OpinionPanel, page: Page, draws: gr.Slider, room: WaitingRoom) -> None:
     """Connect the panel's two buttons."""
-    wire_job(page, JOB, room, (panel.begin, panel.stop), [draws], draw)
+    # First, for what follows it waits for the server.
     panel.stop.click(None, js=FOCUS.format(button="begin-opinion"), **PRIVATE)
+    wire_job(page, JOB, room, (panel.begin, panel.stop), [draws], draw)
 
 
 def draw(session: Session, draws: float, cancel: threading.Event) -> Iterator[str]:
