@@ -50,7 +50,9 @@ MOVING_SCRIPT = """() => [...document.querySelectorAll('*')].filter(element => {
 
 IN_VIEW_SCRIPT = """element => {
     const {top, bottom, left, right} = element.getBoundingClientRect();
-    return top >= 0 && left >= 0 && bottom <= innerHeight && right <= innerWidth;
+    const isInside = top >= 0 && left >= 0 && bottom <= innerHeight && right <= innerWidth;
+    // The composer stays at the bottom, and could lie over it.
+    return isInside && element.contains(document.elementFromPoint((left + right) / 2, bottom - 2));
 }"""
 
 
