@@ -199,6 +199,8 @@ def test_headings_and_regions_tell_the_parts_apart(visit):
         assert levels.count(1) == 1, stage
         assert all(below <= above + 1 for above, below in pairwise(levels)), stage
         expect(page.get_by_role("main")).to_have_count(1)
+        # The page is as wide as it may be, however little is on it.
+        assert page.locator(".gradio-container").bounding_box()["width"] == 1240, stage
     for role, name in (
         ("navigation", re.compile("Language")),
         ("region", say("script.conversation", "en")),
