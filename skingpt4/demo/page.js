@@ -402,6 +402,8 @@
   function dress() {
     if (!document.body) return;
     if (!live.isConnected) document.body.append(live);
+    // Said once, by the region that stays.
+    find("#status [role]")?.removeAttribute("role");
     const said = find("#status")?.innerText.trim() ?? "";
     if (live.textContent !== said) live.textContent = said;
     const box = find("#composer textarea");

@@ -238,6 +238,7 @@ class Session:
         self.workers: set[threading.Thread] = set()
         self._versions = itertools.count(2)
         self._undo: Undo | None = None
+        self._deletions = 0
         self._lock = threading.Lock()
 
     def changed(self, message: str | None = None) -> None:
@@ -269,9 +270,10 @@ class Session:
 
         Raises:
             PhotoError: If it is not a photo that can be opened.
-            ChatError: If there are ``MAX_PHOTOS`` already.
+            ChatError: If there are ``MAX_PHOTOS`` already, or everything was deleted meanwhile.
         """
         self._check_room()  # before the work
+        deletions = self._deletions
         image = open_photo(source, max_side=OPENED_SIDE, name=name)
         problems = measure(image).problems
         (embeddings,) = self.chat.encode_photos([image])  # [1, image_tokens, D]
@@ -279,7 +281,10 @@ class Session:
         image.thumbnail((KEPT_SIDE, KEPT_SIDE))
         photo = ShownPhoto(image, _small(image), embeddings, problems)
         with self._lock:
-            # Encoding takes a while, in which other photos may have come.
+            # Encoding takes a while, in which other photos may have come, or all were deleted.
+            if self._deletions != deletions:
+                sentence = "Your data was deleted while this photo was on its way; it is gone, too."
+                raise ChatError(sentence, "photo_deleted")
             self._check_room()
             self.case.attached.append(photo)
         return photo
@@ -393,6 +398,7 @@ class Session:
         with self._lock:
             old, self.case = self.case, Case(self.chat.new_conversation())
             undo, self._undo = self._undo, None
+            self._deletions += 1
         old.end()
         self.chat.forget(old.conversation)
         if undo is not None:

@@ -695,3 +695,17 @@ def test_every_change_makes_a_new_version(make_chat):
     assert session.version == 402 and session.message == "said"
     session.changed()
     assert session.message == "said"
+
+
+def test_a_photo_on_its_way_is_deleted_with_everything_else(make_chat, good_photo):
+    session = Session(make_chat())
+    encode = session.chat.encode_photos
+
+    def delete_meanwhile(images):
+        session.forget()
+        return encode(images)
+
+    session.chat.encode_photos = delete_meanwhile
+    with pytest.raises(ChatError, match="deleted while this photo"):
+        session.attach(good_photo)
+    assert session.case.is_empty
