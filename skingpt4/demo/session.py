@@ -94,6 +94,9 @@ class Exchange:
         shown: How many photos there were before it.
         photos: How many photos there were when it was asked, with those sent with it.
         attempt: How often it had been asked before.
+        sent: How many photos came from the composer with it.
+        replaced: The exchanges whose place it takes.
+        previous: All of the conversation's messages before that.
         settings: How its answer was chosen: fields of ``Decoding``.
         answer: What has been written so far.
         is_finished: Whether nothing follows.
@@ -105,6 +108,9 @@ class Exchange:
     shown: int
     photos: int
     attempt: int = 0
+    sent: int = 0
+    replaced: list["Exchange"] = field(default_factory=list)
+    previous: list[list[str | None]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     answer: str = ""
     is_finished: bool = False
@@ -178,11 +184,14 @@ class Case:
 
     def take_back(self, exchange: Exchange) -> None:
         """Undo a question that got no answer: it can be asked again, its photos go back."""
-        self.conversation.messages = [list(message) for message in exchange.before]
-        self.exchanges.remove(exchange)
-        self.attached[:0] = self.photos[exchange.shown :]
-        del self.photos[exchange.shown :]
-        self.unanswered = exchange
+        self.conversation.messages = exchange.previous
+        # What it was to take the place of comes back.
+        self.exchanges[-1:] = exchange.replaced
+        kept = len(self.photos) - exchange.sent
+        self.attached[:0] = self.photos[kept:]
+        del self.photos[kept:]
+        is_again = any(one.question == exchange.question for one in exchange.replaced)
+        self.unanswered = None if is_again else exchange
 
     def panel_state(self, kind: type[State]) -> State:
         """Give a panel's own record of this case, made by ``kind()`` when first asked for."""
@@ -443,6 +452,7 @@ class Session:
                 raise ChatError(BUSY, "busy")
             place = len(case.exchanges) if place is None else place
             history, shown = case.conversation.copy(), len(case.photos)
+            previous, sent = case.conversation.copy().messages, len(case.attached)
             if place < len(case.exchanges):
                 first = case.exchanges[place]
                 history.messages = [list(message) for message in first.before]
@@ -469,8 +479,10 @@ class Session:
             case.begin("answer")
             case.photos[shown:], case.attached = joining, []
             photos = len(case.photos)
-            case.pending = Exchange(question.strip(), history, before, shown, photos, attempt)
-            case.exchanges[place:] = [case.pending]
+            pending = Exchange(question.strip(), history, before, shown, photos, attempt)
+            pending.sent, pending.previous = sent, previous
+            pending.replaced, case.exchanges[place:] = case.exchanges[place:], [pending]
+            case.pending = pending
             case.unanswered = None
 
     def ask_again(self, question: str | None = None) -> None:
@@ -528,7 +540,9 @@ class Session:
         finally:
             with self._lock:
                 exchange.is_finished = True
-                if not exchange.answer:
+                if exchange.answer:
+                    exchange.replaced.clear()
+                else:
                     # The chat keeps the question of a model that chose to say nothing.
                     case.take_back(exchange)
 

@@ -709,3 +709,32 @@ def test_a_photo_on_its_way_is_deleted_with_everything_else(make_chat, good_phot
     with pytest.raises(ChatError, match="deleted while this photo"):
         session.attach(good_photo)
     assert session.case.is_empty
+
+
+def test_asking_again_loses_no_answer_that_nothing_took_the_place_of(open_session):
+    session = open_session()
+    for question in ("One?", "Two?"):
+        session.ask(question)
+        list(session.answer())
+    before = said(session), session.case.conversation.copy(), list(session.case.photos)
+    for again in (session.ask_again, lambda: session.ask_again("Three?")):
+        again()
+        session.stop()
+        assert (said(session), session.case.conversation, session.case.photos) == before
+    assert session.case.last.question == "Three?"  # what was typed can be changed on
+    session.ask_again()
+    list(session.answer())
+    assert [question for question, _ in said(session)] == ["One?", "Two?", "Three?"]
+
+
+def test_a_photo_sent_with_a_question_asked_again_returns_to_the_composer(open_session, good_photo):
+    session = open_session()
+    session.ask("One?")
+    list(session.answer())
+    session.attach(good_photo)
+    session.ask_again()
+    assert (len(session.case.photos), len(session.case.attached)) == (2, 0)
+    session.stop()
+    assert (len(session.case.photos), len(session.case.attached)) == (1, 1)
+    assert photos_in(session) == 1
+    assert len(said(session)) == 1
