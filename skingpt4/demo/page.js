@@ -170,8 +170,9 @@
     const answer = await ask("photos", {method: "POST", body: file, headers});
     line?.removeAttribute("data-sending");
     if (answer.status === 404) return end();
-    if (!answer.ok && answer.status !== 422) tell(answer.status === 413 ? "too_large" : "not_sent");
     await look();
+    // After the look, which takes away what was told before.
+    if (!answer.ok && answer.status !== 422) tell(answer.status === 413 ? "too_large" : "not_sent");
     find("#composer textarea")?.focus({preventScroll: true});
   }
 

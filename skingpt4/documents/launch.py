@@ -19,9 +19,6 @@ SWITCHES = {
     "HF_HUB_DISABLE_TELEMETRY": "True",
 }
 
-# How soon a closed tab is noticed; Gradio's own pace is 15 seconds.
-HEARTBEAT_SECONDS = "2"
-
 # How many of the innermost calls are logged of an unforeseen error.
 FRAMES_LOGGED = 4
 
@@ -29,7 +26,6 @@ FRAMES_LOGGED = 4
 def set_switches() -> None:
     """Turn off telemetry and browser history for this process; call before Gradio is imported."""
     os.environ.update(SWITCHES)
-    os.environ.setdefault("GRADIO_HEARTBEAT_INTERVAL", HEARTBEAT_SECONDS)
 
 
 def launch_options() -> dict[str, Any]:
