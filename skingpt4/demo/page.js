@@ -5,6 +5,7 @@
 (() => {
   const page = window.skingpt4;
   const TAB = "skingpt4-tab", DRAFT = "skingpt4-draft", LANGUAGE = "skingpt4-language";
+  const LARGEST = 100 * 2 ** 20; // bytes, as in middleware.py
   const LOOK_MS = 200, RETRY_MS = 1000;
   const fetchPlainly = window.fetch.bind(window);
   const find = (selector) => document.querySelector(selector);
@@ -161,6 +162,8 @@
   }
 
   async function takeOne(file) {
+    // Not left to the server: it would cut the connection, which looks like a lost one.
+    if (file.size > LARGEST) return tell("too_large");
     const line = find("#waiting");
     line?.setAttribute("data-sending", `${text("sending")} ${file.name}`);
     // Sent again when the answer was lost on its way, a photo is known by its number.

@@ -214,6 +214,20 @@ def test_a_refused_file_costs_nothing_and_is_said_beside_the_composer(tab):
     expect_waiting(page, 1)
 
 
+def test_a_file_that_is_too_large_is_told_so_and_costs_nothing(tab):
+    page = tab()
+    drop(page, photo())
+    expect_waiting(page, 1)
+    page.evaluate("""() => {
+        const dropped = new DataTransfer();
+        dropped.items.add(new File([new Uint8Array(101 * 2 ** 20)], "large.jpg"));
+        document.body.dispatchEvent(new DragEvent(
+            "drop", {dataTransfer: dropped, bubbles: true, cancelable: true}));
+    }""")
+    expect(page.locator("#connection")).to_contain_text("larger than 100 MB")
+    expect_waiting(page, 1)
+
+
 def test_each_button_of_a_photo(tab, held):
     page = tab(held.url)
     drop(page, photo(), photo(1))
