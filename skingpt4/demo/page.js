@@ -49,7 +49,11 @@
   let view = null; // Gradio's name for this page
   let hasEnded = false; // the server knows this tab no longer
 
-  function tell(key, isError = true) {
+  let told = null; // what the line of the connection says
+
+  function tell(key) {
+    if (hasEnded && key !== "ended") return;
+    told = key;
     let line = find("#connection");
     if (!line && key) {
       line = document.createElement("div");
@@ -59,7 +63,6 @@
     }
     if (!line) return;
     line.hidden = !key;
-    line.className = isError ? "error" : "";
     line.textContent = key ? text(key) : "";
     return line;
   }
@@ -70,7 +73,7 @@
         const answer = await fetchPlainly(address, options);
         // Too many requests, or a proxy whose server is not there at the moment.
         if ([429, 502, 503, 504].includes(answer.status)) throw new Error("later");
-        if (!hasEnded) tell(null);
+        if (told === "lost") tell(null);
         return answer;
       } catch (error) {
         if (options?.signal?.aborted) throw error;
@@ -173,10 +176,10 @@
     const answer = await ask("photos", {method: "POST", body: file, headers});
     line?.removeAttribute("data-sending");
     if (answer.status === 404) return end();
-    await look();
-    // After the look, which takes away what was told before.
     if (!answer.ok && answer.status !== 422) tell(answer.status === 413 ? "too_large" : "not_sent");
-    find("#composer textarea")?.focus({preventScroll: true});
+    look(); // not waited for: the next photo is not to wait for an answer
+    // Whoever has gone on to something else meanwhile stays there.
+    if (document.activeElement === document.body) find("#composer textarea")?.focus({preventScroll: true});
   }
 
   const dialog = (accept) => {
@@ -370,6 +373,7 @@
 
   document.addEventListener("click", (event) => {
     const target = event.target;
+    if (told && told !== "lost" && told !== "ended") tell(null); // it has been read
     const other = target.closest?.("[data-language]");
     if (other) return speak(other.dataset.language);
     if (target.closest?.("#choose")) return choose();

@@ -64,6 +64,9 @@ def launch_options() -> dict[str, Any]:
         "inbrowser": False,
         "quiet": True,
         "prevent_thread_lock": True,
+        # Gradio would ask for its own page first, with three seconds' patience and through any
+        # proxy that is set: neither a busy machine nor a proxy is to keep the page from starting.
+        "_frontend": False,
     }
 
 
