@@ -86,6 +86,7 @@ def test_stop_hands_the_focus_back_to_the_button_that_began(visit, server):
     visitor.press_card(QUESTIONS[0])
     visitor.finish()
     begin = visitor.page.locator("#begin-evidence")
+    expect(begin).to_be_enabled()
     begin.press("Enter")
     stop = visitor.page.locator("#evidence").get_by_role("button", name=say("evidence.stop", "en"))
     expect(stop).to_be_visible()
