@@ -488,6 +488,14 @@ def test_an_edit_is_kept_and_shown_again(reporter):
     assert updates[reporter.panel.make]["value"] == say("report.update", "en")
 
 
+def test_a_key_press_that_comes_after_its_file_takes_the_file_away_from_nobody(reporter):
+    panel = reporter.panel
+    write(reporter, "causes", "Mine.")
+    save(reporter, "html")
+    assert write(reporter, "causes", "Mine.") == {}
+    assert panel.show(reporter.session)[panel.unsaved] == ""
+
+
 def test_an_edit_is_unsaved_until_a_file_is_made(reporter):
     panel = reporter.panel
     is_marked = 'id="report-unsaved" data-unsaved="true"'

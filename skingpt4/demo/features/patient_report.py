@@ -351,10 +351,12 @@ class ReportActions:
         def keep(value: str | bool | None, request: gr.Request) -> Updates:
             session = self.page.session(request)
             state = session.case.panel_state(ReportState)
-            # A last key press may come when its report is gone: it is no part of the next one.
-            if not state.drafted:
+            written = bool(value) if name in EXTRAS else str(value or "")
+            # A last key press may come when its report is gone, and is no part of the next one; or
+            # when a file holds it, for who presses "save" also leaves the box.
+            if not state.drafted or state.entries[name] == written:
                 return {}
-            state.entries[name] = bool(value) if name in EXTRAS else str(value or "")
+            state.entries[name] = written
             state.is_unsaved = True
             self.page.note(request, {self.panel.boxes[name]: state.entries[name]})
             # A file from before the change is not offered any longer.
