@@ -20,6 +20,9 @@ from skingpt4.common.network import is_loopback
 # Where no port is asked for, the first free one of these is taken.
 PORTS = range(7860, 7960)
 
+# Path under which a browser finds the page; empty where nothing stands before it.
+ROOT_PATH = re.compile(r"(/[\w.~-]+)*")
+
 # A socket that is bound to one of these is reached under all of this machine's addresses.
 EVERY_INTERFACE = {"0.0.0.0": socket.AF_INET, "::": socket.AF_INET6}
 
@@ -65,7 +68,7 @@ class Address:
             )
         if self.port is not None and not 0 <= self.port <= 65535:
             raise ConfigError(f"--port {self.port}: give a number from 0 (any free one) to 65535.")
-        if self.root_path and not re.fullmatch(r"(/[\w.~-]+)+", self.root_path):
+        if not ROOT_PATH.fullmatch(self.root_path):
             raise ConfigError(
                 f"--root-path {self.root_path}: give a path that begins with a slash and ends "
                 "without one, as in /skin."

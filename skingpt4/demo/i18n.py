@@ -93,8 +93,16 @@ def login_message() -> str:
     return f"<style>.about {{display: block}} {hidden} {{display: none}}</style>{said}"
 
 
-def translated_notice(language: Language, notice: str) -> str:
-    """Give the embedded model's notice in the visitor's language, and any other as it is."""
+def translated_notice(language: Language, notice: str, otherwise: str = "") -> str:
+    """Give the embedded model's notice in the visitor's language, and any other as it is.
+
+    Args:
+        language: The visitor's.
+        notice: The model's own; may be empty.
+        otherwise: Names the text to give in place of an empty one.
+    """
+    if not notice:
+        return say(otherwise, language) if otherwise else ""
     return say("masthead.drawn", language) if notice == say("masthead.drawn", "en") else notice
 
 

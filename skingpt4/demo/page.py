@@ -16,6 +16,7 @@ from typing import Any
 
 import gradio as gr
 
+from skingpt4.demo.address import ROOT_PATH
 from skingpt4.demo.queue import WaitingRoom, run_job, start_job
 from skingpt4.demo.session import Session, Sessions
 
@@ -32,8 +33,8 @@ SHOWING: dict[str, Any] = {"postprocess": False}
 # Moves the focus to a button, for the one pressed is about to be hidden.
 FOCUS = "() => document.getElementById('{button}').focus()"
 
-# A tab's key: 128 random bits or more. A path, which goes into addresses.
-KEY, ROOT = re.compile(r"[\w-]{22,64}"), re.compile(r"(/[\w.~-]+)*")
+# A tab's key: 128 random bits or more.
+KEY = re.compile(r"[\w-]{22,64}")
 
 # What is to change on the page: a new value, or `gr.update(...)`, by component.
 Updates = dict[Any, Any]
@@ -112,7 +113,7 @@ class Page:
             raise gr.Error("The tab gave no key.", print_exception=False)
         session = self.sessions.enter(str(request.session_hash), given["key"])
         session.language = "zh" if given.get("language") == "zh" else "en"
-        session.root = given["root"] if ROOT.fullmatch(str(given.get("root"))) else ""
+        session.root = given["root"] if ROOT_PATH.fullmatch(str(given.get("root"))) else ""
         session.changed()
         return self.refresh("", request)
 

@@ -79,12 +79,10 @@ class Ticket:
     Attributes:
         room: Whose queue it is.
         since: When it was let in, by the monotonic clock; None before.
-        has_waited: Whether it was not let in at once.
     """
 
     room: WaitingRoom
     since: float | None = None
-    has_waited: bool = False
 
     def wait(self, given_up: threading.Event) -> Iterator[Wait]:
         """Wait for one's turn; yield where one stands, now and whenever that changes.
@@ -110,7 +108,7 @@ class Ticket:
                     room.change.wait(LOOK_SECONDS)
                     continue
             # Without the lock: what reads this may take as long as it likes.
-            last, self.has_waited = now, True
+            last = now
             yield now
 
 

@@ -28,6 +28,10 @@ from tests.waiting import free_port, wait_for
 EMBEDDED = PROJECT / "weights" / "skingpt4-tiny"
 EMBEDDED_LLM = EMBEDDED / "llm"
 
+# Of a browser's context: a phone, and who likes it dark.
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+DARK = {"color_scheme": "dark"}
+
 # How long any state of the page may take to come, on a machine that does much besides.
 PATIENCE_MS = 90_000
 NOTES = "#conversation .bot .message + .message"

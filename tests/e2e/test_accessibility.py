@@ -9,14 +9,12 @@ from playwright.sync_api import expect
 from skingpt4.demo.app import EXAMPLES_FOLDER
 from skingpt4.demo.i18n import say
 from skingpt4.dermatology import QUESTIONS
-from tests.e2e.conftest import NOTES
+from tests.e2e.conftest import DARK, NOTES, PHONE
 from tests.e2e.test_clinician_path import dark_photo
 
 PHOTO = (EXAMPLES_FOLDER / "acne.jpg").read_bytes()
 
 DESKTOP = {"viewport": {"width": 1280, "height": 720}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-DARK = {"color_scheme": "dark"}
 VIEWS = {
     "desktop_light": DESKTOP,
     "desktop_dark_zh": DESKTOP | DARK | {"locale": "zh-CN"},

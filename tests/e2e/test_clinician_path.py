@@ -17,7 +17,7 @@ from pypdf import PdfReader
 from skingpt4.demo.app import EXAMPLES_FOLDER
 from skingpt4.demo.i18n import say
 from skingpt4.dermatology import QUESTIONS
-from tests.e2e.conftest import SEND, STOP
+from tests.e2e.conftest import DARK, PHONE, SEND, STOP
 
 MOST_TABS = 80
 GOOD = (EXAMPLES_FOLDER / "psoriasis.jpg").read_bytes()
@@ -193,13 +193,7 @@ def check(text: str, person: Clinician) -> None:
 
 WAYS = {
     "desktop_light_en": {"viewport": {"width": 1280, "height": 900}, "locale": "en-US"},
-    "phone_dark_zh": {
-        "viewport": {"width": 390, "height": 844},
-        "locale": "zh-CN",
-        "color_scheme": "dark",
-        "has_touch": True,
-        "is_mobile": True,
-    },
+    "phone_dark_zh": PHONE | DARK | {"locale": "zh-CN"},
 }
 
 

@@ -124,6 +124,14 @@ def expect_answers(page, number):
     expect(page.locator(FINISHED)).to_have_count(number)
 
 
+def show_and_ask(page):
+    """Drop a photo, ask about it, and wait for the end of the answer."""
+    drop(page, photo())
+    expect_waiting(page, 1)
+    ask(page, "What is it?")
+    expect_answers(page, 1)
+
+
 def start_answer(page, chat):
     """Ask, and wait for the first word of an answer that does not end by itself."""
     drop(page, photo())
@@ -313,10 +321,7 @@ def test_a_photo_added_during_an_answer_waits_its_turn(tab, held):
 
 def test_a_reload_comes_back_to_the_conversation_and_to_what_was_being_typed(tab):
     page = tab()
-    drop(page, photo())
-    expect_waiting(page, 1)
-    ask(page, "What is it?")
-    expect_answers(page, 1)
+    show_and_ask(page)
     said = page.locator("#conversation").inner_text()
     drop(page, photo(1))
     expect_waiting(page, 1)
@@ -395,10 +400,7 @@ def test_a_server_that_was_killed_and_started_again_says_so(tab, own_server):
     process, url = own_server()
     wait_for(lambda: answers(url))
     page = tab(url)
-    drop(page, photo())
-    expect_waiting(page, 1)
-    ask(page, "What is it?")
-    expect_answers(page, 1)
+    show_and_ask(page)
     said = page.locator("#conversation").inner_text()
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -489,10 +491,7 @@ def draw(page, start, end, touch):
 
 def test_a_sent_photo_zooms_by_tap_and_by_enter(tab):
     page = tab()
-    drop(page, photo())
-    expect_waiting(page, 1)
-    ask(page, "What is it?")
-    expect_answers(page, 1)
+    show_and_ask(page)
     sent = page.get_by_role("button", name="Photo 1")
     sent.click()
     expect(page.locator("dialog img")).to_be_visible()
@@ -519,10 +518,7 @@ def test_the_main_job_takes_three_actions(tab):
 
 def test_what_replaces_an_answer_by_an_edit_keeps_the_draft(tab):
     page = tab()
-    drop(page, photo())
-    expect_waiting(page, 1)
-    ask(page, "What is it?")
-    expect_answers(page, 1)
+    show_and_ask(page)
     page.fill("#composer textarea", "half a thought")
     page.get_by_role("button", name="Change my question").click()
     expect(page.locator("#composer textarea")).to_have_value("What is it?")
@@ -535,10 +531,7 @@ def test_what_replaces_an_answer_by_an_edit_keeps_the_draft(tab):
 
 def test_another_language_keeps_the_conversation(tab):
     page = tab()
-    drop(page, photo())
-    expect_waiting(page, 1)
-    ask(page, "What is it?")
-    expect_answers(page, 1)
+    show_and_ask(page)
     page.click("[data-language=zh]")
     page.wait_for_function("document.documentElement.lang === 'zh-CN'")
     expect_answers(page, 1)

@@ -13,6 +13,7 @@ from pypdf import PdfReader
 from skingpt4.demo.app import EXAMPLE_FILES
 from skingpt4.demo.i18n import say
 from skingpt4.dermatology import QUESTIONS
+from tests.e2e.conftest import DARK, PHONE
 
 PHOTO = EXAMPLE_FILES[-1].read_bytes()
 
@@ -21,13 +22,7 @@ QUICKLY = {"delay": 5}
 
 VIEWS = {
     "desktop_light_en": {"viewport": {"width": 1440, "height": 900}, "locale": "en-US"},
-    "phone_dark_zh": {
-        "viewport": {"width": 390, "height": 844},
-        "locale": "zh-CN",
-        "color_scheme": "dark",
-        "has_touch": True,
-        "is_mobile": True,
-    },
+    "phone_dark_zh": PHONE | DARK | {"locale": "zh-CN"},
 }
 
 

@@ -143,7 +143,7 @@ def messages(session: Session) -> list[dict[str, Any]]:
     """Write what has been said so far: photos inside their messages, a note under each answer."""
     language, notice = session.language, session.chat.model.notice
     # What the model was trained on.
-    notice = translated_notice(language, notice) or say("conversation.note", language)
+    notice = translated_notice(language, notice, "conversation.note")
     shown: list[dict[str, Any]] = []
     for exchange in session.case.exchanges:
         asked: list[dict[str, Any]] = []

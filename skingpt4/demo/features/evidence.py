@@ -304,8 +304,8 @@ def figure(state: EvidenceState, session: Session) -> str:
     about = escape(say("evidence.about", language, number=state.photo, question="{question}"))
     about = about.replace("{question}", f"<q{lang}>{escape(question)}</q>")
     # Its own notice, else that of this software.
-    notice = translated_notice(language, session.chat.model.notice)
-    notice = escape(notice or say("masthead.disclaimer", language))
+    own = session.chat.model.notice
+    notice = escape(translated_notice(language, own, "masthead.disclaimer"))
     # All of it in the caption: whoever cuts the figure out of the page takes it along.
     return (
         f'<figure><img src="{state.overlay}" alt="{label}: {sentence}">'

@@ -284,8 +284,8 @@ def chart(opinion: Opinion, session: Session) -> str:
         for key in ("condition", "answers", "repeat")
     )
     # Its own notice, else that of this software.
-    notice = translated_notice(language, session.chat.model.notice)
-    notice = escape(notice or say("masthead.disclaimer", language))
+    own = session.chat.model.notice
+    notice = escape(translated_notice(language, own, "masthead.disclaimer"))
     # One figure, so that whoever cuts it out of the page takes the notice along.
     return (
         f"<figure>{verdict(opinion, language) if opinion.is_complete else ''}"
